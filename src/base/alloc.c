@@ -1,0 +1,44 @@
+#include "base/alloc.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+
+static void *alloc_checked(void *memory)
+{
+    if (memory == NULL) {
+        log_event(LOG_LEVEL_ERROR, "fatal reason=out-of-memory");
+        exit(EXIT_FAILURE);
+    }
+    return memory;
+}
+
+void *alloc_zeroed(size_t count, size_t size)
+{
+    return alloc_checked(calloc(count != 0 ? count : 1, size));
+}
+
+void *alloc_resized(void *old, size_t count, size_t size)
+{
+    return alloc_checked(reallocarray(old, count != 0 ? count : 1, size));
+}
+
+char *alloc_text(const char *text)
+{
+    return text == NULL ? NULL : alloc_checked(strdup(text));
+}
+
+char *alloc_format(const char *format, ...)
+{
+    char *text = NULL;
+    va_list arguments;
+
+    va_start(arguments, format);
+    if (vasprintf(&text, format, arguments) < 0)
+        text = NULL;
+    va_end(arguments);
+    return alloc_checked(text);
+}

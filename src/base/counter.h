@@ -1,0 +1,51 @@
+/* counter.h - what the daemon counts, in one table: name and meaning.
+ *
+ * Threads:  any; each counter is one atomic.
+ * Fails:    never.
+ * Counters run from the start of the process and are sent with each heartbeat to the database.
+ */
+#ifndef BASE_COUNTER_H
+#define BASE_COUNTER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* X(identifier, "name", "meaning") */
+#define COUNTER_TABLE(X) \
+    X(SESSIONS, "sessions", "connections that the MTA reported") \
+    X(HITS, "hits", "transactions that reached DATA and were put into the spool") \
+    X(REPEATED_DATA, "repeated_data", "further DATA commands of a transaction already counted") \
+    X(LOST, "lost", "hits that could not be put into the spool: full or failing") \
+    X(OVER_CONNECTIONS, "over_connections", "connections refused: limits.connections") \
+    X(OVER_CLIENT_CONNECTIONS, "over_client_connections", "connections refused: limits.connections_per_client") \
+    X(OVER_BYTES, "over_bytes", "connections closed: limits.client_bytes") \
+    X(OVER_IDLE, "over_idle", "connections closed: a command later than limits.idle") \
+    X(OFFENCE, "offence", "verdicts: recorded") \
+    X(OUTAGE, "outage", "verdicts: not recorded, the primaries do not take mail") \
+    X(RECOVERING, "recovering", "verdicts: not recorded, an outage or the start was too recent") \
+    X(FRIEND, "friend", "verdicts: not recorded, one of our addresses or an MX host of the domain") \
+    X(IGNORED, "ignored", "verdicts: not recorded, ignore_clients") \
+    X(EXEMPT, "exempt", "verdicts: not recorded, exempt local parts only") \
+    X(NONE, "none", "verdicts: not recorded, this host is nothing to the domain") \
+    X(UNKNOWN, "unknown", "verdicts: not recorded, no answer in time") \
+    X(DNS_QUERIES, "dns_queries", "DNS questions asked") \
+    X(PROBES, "probes", "MX hosts probed") \
+    X(SHIPPED, "shipped", "hits recorded in the database") \
+    X(SET_ASIDE, "set_aside", "hits that the database refused, kept in the spool with the reason") \
+    X(DATABASE_ERRORS, "database_errors", "batches that failed and are sent again")
+
+enum counter {
+#define X(identifier, name, meaning) COUNTER_##identifier,
+    COUNTER_TABLE(X)
+#undef X
+    COUNTER_COUNT
+};
+
+void counter_add(enum counter counter, uint64_t n);
+uint64_t counter_value(enum counter counter);
+const char *counter_name(enum counter counter);
+
+/* All counters as a JSON object; the caller frees. */
+char *counter_json(void);
+
+#endif

@@ -1,0 +1,56 @@
+/* ipaddr.h - IP addresses and networks as plain values.
+ *
+ * An IPv4 address in IPv6 clothes (::ffff:192.0.2.1) is taken for the IPv4 address that it is.
+ * Threads: any.  Owns: nothing; values are copied.  Fails: parsing returns false, nothing else fails.
+ */
+#ifndef BASE_IPADDR_H
+#define BASE_IPADDR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+enum { IPADDR_TEXT_SIZE = 64 }; /* an IPv6 address, a slash and a length fit */
+
+struct ipaddr {
+    uint8_t family;    /* 0: no address; 4; 6 */
+    uint8_t bytes[16]; /* network order; IPv4 uses the first four, the rest is zero */
+};
+
+struct ipnet {
+    struct ipaddr address; /* host bits are zero */
+    uint8_t bits;
+};
+
+/* "192.0.2.1", "2001:db8::1", "IPv6:2001:db8::1" (as MTAs write it in macros), "[192.0.2.1]". */
+bool ipaddr_parse(const char *text, struct ipaddr *address);
+
+/* From AF_INET or AF_INET6; PORT (may be NULL) in host order.  False for other families and NULL. */
+bool ipaddr_from_sockaddr(const struct sockaddr *sockaddr, struct ipaddr *address, uint16_t *port);
+
+/* Fill OUT for ADDRESS and PORT; returns the length for connect(). */
+socklen_t ipaddr_to_sockaddr(const struct ipaddr *address, uint16_t port, struct sockaddr_storage *out);
+
+/* "192.0.2.1" or compressed IPv6; "-" when there is no address.  Returns OUT. */
+const char *ipaddr_format(const struct ipaddr *address, char out[IPADDR_TEXT_SIZE]);
+
+bool ipaddr_equal(const struct ipaddr *a, const struct ipaddr *b);
+
+/* The network a client is counted and listed under: IPv4 /32, IPv6 /64. */
+struct ipnet ipaddr_client_network(const struct ipaddr *address);
+
+/* "192.0.2.0/24", "2001:db8::/32", or an address alone; false when host bits are set or TEXT is no network. */
+bool ipnet_parse(const char *text, struct ipnet *net);
+bool ipnet_contains(const struct ipnet *net, const struct ipaddr *address);
+bool ipnet_equal(const struct ipnet *a, const struct ipnet *b);
+const char *ipnet_format(const struct ipnet *net, char out[IPADDR_TEXT_SIZE]);
+
+/* Never a place to probe or a client to list: unspecified, loopback, link-local, multicast, broadcast, reserved (240/4).
+ * RFC 1122 3.2.1.3, RFC 3927, RFC 4291 2.4, RFC 5771, RFC 6890. */
+bool ipaddr_is_unusable(const struct ipaddr *address);
+
+/* RFC 1918, RFC 6598 (100.64/10), RFC 4193 (fc00::/7), RFC 3879 (fec0::/10). */
+bool ipaddr_is_private(const struct ipaddr *address);
+
+#endif

@@ -1,0 +1,29 @@
+/* judging.h - the loop between inbox and outbox: it takes hits from the spool, asks the judge, and settles them.
+ *
+ * Threads:  one of its own.
+ * Owns:     the hits it has read; borrows the spool and the judge, which must outlive it.
+ * Fails:    never.  A hit without an answer after the verdict timeout is unknown and not recorded; so is one found in the
+ *           inbox after a restart that is older than that, unless it hit a trap.
+ * Limits:   JUDGING_WINDOW hits in memory; the rest waits in the inbox.
+ */
+#ifndef DAEMON_JUDGING_H
+#define DAEMON_JUDGING_H
+
+#include <stdint.h>
+
+#include "judge/judge.h"
+#include "record/spool.h"
+
+enum { JUDGING_WINDOW = 1000 };
+
+struct judging;
+
+struct judging *judging_start(struct spool *spool, struct judge *judge, int64_t verdict_timeout_ms);
+
+/* For hits taken from now on. */
+void judging_configure(struct judging *judging, int64_t verdict_timeout_ms);
+
+/* Settle what can be settled at once, leave the rest in the inbox, end the thread and free. */
+void judging_stop(struct judging **judging);
+
+#endif

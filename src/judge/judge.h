@@ -1,0 +1,102 @@
+/* judge.h - was this transaction an offence?
+ *
+ * Ties domain -> DNS -> role -> liveness of the primaries -> verdict.  Questions never wait: what is not known
+ * yet is VERDICT_PENDING, the look-ups are under way in `probers` worker threads, and judge_wait() tells when
+ * something new is known.  Questions about one domain share one look-up, about one MX host one probe.
+ *
+ * Doubt beats offence: when any of the domains of a transaction is in outage, recovering, unknown, or has the
+ * client among its MX hosts, the transaction is no offence.
+ *
+ * Threads:  any may call; the mutex is never held while looking up or probing.
+ * Owns:     copies what it is given; answers are plain structs.
+ * Fails:    never; doubt is a verdict that callers must not record on.
+ * Limits:   `max_domains` and `max_hosts` entries, the least recently used leaves first; a queue of waiting look-ups
+ *           of the same size, past which a question stays pending and is put again when it is asked again.
+ */
+#ifndef JUDGE_JUDGE_H
+#define JUDGE_JUDGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/ipaddr.h"
+#include "base/words.h"
+#include "judge/domain.h"
+#include "judge/mx.h"
+#include "judge/role.h"
+
+struct judge_rule { /* one `domain` section */
+    char pattern[DOMAIN_MAX + 3];
+    enum role_setting role;
+};
+
+/* Plain values; the arrays are borrowed for the length of the call and copied. */
+struct judge_config {
+    struct mx_config dns;
+
+    int64_t remember_ms; /* a host's state and a DNS answer are never used when older */
+    int64_t probe_timeout_ms;
+    int64_t startup_grace_ms;
+    int64_t outage_grace_ms;
+    uint16_t port;
+    bool require_all; /* every primary must accept, not just one */
+    unsigned probers; /* worker threads; fixed when the judge is created */
+
+    const char *const *own_names; /* normalized */
+    size_t own_name_count;
+    const struct ipaddr *own_addresses; /* settings and local interfaces */
+    size_t own_address_count;
+
+    const struct judge_rule *rules; /* the longest matching pattern wins */
+    size_t rule_count;
+    const struct ipnet *ignored; /* ignore_clients */
+    size_t ignored_count;
+    const struct ipnet *probe_allowed; /* private or loopback networks where primaries may be probed all the same */
+    size_t probe_allowed_count;
+
+    size_t max_domains, max_hosts; /* 0: 10,000 each */
+};
+
+struct judge_question {
+    struct ipaddr client;
+    struct ipaddr local;        /* the address that the client connected to; family 0 when the MTA did not say */
+    const char *mta_name;       /* the MTA's name for itself, NULL when it did not say */
+    const char *const *domains; /* normalized, without duplicates */
+    size_t domain_count;
+    bool exempt; /* only exempt local parts were addressed */
+    bool late;   /* the hit is too old for today's state of the primaries: only a trap, which needs none, is judged */
+};
+
+struct judge_answer {
+    enum verdict verdict;
+    enum hit_class class;            /* the rest is set for VERDICT_OFFENCE */
+    char domain[DOMAIN_MAX + 1];     /* the domain offended against: trap before backup before address, then as addressed */
+    char primary[DOMAIN_MAX + 1];    /* the primary that was accepting; empty for CLASS_TRAP */
+    int64_t primary_age_ms;          /* how old that answer was when the verdict fell */
+    const char *why;                 /* static text for the log, for every verdict but pending */
+};
+
+struct judge;
+
+struct judge *judge_create(const struct judge_config *config);
+
+/* Ends the workers (a DNS question or probe under way is waited for no longer than its own time limit) and frees. */
+void judge_destroy(struct judge **judge);
+
+/* Take over CONFIG for all later questions; `probers`, max_domains and max_hosts stay.  What is remembered of hosts
+ * stays too; what is remembered of domains is forgotten. */
+void judge_configure(struct judge *judge, const struct judge_config *config);
+
+/* Start looking DOMAIN up, if it is not known; returns at once. */
+void judge_prefetch(struct judge *judge, const char *domain, const struct ipaddr *local, const char *mta_name);
+
+/* Answer QUESTION from what is known now, and start whatever is missing; returns at once. */
+void judge_ask(struct judge *judge, const struct judge_question *question, struct judge_answer *answer);
+
+/* Wait until something became known since the generation *SEEN (start with 0), or until DEADLINE_MS (monotonic), or
+ * until judge_wake(); *SEEN is moved on. */
+void judge_wait(struct judge *judge, uint64_t *seen, int64_t deadline_ms);
+void judge_wake(struct judge *judge);
+
+#endif

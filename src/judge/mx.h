@@ -1,0 +1,59 @@
+/* mx.h - a domain's MX hosts and addresses, asked with libresolv.  The only module that knows libresolv.
+ *
+ * Threads:  any; each call has a resolver state of its own.  Calls block for as long as DNS takes,
+ *           bounded by timeout x attempts x servers for each question.
+ * Owns:     the answer is the caller's plain struct.
+ * Fails:    a status; a doubtful answer (SERVFAIL, REFUSED, timeout, truncated past TCP, loops) is MX_UNKNOWN.
+ * Limits:   MX_MAX hosts and MX_ADDRESS_MAX addresses each; a domain that has more is MX_UNKNOWN.
+ */
+#ifndef JUDGE_MX_H
+#define JUDGE_MX_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "base/ipaddr.h"
+#include "judge/domain.h"
+
+/* 20 is four times the addresses that Postfix tries in one run (smtp_mx_address_limit 5). */
+enum { MX_MAX = 20, MX_ADDRESS_MAX = 16, MX_SERVER_MAX = 3 /* resolver(5) MAXNS */ };
+
+enum mx_status {
+    MX_OK,       /* what is said is so: also "no MX" and "no address" */
+    MX_NXDOMAIN, /* the name does not exist */
+    MX_UNKNOWN   /* no usable answer */
+};
+
+struct mx_addresses {
+    enum mx_status status;
+    struct ipaddr list[MX_ADDRESS_MAX];
+    size_t count;
+};
+
+struct mx_host {
+    char name[DOMAIN_MAX + 1]; /* lower case, no final dot */
+    uint16_t preference;
+    struct mx_addresses addresses;
+};
+
+struct mx_answer {
+    enum mx_status status;           /* of the MX question, CNAMEs followed */
+    bool null_mx;                    /* RFC 7505: the single record "0 ." */
+    struct mx_host hosts[MX_MAX];    /* by preference, then name; duplicates removed (the best preference stays) */
+    size_t host_count;
+    struct mx_addresses addresses;   /* of the domain itself */
+    uint32_t ttl_s;                  /* the smallest TTL in what was said; 0 when nothing was */
+};
+
+struct mx_config {
+    struct sockaddr_storage servers[MX_SERVER_MAX]; /* none: the system's */
+    size_t server_count;
+    int timeout_s; /* for one try of one server */
+    int attempts;
+};
+
+void mx_resolve(const struct mx_config *config, const char *domain, struct mx_answer *answer);
+
+#endif

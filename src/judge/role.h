@@ -1,0 +1,41 @@
+/* role.h - what this host is to a recipient domain (RFC 5321 5.1), and which MX hosts are its primaries.
+ *
+ * A pure function of what DNS said and who we are: no I/O, no state.
+ * Threads:  any.  Fails: never; doubt is ROLE_RESULT_UNKNOWN.
+ */
+#ifndef JUDGE_ROLE_H
+#define JUDGE_ROLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/ipaddr.h"
+#include "base/words.h"
+#include "judge/mx.h"
+
+/* The `role` of a `domain` section. */
+enum role_setting { ROLE_AUTO, ROLE_TRAP, ROLE_BACKUP, ROLE_ADDRESS, ROLE_OFF };
+
+const char *role_setting_name(enum role_setting setting);
+bool role_setting_from_name(const char *name, enum role_setting *setting);
+
+/* Who this host is. */
+struct role_identity {
+    const char *const *names; /* normalized host names: settings, and the MTA's name for itself */
+    size_t name_count;
+    const struct ipaddr *addresses; /* settings, local interfaces, the address that the client connected to */
+    size_t address_count;
+};
+
+struct role_result {
+    bool known;           /* false: DNS gave no usable answer; nothing else counts then */
+    enum hit_class class; /* CLASS_NONE: this host is nothing to the domain */
+    size_t primaries[MX_MAX]; /* indexes into answer->hosts; empty for CLASS_TRAP and CLASS_NONE */
+    size_t primary_count;
+    const char *why; /* static text for the log, for example "no MX, and the address is ours" */
+};
+
+void role_decide(enum role_setting setting, const struct mx_answer *answer, const struct role_identity *self,
+                 struct role_result *result);
+
+#endif

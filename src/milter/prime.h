@@ -1,0 +1,30 @@
+/* prime.h - the cure for the stall after 451.
+ *
+ * After a 4xx at DATA both MTAs keep the transaction open, but libmilter has left it: a DATA or RCPT that comes without
+ * RSET is dropped without an answer, and the client hangs until the MTA's milter timeout.  libmilter's table of allowed
+ * steps is one per process, and a session that negotiates "no MAIL, no RCPT" widens it for good: RCPT and DATA are
+ * then allowed from the state in which a 4xx at DATA leaves a session.  So the daemon is its own first client: it connects
+ * to its socket and negotiates just that.
+ *
+ * Harmless if a later libmilter forgets it: the stall would be back, bounded by the MTA's milter timeout.
+ */
+#ifndef MILTER_PRIME_H
+#define MILTER_PRIME_H
+
+#include <stdbool.h>
+
+/* An offer of actions that no MTA makes marks our own connection in xxfi_negotiate: SMFIF_SETSYMLIST alone. */
+bool prime_is_offer(unsigned long actions);
+
+/* Start a thread that negotiates with SOCKET (libmilter's syntax) as soon as smfi_main() answers, and once more when
+ * called again.  The result is logged.  Call with all signals blocked. */
+void prime_start(const char *socket);
+
+/* Wait for that thread (bounded: it gives up after 10 s). */
+void prime_join(void);
+
+/* Connect to SOCKET and hang up: wakes libmilter's listener, which otherwise looks for a stop only every 5 s.
+ * True when something listens there. */
+bool prime_knock(const char *socket);
+
+#endif

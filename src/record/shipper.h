@@ -1,0 +1,20 @@
+/* shipper.h - the thread that takes the outbox to the database: batches, backoff, heartbeats.
+ *
+ * Threads:  one of its own.
+ * Owns:     its connection; borrows the spool, which must outlive it.
+ * Fails:    never; while the database is away, hits stay in the spool and one line a minute says so.
+ */
+#ifndef RECORD_SHIPPER_H
+#define RECORD_SHIPPER_H
+
+#include "record/spool.h"
+
+struct shipper;
+
+/* DATABASE: a connection string; must not be empty. */
+struct shipper *shipper_start(struct spool *spool, const char *database, const char *sensor, const char *version);
+
+/* Ship what is in the outbox for at most FLUSH_MS, then end the thread, also when the server is frozen, and free. */
+void shipper_stop(struct shipper **shipper, int64_t flush_ms);
+
+#endif
