@@ -1,7 +1,7 @@
 /* mx.h - a domain's MX hosts and addresses, asked with libresolv.  The only module that knows libresolv.
  *
- * Threads:  any; each call has a resolver state of its own.  Calls block for as long as DNS takes,
- *           bounded by timeout x attempts x servers for each question.
+ * Threads:  any; each call has a resolver state of its own.  Calls block for as long as DNS takes, bounded by
+ *           timeout x attempts x servers for each question; after one that nobody answered, no further is asked.
  * Owns:     the answer is the caller's plain struct.
  * Fails:    a status; a doubtful answer (SERVFAIL, REFUSED, timeout, truncated past TCP, loops) is MX_UNKNOWN.
  * Limits:   MX_MAX hosts and MX_ADDRESS_MAX addresses each; a domain that has more is MX_UNKNOWN.
@@ -9,6 +9,7 @@
 #ifndef JUDGE_MX_H
 #define JUDGE_MX_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -41,10 +42,10 @@ struct mx_host {
 struct mx_answer {
     enum mx_status status;           /* of the MX question, CNAMEs followed */
     bool null_mx;                    /* RFC 7505: the single record "0 ." */
-    struct mx_host hosts[MX_MAX];    /* by preference, then name; duplicates removed (the best preference stays) */
-    size_t host_count;
-    struct mx_addresses addresses;   /* of the domain itself */
     uint32_t ttl_s;                  /* the smallest TTL in what was said; 0 when nothing was */
+    struct mx_addresses addresses;   /* of the domain itself; not asked for, and empty, unless status is MX_OK */
+    size_t host_count;
+    struct mx_host hosts[MX_MAX];    /* by preference, then name; duplicates removed (the best preference stays) */
 };
 
 struct mx_config {
@@ -54,6 +55,8 @@ struct mx_config {
     int attempts;
 };
 
-void mx_resolve(const struct mx_config *config, const char *domain, struct mx_answer *answer);
+/* Ask for DOMAIN's mail hosts.  STOP is looked at before each question: once it is true, nothing more is asked, and what
+ * is not known yet stays MX_UNKNOWN. */
+void mx_resolve(const struct mx_config *config, const char *domain, const atomic_bool *stop, struct mx_answer *answer);
 
 #endif

@@ -1,0 +1,278 @@
+#include "judge/mx.h"
+
+#include <arpa/nameser.h>
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <resolv.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/alloc.h"
+#include "base/counter.h"
+
+enum {
+    MESSAGE_MAX = 65535, /* RFC 1035 4.2.2 */
+    CNAME_MAX = 8        /* links that are followed; BIND and unbound stop in the same region */
+};
+
+/* One look-up: the resolver state, the message last received, and what all messages said together. */
+struct lookup {
+    struct __res_state resolver;
+    unsigned char *message;
+    const atomic_bool *stop;
+    bool silent;    /* a question was not answered at all: asking on would only wait again */
+    bool has_ttl;
+    uint32_t ttl_s; /* the smallest */
+};
+
+/* glibc keeps every server in _u._ext too, and an IPv6 one only there; its sockets are -1 until they are opened. */
+static void server_set(res_state resolver, int index, const struct sockaddr_storage *server)
+{
+    struct sockaddr_in6 *copy = alloc_zeroed(1, sizeof *copy);
+
+    memset(&resolver->nsaddr_list[index], 0, sizeof resolver->nsaddr_list[index]);
+    if (server->ss_family == AF_INET6) {
+        memcpy(copy, server, sizeof *copy);
+    } else {
+        memcpy(copy, server, sizeof(struct sockaddr_in));
+        memcpy(&resolver->nsaddr_list[index], server, sizeof(struct sockaddr_in));
+    }
+    free(resolver->_u._ext.nsaddrs[index]);
+    resolver->_u._ext.nsaddrs[index] = copy;
+    resolver->_u._ext.nssocks[index] = -1;
+}
+
+static bool resolver_open(const struct mx_config *config, res_state resolver)
+{
+    if (res_ninit(resolver) != 0)
+        return false;
+    resolver->options &= ~(unsigned long)(RES_DNSRCH | RES_DEFNAMES);
+    resolver->retrans = config->timeout_s;
+    resolver->retry = config->attempts;
+    if (config->server_count == 0)
+        return true;
+    for (size_t i = 0; i < config->server_count; i++)
+        server_set(resolver, (int)i, &config->servers[i]);
+    for (size_t i = config->server_count; i < MAXNS; i++) {
+        free(resolver->_u._ext.nsaddrs[i]); /* a server of the system's that ours do not replace */
+        resolver->_u._ext.nsaddrs[i] = NULL;
+    }
+    resolver->nscount = (int)config->server_count;
+    resolver->_u._ext.nscount = (uint16_t)config->server_count;
+    return true;
+}
+
+/* Ask for NAME's records of TYPE.  MX_OK with *LENGTH 0: there are none. */
+static enum mx_status ask(struct lookup *lookup, const char *name, int type, size_t *length)
+{
+    const HEADER *header = (const HEADER *)lookup->message;
+    int got;
+
+    *length = 0;
+    if (lookup->silent || *lookup->stop)
+        return MX_UNKNOWN;
+    /* Cleared, so that an rcode can be told from silence: res_nquery's own error does not tell. */
+    memset(lookup->message, 0, sizeof *header);
+    counter_add(COUNTER_DNS_QUERIES, 1);
+    got = res_nquery(&lookup->resolver, name, ns_c_in, type, lookup->message, MESSAGE_MAX);
+    if (header->tc)
+        return MX_UNKNOWN; /* cut even over TCP; res_nquery calls that "no data" */
+    if (got >= (int)sizeof *header && got <= MESSAGE_MAX) {
+        *length = (size_t)got;
+        return MX_OK;
+    }
+    if (got >= 0)
+        return MX_UNKNOWN;
+    if (lookup->resolver.res_h_errno == NO_DATA && header->qr)
+        return MX_OK;
+    if (lookup->resolver.res_h_errno == HOST_NOT_FOUND && header->rcode == ns_r_nxdomain)
+        return MX_NXDOMAIN;
+    lookup->silent = header->rcode == ns_r_noerror && lookup->resolver.res_h_errno == TRY_AGAIN;
+    return MX_UNKNOWN;
+}
+
+static void ttl_note(struct lookup *lookup, ns_rr record)
+{
+    uint32_t ttl_s = ns_rr_ttl(record) <= INT32_MAX ? ns_rr_ttl(record) : 0; /* RFC 2181 8 */
+
+    if (!lookup->has_ttl || ttl_s < lookup->ttl_s)
+        lookup->ttl_s = ttl_s;
+    lookup->has_ttl = true;
+}
+
+/* Takes one record of the type asked for; false ends the look-up as MX_UNKNOWN. */
+typedef bool record_taker(void *into, const ns_msg *message, const ns_rr *record);
+
+/* If the answer says that NAME is an alias, put what for into NAME. */
+static bool alias_follow(struct lookup *lookup, ns_msg *message, char name[NS_MAXDNAME])
+{
+    ns_rr record;
+
+    for (int i = 0; i < ns_msg_count(*message, ns_s_an); i++) {
+        if (ns_parserr(message, ns_s_an, i, &record) != 0)
+            return false;
+        if (ns_rr_type(record) != ns_t_cname || strcasecmp(ns_rr_name(record), name) != 0)
+            continue;
+        ttl_note(lookup, record);
+        return dn_expand(ns_msg_base(*message), ns_msg_end(*message), ns_rr_rdata(record), name, NS_MAXDNAME) >= 0;
+    }
+    return false;
+}
+
+static enum mx_status records_take(struct lookup *lookup, ns_msg *message, const char *name, int type,
+                                   record_taker *take, void *into, size_t *taken)
+{
+    ns_rr record;
+
+    for (int i = 0; i < ns_msg_count(*message, ns_s_an); i++) {
+        if (ns_parserr(message, ns_s_an, i, &record) != 0)
+            return MX_UNKNOWN;
+        if ((int)ns_rr_type(record) != type || ns_rr_class(record) != ns_c_in || strcasecmp(ns_rr_name(record), name) != 0)
+            continue;
+        ttl_note(lookup, record);
+        if (!take(into, message, &record))
+            return MX_UNKNOWN;
+        ++*taken;
+    }
+    return MX_OK;
+}
+
+/* Give NAME's records of TYPE to TAKE, aliases followed: within one answer, and by asking again where an answer ends
+ * with an alias (a server that has no authority over the rest). */
+static enum mx_status records_ask(struct lookup *lookup, const char *asked, int type, record_taker *take, void *into)
+{
+    char name[NS_MAXDNAME];
+    int links = 0;
+
+    strcpy(name, asked);
+    for (;;) {
+        size_t length, taken = 0;
+        ns_msg message;
+        int before = links;
+        enum mx_status status = ask(lookup, name, type, &length);
+
+        if (status != MX_OK || length == 0)
+            return status;
+        if (ns_initparse(lookup->message, (int)length, &message) != 0)
+            return MX_UNKNOWN;
+        while (alias_follow(lookup, &message, name)) {
+            if (++links > CNAME_MAX)
+                return MX_UNKNOWN;
+        }
+        status = records_take(lookup, &message, name, type, take, into, &taken);
+        if (status != MX_OK || taken > 0 || links == before)
+            return status;
+    }
+}
+
+static bool address_take(void *into, const ns_msg *message, const ns_rr *record)
+{
+    struct mx_addresses *addresses = into;
+    struct sockaddr_in in = {.sin_family = AF_INET};
+    struct sockaddr_in6 in6 = {.sin6_family = AF_INET6};
+    bool v4 = ns_rr_type(*record) == ns_t_a;
+
+    (void)message;
+    if (addresses->count == MX_ADDRESS_MAX || ns_rr_rdlen(*record) != (v4 ? sizeof in.sin_addr : sizeof in6.sin6_addr))
+        return false;
+    if (v4)
+        memcpy(&in.sin_addr, ns_rr_rdata(*record), sizeof in.sin_addr);
+    else
+        memcpy(&in6.sin6_addr, ns_rr_rdata(*record), sizeof in6.sin6_addr);
+    /* By way of a sockaddr, which turns ::ffff:127.0.0.1 into what it is. */
+    return ipaddr_from_sockaddr(v4 ? (struct sockaddr *)&in : (struct sockaddr *)&in6,
+                                &addresses->list[addresses->count++], NULL);
+}
+
+static void addresses_ask(struct lookup *lookup, const char *name, struct mx_addresses *addresses)
+{
+    *addresses = (struct mx_addresses){0};
+    addresses->status = records_ask(lookup, name, ns_t_a, address_take, addresses);
+    if (addresses->status == MX_OK)
+        addresses->status = records_ask(lookup, name, ns_t_aaaa, address_take, addresses);
+    if (addresses->status == MX_UNKNOWN)
+        addresses->count = 0;
+}
+
+static bool host_add(struct mx_answer *answer, const char *name, uint16_t preference)
+{
+    struct mx_host *host = NULL;
+
+    for (size_t i = 0; i < answer->host_count; i++) {
+        if (strcmp(answer->hosts[i].name, name) == 0)
+            host = &answer->hosts[i];
+    }
+    if (host != NULL) {
+        if (preference < host->preference)
+            host->preference = preference;
+        return true;
+    }
+    if (answer->host_count == MX_MAX)
+        return false;
+    host = &answer->hosts[answer->host_count++];
+    strcpy(host->name, name);
+    host->preference = preference;
+    return true;
+}
+
+static bool mx_take(void *into, const ns_msg *message, const ns_rr *record)
+{
+    struct mx_answer *answer = into;
+    char name[NS_MAXDNAME];
+
+    if (ns_rr_rdlen(*record) < 3 || dn_expand(ns_msg_base(*message), ns_msg_end(*message), ns_rr_rdata(*record) + 2,
+                                              name, sizeof name) < 0)
+        return false;
+    if (name[0] == '\0') { /* beside other MXs it means nothing (RFC 7505 3) */
+        answer->null_mx = true;
+        return true;
+    }
+    if (strlen(name) > DOMAIN_MAX)
+        return false;
+    for (char *p = name; *p != '\0'; p++) {
+        if (*p >= 'A' && *p <= 'Z')
+            *p += 'a' - 'A';
+    }
+    return host_add(answer, name, (uint16_t)ns_get16(ns_rr_rdata(*record)));
+}
+
+static int host_compare(const void *a, const void *b)
+{
+    const struct mx_host *left = a, *right = b;
+
+    if (left->preference != right->preference)
+        return left->preference < right->preference ? -1 : 1;
+    return strcmp(left->name, right->name);
+}
+
+static void domain_ask(struct lookup *lookup, const char *domain, struct mx_answer *answer)
+{
+    answer->status = records_ask(lookup, domain, ns_t_mx, mx_take, answer);
+    if (answer->status != MX_OK) {
+        answer->host_count = 0;
+        answer->null_mx = false;
+        return;
+    }
+    if (answer->host_count > 0)
+        answer->null_mx = false;
+    qsort(answer->hosts, answer->host_count, sizeof *answer->hosts, host_compare);
+    for (size_t i = 0; i < answer->host_count; i++)
+        addresses_ask(lookup, answer->hosts[i].name, &answer->hosts[i].addresses);
+    addresses_ask(lookup, domain, &answer->addresses);
+}
+
+void mx_resolve(const struct mx_config *config, const char *domain, const atomic_bool *stop, struct mx_answer *answer)
+{
+    struct lookup lookup = {.stop = stop};
+
+    *answer = (struct mx_answer){.status = MX_UNKNOWN};
+    if (!resolver_open(config, &lookup.resolver))
+        return;
+    lookup.message = alloc_zeroed(1, MESSAGE_MAX);
+    domain_ask(&lookup, domain, answer);
+    answer->ttl_s = lookup.ttl_s;
+    free(lookup.message);
+    res_nclose(&lookup.resolver);
+}

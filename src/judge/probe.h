@@ -1,0 +1,41 @@
+/* probe.h - does something that speaks SMTP answer, and does it take mail now?
+ *
+ * Connects, reads the greeting, says QUIT, closes: no EHLO, no mail, no recipient.
+ * Threads:  any; a call blocks for at most `timeout_ms` for each address.
+ * Owns:     nothing.
+ * Fails:    never; what cannot be probed from here is LIVENESS_UNKNOWN.
+ * Limits:   a greeting of more than PROBE_GREETING_MAX bytes is no greeting.
+ */
+#ifndef JUDGE_PROBE_H
+#define JUDGE_PROBE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/ipaddr.h"
+
+enum { PROBE_GREETING_MAX = 4096 };
+
+/* In rising order: a host's state is the highest of its addresses'. */
+enum liveness_state {
+    LIVENESS_UNKNOWN,   /* not probable from here */
+    LIVENESS_DOWN,      /* refused, unreachable, or no connection in time */
+    LIVENESS_ACCEPTING, /* greeted with 220 */
+    LIVENESS_DEFERRING  /* connected, but greeted with something else, or not in time */
+};
+
+const char *liveness_state_name(enum liveness_state state);
+
+struct probe_config {
+    uint16_t port;
+    int64_t timeout_ms;
+    const struct ipnet *allowed; /* networks that are probed though they are loopback, private, ... */
+    size_t allowed_count;
+    int stop_fd; /* ends the probe with LIVENESS_UNKNOWN when it becomes readable; -1: none */
+};
+
+/* The state of the host that has these addresses.  Addresses that are no place for a mail host on the Internet
+ * (ipaddr_is_unusable, ipaddr_is_private) are never touched unless allowed. */
+enum liveness_state probe_host(const struct probe_config *config, const struct ipaddr *addresses, size_t count);
+
+#endif

@@ -1,0 +1,167 @@
+#include "judge/role.h"
+
+#include <string.h>
+
+static const char *const setting_names[] = {
+    [ROLE_AUTO] = "auto",       [ROLE_TRAP] = "trap", [ROLE_BACKUP] = "backup",
+    [ROLE_ADDRESS] = "address", [ROLE_OFF] = "off",
+};
+
+enum { SETTING_COUNT = sizeof setting_names / sizeof *setting_names };
+
+const char *role_setting_name(enum role_setting setting)
+{
+    return (unsigned)setting < SETTING_COUNT ? setting_names[setting] : "?";
+}
+
+bool role_setting_from_name(const char *name, enum role_setting *setting)
+{
+    for (unsigned i = 0; i < SETTING_COUNT; i++) {
+        if (strcmp(name, setting_names[i]) == 0) {
+            *setting = i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool name_is_ours(const struct role_identity *self, const char *name)
+{
+    for (size_t i = 0; i < self->name_count; i++) {
+        if (strcmp(self->names[i], name) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool any_is_ours(const struct role_identity *self, const struct mx_addresses *addresses)
+{
+    for (size_t i = 0; i < addresses->count; i++) {
+        for (size_t j = 0; j < self->address_count; j++) {
+            if (ipaddr_equal(&addresses->list[i], &self->addresses[j]))
+                return true;
+        }
+    }
+    return false;
+}
+
+/* What the MX hosts are to us. */
+struct census {
+    bool ours[MX_MAX];
+    bool doubt; /* one of them might be us: its addresses are not known */
+    bool found;
+    uint16_t preference; /* our best; only when found */
+};
+
+static void census_take(const struct mx_answer *answer, const struct role_identity *self, struct census *census)
+{
+    *census = (struct census){0};
+    for (size_t i = 0; i < answer->host_count; i++) {
+        const struct mx_host *host = &answer->hosts[i];
+
+        census->ours[i] = name_is_ours(self, host->name) || any_is_ours(self, &host->addresses);
+        if (!census->ours[i] && host->addresses.status == MX_UNKNOWN)
+            census->doubt = true;
+        if (census->ours[i] && !census->found) {
+            census->found = true; /* hosts are sorted: the first is our best */
+            census->preference = host->preference;
+        }
+    }
+}
+
+/* Hosts that are not us and have an address; with PREFERRED, only those before our own best. */
+static void primaries_collect(const struct mx_answer *answer, const struct census *census, bool preferred,
+                              struct role_result *result)
+{
+    for (size_t i = 0; i < answer->host_count; i++) {
+        const struct mx_host *host = &answer->hosts[i];
+
+        if (census->ours[i] || host->addresses.count == 0 || (preferred && host->preference >= census->preference))
+            continue;
+        result->primaries[result->primary_count++] = i;
+    }
+}
+
+static void settle(struct role_result *result, enum hit_class class, const char *why)
+{
+    result->known = true;
+    result->class = class;
+    result->why = why;
+}
+
+static void decide_backup(const struct mx_answer *answer, const struct census *census, struct role_result *result)
+{
+    primaries_collect(answer, census, census->found, result);
+    if (result->primary_count > 0)
+        settle(result, CLASS_BACKUP, census->found ? "a less preferred MX" : "set to backup");
+    else
+        settle(result, CLASS_NONE, "no usable MX is preferred over this host");
+}
+
+static void decide_address(const struct mx_answer *answer, const struct census *census, const char *why,
+                           struct role_result *result)
+{
+    primaries_collect(answer, census, false, result);
+    if (result->primary_count > 0)
+        settle(result, CLASS_ADDRESS, why);
+    else
+        settle(result, CLASS_NONE, "no usable MX besides this host");
+}
+
+static void decide_auto(const struct mx_answer *answer, const struct census *census,
+                        const struct role_identity *self, struct role_result *result)
+{
+    if (census->found)
+        decide_backup(answer, census, result);
+    else if (any_is_ours(self, &answer->addresses))
+        decide_address(answer, census, "the domain's address is ours, its MX hosts are elsewhere", result);
+    else if (answer->addresses.status == MX_UNKNOWN)
+        result->why = "the domain's addresses are not known";
+    else
+        settle(result, CLASS_NONE, "neither MX nor address is ours");
+}
+
+/* Without an MX host there is nobody that the client should have gone to. */
+static void decide_without_mx(const struct mx_answer *answer, const struct role_identity *self,
+                              struct role_result *result)
+{
+    bool ours = any_is_ours(self, &answer->addresses);
+
+    if (answer->status == MX_NXDOMAIN)
+        settle(result, CLASS_NONE, "the domain does not exist");
+    else if (answer->null_mx)
+        settle(result, CLASS_NONE, ours ? "null MX, and the address is ours" : "null MX");
+    else
+        settle(result, CLASS_NONE, ours ? "no MX, and the address is ours" : "no MX");
+}
+
+void role_decide(enum role_setting setting, const struct mx_answer *answer, const struct role_identity *self,
+                 struct role_result *result)
+{
+    struct census census;
+
+    *result = (struct role_result){.why = "no usable answer from DNS"};
+    if (setting == ROLE_OFF) {
+        settle(result, CLASS_NONE, "set to off");
+        return;
+    }
+    if (setting == ROLE_TRAP) {
+        settle(result, CLASS_TRAP, "set to trap");
+        return;
+    }
+    if (answer->status == MX_UNKNOWN)
+        return;
+    if (answer->host_count == 0) {
+        decide_without_mx(answer, self, result);
+        return;
+    }
+    census_take(answer, self, &census);
+    if (census.doubt)
+        result->why = "the addresses of an MX host are not known";
+    else if (setting == ROLE_BACKUP)
+        decide_backup(answer, &census, result);
+    else if (setting == ROLE_ADDRESS)
+        decide_address(answer, &census, "set to address", result);
+    else
+        decide_auto(answer, &census, self, result);
+}
