@@ -13,9 +13,10 @@ bool pace_is_late(struct pace *pace, int64_t now_ms, int64_t idle_ms, bool seen_
     bool late;
 
     pace->commands++;
+    if (!seen_at_once)
+        return false;
     late = idle_ms > 0 && now_ms - pace->since_ms > idle_ms * pace->commands;
-    if (seen_at_once)
-        pace_begin(pace, now_ms);
+    pace_begin(pace, now_ms);
     return late;
 }
 

@@ -18,8 +18,8 @@ struct pace {
 
 void pace_begin(struct pace *pace, int64_t now_ms);
 
-/* A command came at NOW_MS; SEEN_AT_ONCE: it was not kept back by the MTA, and nothing before it is.
- * True when it came later than IDLE_MS (0: no limit) allows. */
+/* A command came at NOW_MS; SEEN_AT_ONCE: the MTA kept neither it nor anything before it back.
+ * True when it came later than IDLE_MS (0: no limit) allows; of one that was kept back, the next that was not tells. */
 bool pace_is_late(struct pace *pace, int64_t now_ms, int64_t idle_ms, bool seen_at_once);
 
 /* How long a place is kept for a silent client: KEPT_BACK when the MTA may hold HELO, MAIL and RCPT back. */
