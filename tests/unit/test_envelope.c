@@ -11,10 +11,11 @@
 #include "milter/envelope.h"
 
 static char *exempt_localparts[] = {"postmaster", "abuse"};
+#define POLICY(keep) {.envelope = (keep), .exempt_localparts = exempt_localparts, .exempt_localpart_count = 2}
 static const struct session_policy policies[] = {
-    [ENVELOPE_FULL] = {.envelope = ENVELOPE_FULL, .exempt_localparts = exempt_localparts, .exempt_localpart_count = 2},
-    [ENVELOPE_DOMAIN] = {.envelope = ENVELOPE_DOMAIN, .exempt_localparts = exempt_localparts, .exempt_localpart_count = 2},
-    [ENVELOPE_NONE] = {.envelope = ENVELOPE_NONE, .exempt_localparts = exempt_localparts, .exempt_localpart_count = 2},
+    [ENVELOPE_FULL] = POLICY(ENVELOPE_FULL),
+    [ENVELOPE_DOMAIN] = POLICY(ENVELOPE_DOMAIN),
+    [ENVELOPE_NONE] = POLICY(ENVELOPE_NONE),
 };
 
 /* The texts with blanks between them. */

@@ -9,9 +9,8 @@
 #include "milter/reply.h"
 
 #define X10 "xxxxxxxxxx"
-#define X490 \
-    X10 X10 X10 X10 X10 X10 X10 X10 X10 X10 X10 X10 X10 X10 X10 X10 X10 X10 X10 X10 X10 X10 X10 X10 X10 X10 X10 X10 X10 \
-    X10 X10 X10 X10 X10 X10 X10 X10 X10 X10 X10 X10 X10 X10 X10 X10 X10 X10 X10 X10
+#define X70 X10 X10 X10 X10 X10 X10 X10
+#define X490 X70 X70 X70 X70 X70 X70 X70
 
 static void good_replies_come_out_as_libmilter_wants_them(void **state)
 {

@@ -82,12 +82,14 @@ struct mta {
 
 static struct mta postfix(void)
 {
-    return (struct mta){.ctx.macros = {{"j", "mx2.example.org"}, {"v", "Postfix 3.7.11"}, {"{daemon_addr}", "192.0.2.25"}}};
+    return (struct mta){
+        .ctx.macros = {{"j", "mx2.example.org"}, {"v", "Postfix 3.7.11"}, {"{daemon_addr}", "192.0.2.25"}}};
 }
 
 static struct mta sendmail(void)
 {
-    return (struct mta){.ctx.macros = {{"j", "mx2.example.org"}, {"v", "8.17.1.9"}, {"{if_addr}", "IPv6:2001:db8:0:0:0:0:0:25"}}};
+    return (struct mta){
+        .ctx.macros = {{"j", "mx2.example.org"}, {"v", "8.17.1.9"}, {"{if_addr}", "IPv6:2001:db8:0:0:0:0:0:25"}}};
 }
 
 static sfsistat negotiate(struct mta *mta, unsigned long actions, unsigned long steps)
@@ -168,8 +170,12 @@ static const char reply_451[] = "451 4.7.1 later, 100%%|really";
 
 static int setup(void **state)
 {
+    static char *exempt_localparts[] = {"postmaster"};
+
     (void)state;
-    policy = (struct session_policy){.connections = 20, .connections_per_client = 3, .idle_ms = 30000, .client_bytes = 1024};
+    policy = (struct session_policy){.connections = 20, .connections_per_client = 3, .idle_ms = 30000,
+                                     .client_bytes = 1024, .exempt_localparts = exempt_localparts,
+                                     .exempt_localpart_count = 1};
     hits = 0;
     return reply_parse("451 4.7.1 later, 100%\nreally", &policy.reply, NULL) ? 0 : -1;
 }
@@ -225,7 +231,8 @@ static void an_mta_without_no_reply_is_answered(void **state)
     struct mta mta = sendmail();
 
     (void)state;
-    assert_int_equal(negotiate(&mta, 0x3f, 0x3ff), SMFIS_CONTINUE); /* protocol 4: DATA, but no SMFIP_NR_*, no macro lists */
+    /* protocol 4: DATA, but neither SMFIP_NR_* nor macro lists */
+    assert_int_equal(negotiate(&mta, 0x3f, 0x3ff), SMFIS_CONTINUE);
     assert_int_equal(mta.steps, SMFIP_NOHDRS | SMFIP_NOEOH | SMFIP_NOBODY);
     assert_int_equal(mta.actions, 0);
     assert_null(mta.ctx.asked[SMFIM_CONNECT]);
