@@ -1,0 +1,125 @@
+"""Real Postfix, unpacked by tests/setup, run with the configuration that postfix/ ships."""
+import os
+import re
+import signal
+import time
+
+from testbed.base import DEBS, STATE, TOP, TRAP_HOST, TRAP_HOST6, TestbedError, run, wait_for
+
+PREFIX = DEBS / "postfix"
+LIBRARIES = f"{PREFIX}/usr/lib/postfix"
+
+
+def master_lines(shipped_smtp, extra, chroot):
+    """Debian's master.cf with the shipped smtp line in it.  Only that line may be chrooted: the other services would need
+    the files that Debian's start script copies into the queue folder."""
+    for line in (PREFIX / "usr/share/postfix/master.cf.dist").read_text().splitlines():
+        fields = line.split()
+        if not fields or line.startswith(("#", " ", "maildrop", "uucp", "ifmail", "bsmtp", "scalemail", "mailman")):
+            continue
+        if fields[0] == "smtp" and fields[1] == "inet":
+            fields = shipped_smtp.split()
+            fields[4] = "y" if chroot else fields[4]
+        else:
+            fields[4] = "n"
+        yield " ".join(fields)
+    yield from extra
+
+
+class Postfix:
+    """Postfix(name, main={"smtpd_timeout": "2s"}, master=["[::1]:2525 inet n - n - 20 smtpd -o ..."])"""
+
+    name = "postfix"
+
+    def __init__(self, name="postfix", main=None, master=(), chroot=False, interfaces=(TRAP_HOST, TRAP_HOST6),
+                 example=True):
+        self.folder = STATE / name
+        self.etc, self.queue, self.data = (self.folder / sub for sub in ("etc", "spool", "data"))
+        self.maillog = self.folder / "maillog"
+        settings = {
+            "command_directory": f"{PREFIX}/usr/sbin",
+            "daemon_directory": f"{PREFIX}/usr/lib/postfix/sbin",
+            "shlib_directory": LIBRARIES,
+            "meta_directory": str(self.etc),
+            "sendmail_path": f"{PREFIX}/usr/sbin/sendmail",
+            "mailq_path": f"{PREFIX}/usr/bin/mailq",
+            "newaliases_path": f"{PREFIX}/usr/bin/newaliases",
+            "import_environment": f"MAIL_CONFIG MAIL_LOGTAG TZ LANG=C POSTLOG_SERVICE POSTLOG_HOSTNAME "
+                                  f"LD_LIBRARY_PATH={LIBRARIES}",
+            "queue_directory": str(self.queue),
+            "data_directory": str(self.data),
+            "maillog_file": str(self.maillog),
+            "maillog_file_prefixes": str(STATE),
+            "inet_interfaces": ", ".join(interfaces),
+            "inet_protocols": "all",
+            # Nothing is to leave: what got past every net would be thrown away, and seen in the log.
+            "default_transport": "discard:", "relay_transport": "discard:", "relayhost": "",
+            **(main or {}),
+        }
+        self._make_folders()
+        shipped = (TOP / "postfix/example-main.cf").read_text() if example else "compatibility_level = 3.6\n"
+        shipped = "".join(line + "\n" for line in shipped.splitlines()
+                          if line.split("=")[0].strip() not in settings)
+        own = "".join(f"{key} = {value}\n" for key, value in settings.items())
+        (self.etc / "main.cf").write_text(shipped + own)
+        smtp = next(line for line in (TOP / "postfix/master.cf").read_text().splitlines() if line.startswith("smtp "))
+        (self.etc / "master.cf").write_text("\n".join(master_lines(smtp, master, chroot)) + "\n")
+        (self.etc / "dynamicmaps.cf").write_text("")
+        # Postfix waits until a main.cf younger than two seconds has settled.
+        old = time.time() - 60
+        os.utime(self.etc / "main.cf", (old, old))
+        self.environment = {"PATH": os.environ["PATH"], "LD_LIBRARY_PATH": LIBRARIES, "MAIL_CONFIG": str(self.etc)}
+        self.pid = None
+
+    def _make_folders(self):
+        for sub in (self.folder, self.etc, self.data, self.queue, self.queue / "pid"):
+            sub.mkdir(mode=0o755, exist_ok=True)
+        run("chown", "postfix:postfix", self.data)
+        for sub in ("active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming", "private", "saved",
+                    "trace"):
+            (self.queue / sub).mkdir(mode=0o700, exist_ok=True)
+            run("chown", "postfix:root", self.queue / sub)
+        for sub, mode in (("maildrop", "0730"), ("public", "0710")):
+            (self.queue / sub).mkdir(exist_ok=True)
+            run("chown", "postfix:postdrop", self.queue / sub)
+            run("chmod", mode, self.queue / sub)
+
+    def start(self):
+        run(f"{PREFIX}/usr/lib/postfix/sbin/master", "-c", self.etc, "-w", env=self.environment, check=False)
+        pid_file = self.queue / "pid/master.pid"
+        if not pid_file.exists() or not pid_file.read_text().strip():
+            raise TestbedError(f"Postfix did not start: {self.log()[-3000:]}")
+        self.pid = int(pid_file.read_text())
+        if not self.running():
+            raise TestbedError(f"Postfix did not start: {self.log()[-3000:]}")
+
+    def running(self):
+        return self.pid is not None and os.path.exists(f"/proc/{self.pid}")
+
+    def stop(self):
+        if self.running():
+            os.kill(self.pid, signal.SIGTERM)
+            wait_for(lambda: not self.running(), 20, "end of Postfix")
+        self.pid = None
+
+    def kill(self):
+        """The whole server crashes, in the middle of whatever it does."""
+        os.killpg(os.getpgid(self.pid), signal.SIGKILL)
+        wait_for(lambda: not self.running(), 20, "end of Postfix")
+        self.pid = None
+
+    def log(self):
+        return self.maillog.read_text(errors="backslashreplace") if self.maillog.exists() else ""
+
+    def command(self, name, *words, **options):
+        """One of Postfix's commands (postmap, postconf, ...) in this instance."""
+        return run(f"{PREFIX}/usr/sbin/{name}", "-c", self.etc, *words, env=self.environment, **options)
+
+    def queued(self):
+        """Messages that were taken: none, on a trap."""
+        return [path for sub in ("incoming", "active", "deferred", "maildrop", "hold")
+                for path in (self.queue / sub).rglob("*") if path.is_file()]
+
+    def taken(self):
+        """How many messages were taken and delivered (to nowhere)."""
+        return len(re.findall(r"status=sent", self.log()))

@@ -1,0 +1,120 @@
+"""A private PostgreSQL: its socket is /run/postgresql, where libpq looks first, and there is no TCP port."""
+import os
+import signal
+from pathlib import Path
+
+import psycopg2
+
+from testbed.base import STATE, Server, TestbedError, run, wait_for
+
+AS_POSTGRES = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+
+
+def binary(name):
+    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    if not found:
+        raise TestbedError(f"{name} is not here; tests/setup installs PostgreSQL")
+    return found[-1]
+
+
+class Postgres:
+    def __init__(self):
+        self.folder = STATE / "pg"
+        self.data = self.folder / "data"
+        self.server = None
+        self.folder.mkdir()
+        run("chown", "postgres:postgres", self.folder)
+        run(*AS_POSTGRES, binary("initdb"), "--no-sync", "--auth=trust", "--username=postgres", "--locale=C.UTF-8",
+            "--pgdata", self.data, cwd="/")
+        # Anyone may be any role here, except those in needs_password: it takes that to see a wrong password refused.
+        (self.data / "pg_hba.conf").write_text("local all +needs_password scram-sha-256\nlocal all all trust\n")
+        with open(self.data / "postgresql.conf", "a", encoding="ascii") as settings:
+            settings.write("listen_addresses = ''\nunix_socket_directories = '/run/postgresql'\nshared_buffers = 32MB\n"
+                           "max_wal_size = 256MB\nautovacuum_naptime = 10s\nlog_line_prefix = '%m %u@%d '\n"
+                           "dynamic_shared_memory_type = posix\n")
+
+    def start(self):
+        self.server = Server("postgres", [*AS_POSTGRES, binary("postgres"), "-D", self.data],
+                             self.folder / "log", cwd="/")
+        self.server.wait_ready(self._answers, 60)
+
+    def _answers(self):
+        try:
+            self.connect("postgres").close()
+        except psycopg2.OperationalError:
+            return False
+        return True
+
+    def connect(self, database="hunnypot", user="postgres", **options):
+        """A psycopg2 connection in autocommit mode."""
+        connection = psycopg2.connect(dbname=database, user=user, host="/run/postgresql", connect_timeout=5, **options)
+        connection.autocommit = True
+        return connection
+
+    def query(self, sql, *values, database="hunnypot", user="postgres"):
+        """All rows of one statement, as tuples; None when it has none to give."""
+        connection = self.connect(database, user)
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(sql, values or None)
+                return cursor.fetchall() if cursor.description else None
+        finally:
+            connection.close()
+
+    def stop(self, mode="fast"):
+        """As pg_ctl stop -m: "smart", "fast" or "immediate"."""
+        if self.server:
+            self.thaw()
+            self.server.stop({"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}[mode], 60)
+            self.server = None
+
+    def kill(self):
+        """SIGKILL for the postmaster and all its children."""
+        for pid in self._processes():
+            os.kill(pid, signal.SIGKILL)
+        self.server.process.wait(10)
+        self.server = None
+
+    def restart(self, mode="fast"):
+        self.stop(mode)
+        self.start()
+
+    def _processes(self):
+        def children(pid):
+            listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            return [int(child) for child in listed]
+        return [self.server.pid, *children(self.server.pid)]
+
+    def freeze(self):
+        """The postmaster and all its children stand still: connections are taken by the kernel and never answered."""
+        for pid in self._processes():
+            os.kill(pid, signal.SIGSTOP)
+
+    def thaw(self):
+        for pid in self._processes():
+            os.kill(pid, signal.SIGCONT)
+
+    def reload(self):
+        self.server.send(signal.SIGHUP)
+
+    def make_template(self, initialise):
+        """The database that each test gets a copy of; INITIALISE() sets up "hunnypot" (hunnypot db init)."""
+        self.query("CREATE DATABASE hunnypot", database="postgres")
+        self.query("CREATE ROLE needs_password", database="postgres")
+        initialise()
+        self.query("ALTER DATABASE hunnypot RENAME TO hunnypot_template", database="postgres")
+
+    def fresh(self):
+        """A new database "hunnypot", as db init leaves it."""
+        self.query("DROP DATABASE IF EXISTS hunnypot WITH (FORCE)", database="postgres")
+        self.query("CREATE DATABASE hunnypot TEMPLATE hunnypot_template", database="postgres")
+
+    def restore(self):
+        """Running again, whatever a test did to it."""
+        if self.server and not self.server.running():
+            self.server = None
+        if self.server:
+            self.thaw()
+            wait_for(self._answers, 30, "answer from postgres")
+        else:
+            self.start()
