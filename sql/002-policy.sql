@@ -1,10 +1,11 @@
 -- 002-policy.sql - from offences to listings: the policy, the allowlist, the brake, retention.
 --
 -- For readers (exports, DNSBL, Postfix, the command line), in schema hunnypot:
---   listing                   who is listed now, one row per network and class:
---                             network, class, since, until, code, return_address, hits, domains, reason
---                             (`since`: the first hit after it last came back; `reason`: ready to show, URL included)
---   worst_listing             the same, one row per network: the class with the lowest policy.rank
+--   listing                   who is listed now, one row per network and class: network, class, since, until, code,
+--                             return_address, hits, domains, reason, last_seen, rank
+--                             (`since`: when it came on the list; `reason`: ready to show, URL included)
+--   worst_listing(class)      the same, one row per network: of the class given, or of the worst class when that is ''
+--   listing_serial()          when the list last changed, in seconds since 1970, for a zone's SOA
 --   listed(inet)              rows of `listing` that cover this address, from the primary key of offence
 --   postfix_action(text)      an access(5) action or NULL for any key that Postfix asks
 --   publish_check()           NULL: may be published; else why the brake holds
@@ -15,13 +16,13 @@
 --   brake_release()           what is listed now is right: let it be published
 --   allow_add(network cidr, reason text, author text, expires timestamptz), allow_del(network cidr) returns bool
 --   forget(network cidr), expire()    rows (what text, removed bigint)
--- NOTIFY hunnypot_listing comes when listings may have changed.  A listing that ends, and an allow that expires, do so by
--- the clock alone, without a notification: whoever waits for one looks again now and then as well.
+-- NOTIFY hunnypot_listing comes when listings may have changed.  A listing ends, and an allow expires, by the clock
+-- alone, without a notification: whoever waits for one looks again now and then as well.
 
 CREATE DOMAIN hunnypot.plain_text AS text
     CONSTRAINT plain_text_fits_every_format CHECK (value ~ '^[ !#-&(-\[\]-~]*$' AND length(value) <= 100);
 COMMENT ON DOMAIN hunnypot.plain_text IS
-    'printable ASCII without quotes and backslashes: what every export format can carry as it is; three of them fit a TXT string';
+    'printable ASCII without quotes and backslashes: every format carries it as it is; two and an address fit a TXT';
 
 CREATE TABLE hunnypot.setting (
     name    text PRIMARY KEY,
@@ -36,7 +37,7 @@ CREATE TABLE hunnypot.setting (
 INSERT INTO hunnypot.setting (name, value, meaning) VALUES
     ('keep_hits', '30 days', 'hits older than this are dropped by expire()'),
     ('keep_offences', '90 days', 'offences without a hit for this long are forgotten by expire(), unless still listed'),
-    ('brake_share', '0.5', 'the brake holds when more new networks than this share of the published ones would be listed'),
+    ('brake_share', '0.5', 'the brake holds when more new networks than this share of the published would be listed'),
     ('brake_floor', '100', 'the brake never holds for this many new networks or fewer'),
     ('lookup_url', '', 'where a refused client finds out why; $ stands for its address');
 
@@ -60,7 +61,7 @@ CREATE TABLE hunnypot.policy (
     code           text NOT NULL CHECK (code ~ '^([45])[0-9]{2} \1\.[0-9]{1,3}\.[0-9]{1,3}$'),
     reason         hunnypot.plain_text NOT NULL CHECK (reason <> '' AND strpos(reason, '$') = 0)
 );
-COMMENT ON COLUMN hunnypot.policy.rank IS 'the lowest is the worst class, which speaks for a network listed under several';
+COMMENT ON COLUMN hunnypot.policy.rank IS 'the lowest is the worst class: it speaks for a network listed under several';
 COMMENT ON COLUMN hunnypot.policy.listed IS 'false: offences are only watched';
 COMMENT ON COLUMN hunnypot.policy.min_hits IS
     'listed from this many hits on, when the first and the last are min_span apart or they went to min_domains domains';
@@ -90,21 +91,29 @@ COMMENT ON TABLE hunnypot.allow IS
     'networks that are never listed; one address of an IPv6 /64 keeps all of that off the list';
 CREATE INDEX allow_covering ON hunnypot.allow USING gist (network inet_ops);
 
-CREATE FUNCTION hunnypot.notify_listing() RETURNS trigger
-    LANGUAGE plpgsql AS $$
+-- When a person last changed what could be listed.  Recording never writes here.
+CREATE TABLE hunnypot.change (
+    only_row bool PRIMARY KEY DEFAULT true CHECK (only_row),
+    at       timestamptz NOT NULL
+);
+INSERT INTO hunnypot.change (at) VALUES (now());
+
+CREATE FUNCTION hunnypot.note_change() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    UPDATE hunnypot.change SET at = now();
     NOTIFY hunnypot_listing;
     RETURN NULL;
 END $$;
-CREATE TRIGGER notify_listing AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON hunnypot.policy
-    FOR EACH STATEMENT EXECUTE FUNCTION hunnypot.notify_listing();
-CREATE TRIGGER notify_listing AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON hunnypot.allow
-    FOR EACH STATEMENT EXECUTE FUNCTION hunnypot.notify_listing();
-CREATE TRIGGER notify_listing AFTER UPDATE ON hunnypot.setting
-    FOR EACH STATEMENT EXECUTE FUNCTION hunnypot.notify_listing();
+CREATE TRIGGER note_change AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON hunnypot.policy
+    FOR EACH STATEMENT EXECUTE FUNCTION hunnypot.note_change();
+CREATE TRIGGER note_change AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON hunnypot.allow
+    FOR EACH STATEMENT EXECUTE FUNCTION hunnypot.note_change();
+CREATE TRIGGER note_change AFTER UPDATE ON hunnypot.setting
+    FOR EACH STATEMENT EXECUTE FUNCTION hunnypot.note_change();
 
--- How often a network came back after its listing had ended, and when the present series of hits began.  Kept in each row
--- of a network and class that has hits in the series; the maximum counts.
+-- How often a network came back after its listing had ended, and when it came on the list (by the policy of that time).
+-- Kept in each row of a network and class that was hit since; the maximum counts.
 ALTER TABLE hunnypot.offence
     ADD COLUMN returns int NOT NULL DEFAULT 0,
     ADD COLUMN since timestamptz;
@@ -130,14 +139,34 @@ CREATE VIEW hunnypot.listing AS
 SELECT j.network, j.class, j.since, j.until, j.code, j.return_address, j.hits, j.domains,
        j.reason || coalesce(', see ' || replace((SELECT nullif(hunnypot.setting('lookup_url'), '')), '$',
                                                 host(j.network)), '') AS reason,
-       j.rank
+       j.last_seen, j.rank
 FROM hunnypot.judgement j
 WHERE j.until > now()
   AND NOT EXISTS (SELECT FROM hunnypot.allow a
                   WHERE a.network && j.network AND (a.expires IS NULL OR a.expires > now()));
 
-CREATE VIEW hunnypot.worst_listing AS
-SELECT DISTINCT ON (network) * FROM hunnypot.listing ORDER BY network, rank;
+-- A class that does not exist is an error: its empty list would let everybody in.
+CREATE FUNCTION hunnypot.known_class(class text) RETURNS text
+    LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    IF class <> '' AND NOT EXISTS (SELECT FROM hunnypot.policy p WHERE p.class = $1) THEN
+        RAISE 'there is no class "%"', class USING ERRCODE = 'invalid_parameter_value',
+            HINT = (SELECT 'Classes: ' || string_agg(p.class, ', ' ORDER BY rank) FROM hunnypot.policy p);
+    END IF;
+    RETURN class;
+END $$;
+
+CREATE FUNCTION hunnypot.worst_listing(class text) RETURNS SETOF hunnypot.listing
+    LANGUAGE sql STABLE AS $$
+SELECT DISTINCT ON (l.network) l.* FROM hunnypot.listing l
+WHERE (SELECT hunnypot.known_class($1)) IN ('', l.class) ORDER BY l.network, l.rank $$;
+
+CREATE FUNCTION hunnypot.listing_serial() RETURNS bigint
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+SELECT ceil(extract(epoch FROM greatest(
+    (SELECT at FROM hunnypot.change),
+    (SELECT max(CASE WHEN until > now() THEN since ELSE until END) FROM hunnypot.judgement),
+    (SELECT max(expires) FROM hunnypot.allow WHERE expires <= now()))))::bigint $$;
 
 -- The networks of an address that an offence may be kept under.
 CREATE FUNCTION hunnypot.covering(address inet) RETURNS cidr[]
@@ -164,7 +193,25 @@ BEGIN
     END IF;
 END $$;
 
--- The address that KEY is, or NULL: never an error.  The patterns come first because catching one costs a subtransaction.
+-- How long a listing goes on, in whole hours and counted from a whole hour, so that a format with durations changes
+-- once an hour only.
+CREATE FUNCTION hunnypot.hours_left(until timestamptz) RETURNS int
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE
+    RETURN ceil(extract(epoch FROM $1 - date_trunc('hour', now())) / 3600)::int;
+
+CREATE FUNCTION hunnypot.iso_time(moment timestamptz) RETURNS text
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE
+    RETURN to_char($1 AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"');
+
+-- The name of NETWORK in a reverse zone: octets, or as many nibbles as its length has.
+CREATE FUNCTION hunnypot.reversed(network inet) RETURNS text
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    RETURN CASE family($1)
+        WHEN 4 THEN regexp_replace(host($1), '^(\d+)\.(\d+)\.(\d+)\.(\d+)$', '\4.\3.\2.\1')
+        ELSE rtrim(regexp_replace(reverse(left(encode(substr(inet_send($1), 5), 'hex'), masklen($1) / 4)),
+                                  '(.)', '\1.', 'g'), '.') END;
+
+-- The address that KEY is, or NULL: never an error.  Names fail the patterns, so they do not cost an error to catch.
 CREATE FUNCTION hunnypot.address(key text) RETURNS inet
     LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
 BEGIN
@@ -263,6 +310,7 @@ BEGIN
     GET DIAGNOSTICS removed = ROW_COUNT;
     RETURN NEXT;
     DELETE FROM hunnypot.published_network WHERE network <<= whole;
+    UPDATE hunnypot.change SET at = now();
     NOTIFY hunnypot_listing;
 END $$;
 
@@ -295,19 +343,23 @@ BEGIN
                         WHERE j.network = o.network AND j.class = o.class AND j.until > now());
     GET DIAGNOSTICS removed = ROW_COUNT;
     RETURN NEXT;
+    -- Its trigger notes the change, without which listing_serial() could fall.
     what := 'allows';
     DELETE FROM hunnypot.allow WHERE expires <= now();
     GET DIAGNOSTICS removed = ROW_COUNT;
     RETURN NEXT;
 END $$;
 
-REVOKE ALL ON FUNCTION hunnypot.setting, hunnypot.notify_listing, hunnypot.lasting, hunnypot.covering, hunnypot.listed,
-    hunnypot.units, hunnypot.address, hunnypot.postfix_action, hunnypot.publish_check, hunnypot.brake_release,
-    hunnypot.published, hunnypot.allow_add, hunnypot.allow_del, hunnypot.forget, hunnypot.expire FROM PUBLIC;
-GRANT SELECT ON hunnypot.setting, hunnypot.policy, hunnypot.allow, hunnypot.listing, hunnypot.worst_listing,
-    hunnypot.publication TO hunnypot_reader, hunnypot_operator;
+REVOKE ALL ON FUNCTION hunnypot.setting, hunnypot.note_change, hunnypot.lasting, hunnypot.covering, hunnypot.listed,
+    hunnypot.units, hunnypot.hours_left, hunnypot.iso_time, hunnypot.reversed, hunnypot.address,
+    hunnypot.postfix_action, hunnypot.known_class, hunnypot.worst_listing, hunnypot.listing_serial, hunnypot.publish_check,
+    hunnypot.brake_release, hunnypot.published, hunnypot.allow_add, hunnypot.allow_del, hunnypot.forget,
+    hunnypot.expire FROM PUBLIC;
+GRANT SELECT ON hunnypot.setting, hunnypot.policy, hunnypot.allow, hunnypot.listing, hunnypot.publication
+    TO hunnypot_reader, hunnypot_operator;
 GRANT EXECUTE ON FUNCTION hunnypot.setting, hunnypot.lasting, hunnypot.covering, hunnypot.listed, hunnypot.units,
-    hunnypot.address, hunnypot.postfix_action, hunnypot.publish_check, hunnypot.published
+    hunnypot.hours_left, hunnypot.iso_time, hunnypot.reversed, hunnypot.address, hunnypot.postfix_action,
+    hunnypot.known_class, hunnypot.worst_listing, hunnypot.listing_serial, hunnypot.publish_check, hunnypot.published
     TO hunnypot_reader, hunnypot_operator;
 GRANT INSERT, UPDATE, DELETE ON hunnypot.policy, hunnypot.allow, hunnypot.setting TO hunnypot_operator;
 GRANT EXECUTE ON FUNCTION hunnypot.brake_release, hunnypot.allow_add, hunnypot.allow_del, hunnypot.forget,

@@ -1,0 +1,13 @@
+-- consumer: rbldns of djbdns (rbldns-data; the zone is its $BASE): IPv4, one answer for the whole file
+-- syntax: rbldns-data(8); ":A:TXT", where a $ at the end of TXT is the address asked for, then addresses and prefixes
+-- parameter: class = trap  the class: one file for each
+SELECT line FROM (
+    SELECT format(':%s:%s', host(return_address),
+                  reason || coalesce(', see ' || substring(hunnypot.setting('lookup_url') FROM '^[^$]+\$?$'), ''))
+               AS line,
+           NULL::cidr AS network
+    FROM hunnypot.policy WHERE class = :'class'
+    UNION ALL SELECT '127.0.0.2', '127.0.0.2'
+    UNION ALL SELECT CASE masklen(network) WHEN 32 THEN host(network) ELSE network::text END, network
+        FROM hunnypot.worst_listing(:'class') WHERE family(network) = 4
+) l ORDER BY network NULLS FIRST
