@@ -1,7 +1,7 @@
 /* db.h - a PostgreSQL connection.  The only module that knows libpq.
  *
  * Every call is bounded in time and can be cut short from another thread by making STOP_FD readable, also while the
- * server is frozen.
+ * server is frozen.  After DB_UNREACHABLE and DB_STOPPED the connection is gone: every further call says DB_UNREACHABLE.
  * Threads:  a connection belongs to one thread.
  * Owns:     what it returns belongs to the caller where it says so.
  * Fails:    enum db_status, and db_why(): one printable line without a password.
@@ -51,7 +51,8 @@ enum db_status db_query(struct db *db, int timeout_ms, const char *sql, const st
 enum db_status db_query_texts(struct db *db, int timeout_ms, const char *sql, const char *const *texts,
                               size_t text_count, struct db_result **result) __attribute__((warn_unused_result));
 
-/* Any number of statements without parameters (a schema file), as one implicit or explicit transaction. */
+/* Any number of statements without parameters (a schema file), as one implicit or explicit transaction.  After an error
+ * an explicit transaction is left broken: the caller says ROLLBACK or closes. */
 enum db_status db_script(struct db *db, int timeout_ms, const char *sql) __attribute__((warn_unused_result));
 
 size_t db_rows(const struct db_result *result);
