@@ -1,0 +1,135 @@
+"""Run the unit tests (make check) and the system tests (pytest, several at once, each in a network of its own), and sum up.
+
+Called by ./runtests after the build.  Arguments: parts of test files' names.
+"""
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parents[1]
+BUILD = TOP / "build/tests"
+RESULTS = BUILD / "results"
+WORKERS = 3  # system tests wait more than they compute
+FILE_LIMIT_S = 600
+
+lock = threading.Lock()
+total = {"passed": 0, "failed": 0, "skipped": 0}
+
+
+def report(name, passed, failed, skipped, seconds, output=""):
+    with lock:
+        total["passed"] += passed
+        total["failed"] += failed
+        total["skipped"] += skipped
+        if failed:
+            print(output)
+        counts = ", ".join(f"{count} {word}" for count, word in
+                           ((passed, "passed"), (failed, "FAILED"), (skipped, "skipped")) if count) or "no test"
+        print(f"{name}: {counts} ({seconds:.0f} s)", flush=True)
+
+
+def count_unit(log, result):
+    """A cmocka program says how many of its tests passed; others are one test."""
+    passed = sum(int(n) for n in re.findall(r"^\[  PASSED  \] (\d+) test", log, re.M))
+    failed = sum(int(n) for n in re.findall(r"^\[  FAILED  \] (\d+) test", log, re.M))
+    if result in ("FAIL", "ERROR"):
+        return passed, max(failed, 1), 0
+    if result == "SKIP":
+        return 0, 0, 1
+    return max(passed, 1), failed, 0
+
+
+def unit_tests(names):
+    """One make check for all; its .trs and .log files tell what became of each."""
+    command = ["make", "-j2", "-k", "check"]
+    if names:
+        made = subprocess.run(["make", "-s", "-f", "-", "print-tests"], cwd=BUILD, text=True, capture_output=True,
+                              input="include Makefile\nprint-tests:\n\t@echo $(TESTS)\n", check=True).stdout.split()
+        chosen = [test for test in made if any(name in test for name in names)]
+        if not chosen:
+            return
+        command.append("TESTS=" + " ".join(chosen))
+    for old in BUILD.rglob("*.trs"):
+        old.unlink()
+    started = time.monotonic()
+    done = subprocess.run(command, cwd=BUILD, text=True, errors="backslashreplace", stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    (BUILD / "check.log").write_text(done.stdout)
+    found = sorted(BUILD.rglob("*.trs"))
+    any_failed = False
+    for trs in found:
+        result = re.search(r"^:global-test-result: (\w+)", trs.read_text(), re.M)
+        log = trs.with_suffix(".log").read_text(errors="backslashreplace")
+        counts = count_unit(log, result.group(1) if result else "ERROR")
+        any_failed |= counts[1] > 0
+        report(str(trs.relative_to(BUILD).with_suffix("")), *counts, time.monotonic() - started, log)
+        started = time.monotonic()
+    if done.returncode != 0 and not any_failed:
+        report("make check", 0, 1, 0, time.monotonic() - started, done.stdout[-8000:])
+
+
+def count_system(xml):
+    suite = ElementTree.parse(xml).getroot().find("testsuite")
+    number = {key: int(suite.get(key)) for key in ("tests", "failures", "errors", "skipped")}
+    failed = number["failures"] + number["errors"]
+    return max(number["tests"] - failed - number["skipped"], 0), failed, number["skipped"]
+
+
+def system_test(file):
+    xml = RESULTS / f"{file.stem}.xml"
+    started = time.monotonic()
+    try:
+        done = subprocess.run([TOP / "tests/namespace", "/usr/bin/python3", "-B", "-m", "pytest", "-p", "no:cacheprovider",
+                               "-q", "--tb=short", f"--junitxml={xml}", file],
+                              cwd=TOP, env={**os.environ, "HUNNYPOT_BUILD": str(BUILD)}, text=True,
+                              errors="backslashreplace", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, timeout=FILE_LIMIT_S)
+        output, status = done.stdout, done.returncode
+    except subprocess.TimeoutExpired as late:
+        output, status = (late.stdout or b"").decode(errors="backslashreplace") + f"\nnot done in {FILE_LIMIT_S} s", 1
+    try:
+        passed, failed, skipped = count_system(xml)
+    except (OSError, ElementTree.ParseError):
+        passed, failed, skipped = 0, 1, 0
+    if status != 0 and failed == 0:
+        failed = 1
+    report(str(file.relative_to(TOP)), passed, failed, skipped, time.monotonic() - started, output)
+
+
+def system_tests(names):
+    files = sorted((TOP / "tests/system").glob("test_*.py"), key=lambda file: -file.stat().st_size)
+    queue = [file for file in files if not names or any(name in file.name for name in names)]
+    mutex = threading.Lock()
+
+    def work():
+        while True:
+            with mutex:
+                if not queue:
+                    return
+                file = queue.pop(0)
+            system_test(file)
+    workers = [threading.Thread(target=work) for _ in range(WORKERS)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+
+
+def main():
+    names = [Path(name).stem for name in sys.argv[1:]]
+    shutil.rmtree(RESULTS, ignore_errors=True)
+    RESULTS.mkdir(parents=True)
+    unit_tests(names)
+    system_tests(names)
+    print(f"{total['passed']} passed, {total['failed']} failed, {total['skipped']} skipped")
+    # Setup brings all that the tests need, so a skipped test is a fault too, and no test at all as well.
+    return 0 if total["passed"] and not total["failed"] and not total["skipped"] else 1
+
+
+sys.exit(main())
