@@ -18,7 +18,7 @@ DEFAULTS = {
     "socket": f"unix:{SOCKET}",
     "socket_group": "postfix",
     "sensor": "mx2.example.org",
-    "database": "user=hunnypot_sensor",
+    "database": "user=sensor",
     "log_level": "debug",
     "liveness": {"startup_grace": "0s", "probe_timeout": "2s", "verdict_timeout": "10s"},
     "dns": {"timeout": "1s", "attempts": 2},

@@ -18,6 +18,8 @@ def master_lines(shipped_smtp, extra, chroot):
         if not fields or line.startswith(("#", " ", "maildrop", "uucp", "ifmail", "bsmtp", "scalemail", "mailman")):
             continue
         if fields[0] == "smtp" and fields[1] == "inet":
+            if not shipped_smtp:
+                continue
             fields = shipped_smtp.split()
             fields[4] = "y" if chroot else fields[4]
         else:
@@ -27,12 +29,14 @@ def master_lines(shipped_smtp, extra, chroot):
 
 
 class Postfix:
-    """Postfix(name, main={"smtpd_timeout": "2s"}, master=["[::1]:2525 inet n - n - 20 smtpd -o ..."])"""
+    """Postfix(name, main={"smtpd_timeout": "2s"}, master=["[::1]:2525 inet n - n - 20 smtpd -o ..."])
+
+    TRAP: with the shipped configuration; without, it is a plain Postfix that listens only where MASTER says.
+    """
 
     name = "postfix"
 
-    def __init__(self, name="postfix", main=None, master=(), chroot=False, interfaces=(TRAP_HOST, TRAP_HOST6),
-                 example=True):
+    def __init__(self, name="postfix", main=None, master=(), chroot=False, trap=True):
         self.folder = STATE / name
         self.etc, self.queue, self.data = (self.folder / sub for sub in ("etc", "spool", "data"))
         self.maillog = self.folder / "maillog"
@@ -50,19 +54,20 @@ class Postfix:
             "data_directory": str(self.data),
             "maillog_file": str(self.maillog),
             "maillog_file_prefixes": str(STATE),
-            "inet_interfaces": ", ".join(interfaces),
+            "inet_interfaces": f"{TRAP_HOST}, {TRAP_HOST6}" if trap else "loopback-only",
             "inet_protocols": "all",
             # Nothing is to leave: what got past every net would be thrown away, and seen in the log.
             "default_transport": "discard:", "relay_transport": "discard:", "relayhost": "",
             **(main or {}),
         }
         self._make_folders()
-        shipped = (TOP / "postfix/example-main.cf").read_text() if example else "compatibility_level = 3.6\n"
+        shipped = (TOP / "postfix/example-main.cf").read_text() if trap else "compatibility_level = 3.6\n"
         shipped = "".join(line + "\n" for line in shipped.splitlines()
                           if line.split("=")[0].strip() not in settings)
         own = "".join(f"{key} = {value}\n" for key, value in settings.items())
         (self.etc / "main.cf").write_text(shipped + own)
-        smtp = next(line for line in (TOP / "postfix/master.cf").read_text().splitlines() if line.startswith("smtp "))
+        smtp = next(line for line in (TOP / "postfix/master.cf").read_text().splitlines()
+                    if line.startswith("smtp ")) if trap else None
         (self.etc / "master.cf").write_text("\n".join(master_lines(smtp, master, chroot)) + "\n")
         (self.etc / "dynamicmaps.cf").write_text("")
         # Postfix waits until a main.cf younger than two seconds has settled.

@@ -37,6 +37,8 @@ class Postgres:
         self.server = Server("postgres", [*AS_POSTGRES, binary("postgres"), "-D", self.data],
                              self.folder / "log", cwd="/")
         self.server.wait_ready(self._answers, 60)
+        if not self.query("SELECT FROM pg_roles WHERE rolname = 'needs_password'", database="postgres"):
+            self.query("CREATE ROLE needs_password", database="postgres")
 
     def _answers(self):
         try:
@@ -99,10 +101,15 @@ class Postgres:
 
     def make_template(self, initialise):
         """The database that each test gets a copy of; INITIALISE() sets up "hunnypot" (hunnypot db init)."""
-        self.query("CREATE DATABASE hunnypot", database="postgres")
-        self.query("CREATE ROLE needs_password", database="postgres")
-        initialise()
+        self.make_database(initialise)
         self.query("ALTER DATABASE hunnypot RENAME TO hunnypot_template", database="postgres")
+
+    def make_database(self, initialise):
+        """An initialised "hunnypot", and logins named after the roles that they have."""
+        self.query("CREATE DATABASE hunnypot", database="postgres")
+        initialise()
+        for role in ("sensor", "reader", "operator"):
+            self.query(f"CREATE ROLE {role} LOGIN IN ROLE hunnypot_{role}", database="postgres")
 
     def fresh(self):
         """A new database "hunnypot", as db init leaves it."""
