@@ -135,6 +135,16 @@ static const char *option_value(const PQconninfoOption *options, const char *key
     return NULL;
 }
 
+bool db_conninfo_has_password(const char *conninfo)
+{
+    PQconninfoOption *options = PQconninfoParse(conninfo, NULL);
+    bool has = options != NULL &&
+               (option_value(options, "password") != NULL || option_value(options, "sslpassword") != NULL);
+
+    PQconninfoFree(options);
+    return has;
+}
+
 static size_t count_hosts(const PQconninfoOption *options)
 {
     const char *hosts = option_value(options, "host");

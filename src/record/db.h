@@ -25,6 +25,9 @@ enum db_status {
 struct db;
 struct db_result;
 
+/* Whether CONNINFO holds a password (it should come from a passfile or a service file instead). */
+bool db_conninfo_has_password(const char *conninfo);
+
 /* Connect with CONNINFO (a connection string or URI; what it leaves out comes from libpq's usual places, except that
  * the database is called "hunnypot" when nothing names one).  STOP_FD may be -1.  On failure *DB is still made, for
  * db_why(); the caller closes it in any case. */

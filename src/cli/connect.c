@@ -1,0 +1,113 @@
+#include "config.h"
+
+#include <poll.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "cli/cli.h"
+
+enum { BACKOFF_MIN_MS = 1000, BACKOFF_MAX_MS = 60000 };
+
+static const char *db_advice(const struct cli *cli, enum db_status status)
+{
+    if (status == DB_UNREACHABLE)
+        return " (another database: --database or HUNNYPOT_DATABASE)";
+    if (status == DB_DENIED && strstr(db_why(cli->db), "database \"") != NULL)
+        return "; make one: createdb hunnypot && hunnypot db init";
+    if (status == DB_MISSING)
+        return "; run: hunnypot db upgrade";
+    return "";
+}
+
+int cli_db_fail(const struct cli *cli, enum db_status status)
+{
+    return cli_fail("%s%s", db_why(cli->db), db_advice(cli, status));
+}
+
+int cli_connect(struct cli *cli)
+{
+    enum db_status status = db_connect(&cli->db, cli->database, "hunnypot", CLI_TIMEOUT_MS, cli->stop_fd);
+
+    /* What is printed must not depend on how the server is set up. */
+    if (status == DB_OK)
+        status = db_script(cli->db, CLI_TIMEOUT_MS,
+                           "SET client_min_messages = warning; SET datestyle = iso; SET intervalstyle = postgres");
+    return status == DB_OK ? CLI_OK : cli_db_fail(cli, status);
+}
+
+int cli_open(struct cli *cli)
+{
+    struct db_result *result = NULL;
+    enum db_status status;
+    int version;
+    int exit_status = cli_connect(cli);
+
+    if (exit_status != CLI_OK)
+        return exit_status;
+    status = db_query(cli->db, CLI_TIMEOUT_MS, "SELECT coalesce(max(version), 0) FROM hunnypot.schema_version", NULL, 0,
+                      &result);
+    if (status == DB_MISSING)
+        return cli_fail("this database has no Hunnypot schema; run: hunnypot db init");
+    if (status != DB_OK)
+        return cli_db_fail(cli, status);
+    version = atoi(db_value(result, 0, 0));
+    db_result_free(&result);
+    if (version < CLI_SCHEMA_VERSION)
+        return cli_fail("the schema is too old: it is version %d, and this program needs %d; run: hunnypot db upgrade",
+                        version, CLI_SCHEMA_VERSION);
+    return CLI_OK;
+}
+
+char *cli_literal(const char *text)
+{
+    /* E'' reads the same whatever standard_conforming_strings says; in UTF-8 no quote hides within a character. */
+    char *literal = alloc_zeroed(strlen(text) * 2 + 4, 1), *out = literal;
+
+    *out++ = 'E';
+    *out++ = '\'';
+    for (; *text != '\0'; text++) {
+        if (*text == '\'' || *text == '\\')
+            *out++ = *text;
+        *out++ = *text;
+    }
+    *out = '\'';
+    return literal;
+}
+
+char *cli_data_path(const char *name)
+{
+    const char *folder = getenv("HUNNYPOT_DATADIR");
+
+    return alloc_format("%s/%s", folder == NULL || *folder == '\0' ? HP_DATADIR : folder, name);
+}
+
+/* True when it is to end. */
+static bool stopped_within(const struct cli *cli, int64_t ms)
+{
+    struct pollfd fd = {.fd = cli->stop_fd, .events = POLLIN};
+
+    return poll(&fd, 1, (int)ms) > 0;
+}
+
+int cli_keep_open(struct cli *cli, enum db_status (*body)(struct cli *cli, void *context), void *context)
+{
+    int64_t backoff_ms = BACKOFF_MIN_MS;
+    int status = cli_open(cli);
+
+    if (status != CLI_OK)
+        return status;
+    while ((status == CLI_OK ? body(cli, context) : DB_UNREACHABLE) != DB_STOPPED) {
+        if (status == CLI_OK) {
+            backoff_ms = BACKOFF_MIN_MS;
+            cli_fail("%s; connecting again", db_why(cli->db));
+        }
+        db_close(&cli->db);
+        if (stopped_within(cli, backoff_ms))
+            break;
+        backoff_ms = backoff_ms * 2 < BACKOFF_MAX_MS ? backoff_ms * 2 : BACKOFF_MAX_MS;
+        status = cli_open(cli);
+    }
+    return CLI_OK;
+}

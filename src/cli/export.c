@@ -1,0 +1,322 @@
+/* export.c - hunnypot export: a listing in a consumer's format, to a file that is replaced only when whole. */
+#include "config.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/text.h"
+#include "cli/cli.h"
+#include "cli/file.h"
+#include "cli/format.h"
+#include "cli/output.h"
+
+enum {
+    LOOK_AGAIN_MS = 60000 /* listings end by the clock alone, without a notification */
+};
+
+struct export {
+    const char *target; /* NULL: standard output */
+    const char *command;
+    bool force;
+    int64_t interval_ms;
+    const char *path; /* the format's, for messages */
+    char *select;
+};
+
+/* One run */
+
+struct sink {
+    struct file_replacement *replacement;
+    const char *problem;
+    uint64_t rows;
+};
+
+/* One row is one line: what could make two of it, or steer a terminal, comes from no client and is a mistake. */
+static const char *line_problem(const char *line)
+{
+    if (line == NULL)
+        return "is NULL";
+    for (; *line != '\0'; line++)
+        if (((unsigned char)*line < ' ' && *line != '\t') || *line == 0x7f)
+            return "has a control character";
+    return NULL;
+}
+
+static bool take_row(void *context, const char *data, size_t length)
+{
+    struct sink *sink = context;
+    char *row = alloc_zeroed(length + 1, 1), *rest = row, *line;
+    size_t line_length;
+    bool fine;
+
+    memcpy(row, data, length);
+    line = output_next_value(&rest);
+    sink->rows++;
+    sink->problem = rest != NULL ? "has more than one column" : line_problem(line);
+    fine = sink->problem == NULL;
+    if (fine) {
+        line_length = strlen(line);
+        line[line_length] = '\n'; /* the row's own line end, or further in, was here */
+        fine = sink->replacement != NULL ? file_replace_write(sink->replacement, line, line_length + 1)
+                                         : fwrite(line, 1, line_length + 1, stdout) == line_length + 1;
+    }
+    free(row);
+    return fine;
+}
+
+static int check_brake(struct cli *cli, bool force)
+{
+    struct db_result *result = NULL;
+    enum db_status status =
+        db_query(cli->db, CLI_WORK_MS, "SELECT hunnypot.publish_check()", NULL, 0, &result);
+    const char *reason = status == DB_OK ? db_value(result, 0, 0) : NULL;
+    int exit_status = CLI_OK;
+
+    if (status != DB_OK)
+        exit_status = cli_db_fail(cli, status);
+    else if (reason != NULL && !force)
+        exit_status = cli_fail("nothing is published: %s (if that is right: --force)", reason);
+    db_result_free(&result);
+    return exit_status;
+}
+
+static int copy_rows(struct cli *cli, const struct export *export, struct sink *sink)
+{
+    /* A comment may end the SELECT, so the parenthesis goes on a line of its own. */
+    char *copy = alloc_format("COPY (%s\n) TO STDOUT", export->select);
+    enum db_status status = db_copy_out(cli->db, CLI_WORK_MS, copy, take_row, sink);
+    int exit_status = CLI_OK;
+
+    free(copy);
+    if (sink->problem != NULL)
+        exit_status = cli_fail("%s: row %llu %s", export->path, (unsigned long long)sink->rows, sink->problem);
+    else if (status == DB_ERROR && sink->replacement == NULL && ferror(stdout))
+        exit_status = CLI_FAILED; /* main() says why */
+    else if (status != DB_OK)
+        exit_status = cli_fail("%s: %s", export->path, db_why(cli->db));
+    return exit_status;
+}
+
+/* The brake and the rows are of one snapshot. */
+static int run_select(struct cli *cli, const struct export *export, struct file_replacement *replacement)
+{
+    struct sink sink = {.replacement = replacement};
+    enum db_status status = db_script(cli->db, CLI_TIMEOUT_MS, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+    int exit_status = status == DB_OK ? check_brake(cli, export->force) : cli_db_fail(cli, status);
+
+    if (exit_status == CLI_OK)
+        exit_status = copy_rows(cli, export, &sink);
+    status = db_script(cli->db, CLI_TIMEOUT_MS, exit_status == CLI_OK ? "COMMIT" : "ROLLBACK");
+    if (exit_status == CLI_OK && status != DB_OK)
+        exit_status = cli_db_fail(cli, status);
+    return exit_status;
+}
+
+static int tell_published(struct cli *cli, bool force)
+{
+    enum db_status status =
+        db_query(cli->db, CLI_WORK_MS, force ? "SELECT hunnypot.brake_release()" : "SELECT hunnypot.published()", NULL,
+                 0, NULL);
+
+    return status == DB_OK ? CLI_OK : cli_fail("exported, but the brake does not know of it: %s", db_why(cli->db));
+}
+
+static int run_command(const struct export *export)
+{
+    pid_t child = fork();
+    int result = 0;
+
+    if (child == 0) {
+        sigset_t none;
+
+        sigemptyset(&none);
+        sigprocmask(SIG_SETMASK, &none, NULL);
+        execl("/bin/sh", "sh", "-c", export->command, (char *)NULL);
+        _exit(127);
+    }
+    if (child < 0)
+        return cli_fail("%s: %s", export->command, strerror(errno));
+    while (waitpid(child, &result, 0) < 0)
+        if (errno != EINTR)
+            return cli_fail("%s: %s", export->command, strerror(errno));
+    if (WIFSIGNALED(result))
+        return cli_fail("%s: killed by signal %d", export->command, WTERMSIG(result));
+    return result == 0 ? CLI_OK : cli_fail("%s: exit status %d", export->command, WEXITSTATUS(result));
+}
+
+static int export_file(struct cli *cli, const struct export *export)
+{
+    struct file_replacement *replacement;
+    bool changed = false;
+    int status = file_replace_begin(&replacement, export->target), later;
+
+    if (status != CLI_OK)
+        return status;
+    status = run_select(cli, export, replacement);
+    if (status == CLI_OK)
+        status = file_replace_commit(replacement, &changed);
+    file_replace_end(&replacement);
+    if (status == CLI_OK)
+        status = tell_published(cli, export->force);
+    if (changed && export->command != NULL && (later = run_command(export)) != CLI_OK)
+        status = later;
+    return status;
+}
+
+static int export_once(struct cli *cli, const struct export *export)
+{
+    struct output_progress *progress;
+    int status;
+
+    if ((status = cli_open(cli)) != CLI_OK)
+        return status;
+    if (export->target == NULL)
+        return run_select(cli, export, NULL);
+    progress = output_progress_start("export");
+    status = export_file(cli, export);
+    output_progress_stop(&progress);
+    return status;
+}
+
+/* Watch */
+
+/* Wait for a change that is noticed, or for AT_MOST_MS. */
+static enum db_status await_change(struct cli *cli, int64_t at_most_ms)
+{
+    char *channel, *payload;
+    enum db_status status = db_wait_notify(cli->db, (int)at_most_ms, &channel, &payload);
+
+    if (status == DB_OK) {
+        free(channel);
+        free(payload);
+    }
+    return status;
+}
+
+/* Until INTERVAL_MS after BEGAN_MS more changes may come; one export is for all of them. */
+static enum db_status await_next(struct cli *cli, int64_t began_ms, int64_t interval_ms)
+{
+    enum db_status status = await_change(cli, interval_ms > LOOK_AGAIN_MS ? interval_ms : LOOK_AGAIN_MS);
+    int64_t left;
+
+    while (status == DB_OK && (left = began_ms + interval_ms - clock_monotonic_ms()) > 0)
+        status = await_change(cli, left);
+    return status;
+}
+
+/* Export, again and again, as long as the connection lasts; DB_STOPPED when it is to end. */
+static enum db_status watch(struct cli *cli, void *context)
+{
+    const struct export *export = context;
+    enum db_status status = db_script(cli->db, CLI_TIMEOUT_MS, "LISTEN hunnypot_listing; LISTEN hunnypot_hit");
+
+    while (status == DB_OK) {
+        int64_t began_ms = clock_monotonic_ms();
+
+        /* What fails has been said; the next change, or the next minute, is the next try. */
+        if (export_file(cli, export) != CLI_OK)
+            fflush(stderr);
+        status = await_next(cli, began_ms, export->interval_ms);
+    }
+    return status;
+}
+
+/* From here on SIGINT and SIGTERM end what waits for the database, and nothing is left behind. */
+static int catch_signals(struct cli *cli)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    cli->stop_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    return cli->stop_fd >= 0 ? CLI_OK : cli_fail("signalfd: %s", strerror(errno));
+}
+
+/* Command line */
+
+static int run_format(struct cli *cli, struct export *export, const char *const folders[FORMAT_FOLDERS],
+                      const char *name, const struct cli_texts *settings, bool watching)
+{
+    struct format *format = NULL;
+    int status = format_read(&format, folders, name);
+
+    for (size_t i = 0; status == CLI_OK && i < settings->count; i++)
+        status = format_set(format, settings->texts[i]);
+    if (status == CLI_OK) {
+        export->path = format->path;
+        export->select = format_select(format, &status);
+    }
+    if (status == CLI_OK && export->target != NULL)
+        status = catch_signals(cli);
+    if (status == CLI_OK)
+        status = watching ? cli_keep_open(cli, watch, export) : export_once(cli, export);
+    free(export->select);
+    if (format != NULL)
+        format_free(&format);
+    return status;
+}
+
+static const char *user_folder(const char *option)
+{
+    const char *variable = getenv("HUNNYPOT_EXPORT_DIR");
+
+    if (option != NULL)
+        return option;
+    return variable != NULL && *variable != '\0' ? variable : HP_SYSCONFDIR "/hunnypot/export";
+}
+
+static int run_export(struct cli *cli, int argc, char **argv)
+{
+    struct export export = {.target = NULL};
+    struct cli_texts settings = {.count = 0};
+    const char *interval = "10s", *folder = NULL;
+    bool list = false, watching = false;
+    const struct cli_option options[] = {
+        {.name = "list", .help = "list the formats and their parameters", .flag = &list},
+        {.name = "output", .letter = 'o', .argument = "FILE", .help = "replace FILE; else standard output",
+         .text = &export.target},
+        {.name = "set", .argument = "NAME=VALUE", .help = "set a parameter of the format", .texts = &settings},
+        {.name = "watch", .help = "go on, and export again when listings change", .flag = &watching},
+        {.name = "interval", .argument = "TIME", .help = "with --watch: at most once in this time (10s)",
+         .text = &interval},
+        {.name = "command", .argument = "COMMAND", .help = "run by the shell after FILE was replaced",
+         .text = &export.command},
+        {.name = "force", .help = "publish although the brake holds, and release it", .flag = &export.force},
+        {.name = "export-dir", .argument = "DIR", .help = "folder of your own formats", .text = &folder},
+        {.name = NULL},
+    };
+    int status, first = cli_options(cli, argc, argv, options, &status);
+    char *shipped;
+
+    if (first < 0)
+        return status;
+    if ((export.interval_ms = text_duration_ms(interval)) < 0)
+        return cli_usage("--interval: %s is no duration (10s, 5m)", interval);
+    if (argc - first != (list ? 0 : 1))
+        return cli_usage(list ? "--list takes no argument" : "takes one format (see: hunnypot export --list)");
+    if (export.target == NULL && (watching || export.command != NULL))
+        return cli_usage("--watch and --command need --output");
+    shipped = cli_data_path("sql/export");
+    status = list ? format_list((const char *const[]){user_folder(folder), shipped})
+                  : run_format(cli, &export, (const char *const[]){user_folder(folder), shipped}, argv[first],
+                               &settings, watching);
+    free(shipped);
+    return status;
+}
+
+const struct cli_command export_commands[] = {
+    {.name = "export", .arguments = "FORMAT", .help = "Write the listing as a mail server, DNSBL or firewall reads it",
+     .run = run_export},
+    {.name = NULL},
+};

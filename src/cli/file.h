@@ -1,0 +1,28 @@
+/* file.h - whole files: read, and replaced durably.  Fails: as cli.h says. */
+#ifndef CLI_FILE_H
+#define CLI_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+/* The text of PATH; the caller frees.  CLI_OK or CLI_FAILED. */
+int file_read(const char *path, char **text);
+
+/* A file to be replaced: under a lock (TARGET.lock) from begin to end, written beside it (TARGET.new). */
+struct file_replacement;
+
+/* CLI_OK with *REPLACEMENT to be ended, or CLI_FAILED. */
+int file_replace_begin(struct file_replacement **replacement, const char *target);
+
+/* False when it could not be written; file_replace_commit() then says why. */
+bool file_replace_write(struct file_replacement *replacement, const char *data, size_t length);
+
+/* Put it in place, with mode and owner of the old file, so that it is there after a power cut; or leave the old one
+ * untouched when it is the same (*CHANGED is false then). */
+int file_replace_commit(struct file_replacement *replacement, bool *changed);
+
+/* What was not committed is gone, and the target is as it was. */
+void file_replace_end(struct file_replacement **replacement);
+
+#endif

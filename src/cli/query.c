@@ -1,0 +1,438 @@
+/* query.c - the commands that only look: list, show, top, listed, status, tail. */
+#include "config.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/ipaddr.h"
+#include "base/text.h"
+#include "cli/cli.h"
+#include "cli/output.h"
+
+/* Texts that grow: an SQL statement with its conditions. */
+static void append(char **sql, char *more)
+{
+    char *joined = alloc_format("%s%s", *sql, more);
+
+    free(*sql);
+    free(more);
+    *sql = joined;
+}
+
+/* " AND column = 'value'"; nothing when VALUE is NULL. */
+static void append_equal(char **sql, const char *column, const char *value)
+{
+    char *literal;
+
+    if (value == NULL)
+        return;
+    literal = cli_literal(value);
+    append(sql, alloc_format(" AND %s = %s", column, literal));
+    free(literal);
+}
+
+/* TEXT, a duration back from now or a time, as an SQL expression. */
+static char *moment(const char *text)
+{
+    long long ms = text_duration_ms(text);
+    char *literal, *expression;
+
+    if (ms >= 0)
+        return alloc_format("(now() - interval '%lld milliseconds')", ms);
+    literal = cli_literal(text);
+    expression = alloc_format("%s::timestamptz", literal);
+    free(literal);
+    return expression;
+}
+
+static void append_since(char **sql, const char *column, const char *since)
+{
+    char *expression;
+
+    if (since == NULL)
+        return;
+    expression = moment(since);
+    append(sql, alloc_format(" AND %s >= %s", column, expression));
+    free(expression);
+}
+
+static bool is_number(const char *text)
+{
+    return *text != '\0' && strspn(text, "0123456789") == strlen(text) && strlen(text) < 10;
+}
+
+/* Run SQL, which is freed. */
+static int open_and_print(struct cli *cli, enum output_format format, char *sql)
+{
+    int status = cli_open(cli);
+
+    if (status == CLI_OK)
+        status = output_query(cli, format, sql);
+    free(sql);
+    return status;
+}
+
+static const char offences_sql[] =
+    "SELECT o.network, o.class, o.domain, o.hits, date_trunc('second', o.first_seen) AS first_seen,"
+    " date_trunc('second', o.last_seen) AS last_seen,"
+    " (SELECT date_trunc('second', l.until) FROM hunnypot.listing l"
+    "  WHERE l.network = o.network AND l.class = o.class) AS listed_until"
+    " FROM hunnypot.offence o";
+
+/* list */
+
+/* CHECK constraint of hunnypot.offence */
+static bool is_class(const char *text)
+{
+    static const char *const classes[] = {"trap", "backup", "address", "null-sender"};
+
+    for (unsigned i = 0; i < sizeof classes / sizeof *classes; i++)
+        if (strcmp(text, classes[i]) == 0)
+            return true;
+    return false;
+}
+
+static int run_list(struct cli *cli, int argc, char **argv)
+{
+    const char *class = NULL, *domain = NULL, *network = NULL, *since = NULL, *min_hits = NULL, *format_name = "table";
+    const struct cli_option options[] = {
+        {.name = "class", .argument = "CLASS", .help = "trap, backup, address or null-sender", .text = &class},
+        {.name = "domain", .argument = "DOMAIN", .help = "this recipient domain", .text = &domain},
+        {.name = "network", .argument = "NETWORK", .help = "within this network, for example 192.0.2.0/24",
+         .text = &network},
+        {.name = "since", .argument = "TIME", .help = "last seen since then: 2h, 7d, 2026-11-23, ...", .text = &since},
+        {.name = "min-hits", .argument = "N", .help = "at least so many hits", .text = &min_hits},
+        OUTPUT_FORMAT_OPTION(&format_name),
+        {.name = NULL},
+    };
+    enum output_format format = OUTPUT_TABLE;
+    struct ipnet net;
+    char *sql;
+    int status, first = cli_options(cli, argc, argv, options, &status);
+
+    if (first < 0 || (status = output_format_parse(format_name, &format)) != CLI_OK)
+        return status;
+    if (first < argc)
+        return cli_usage("takes no argument: %s", argv[first]);
+    if (class != NULL && !is_class(class))
+        return cli_usage("--class is trap, backup, address or null-sender, not %s", class);
+    if (network != NULL && !ipnet_parse(network, &net))
+        return cli_usage("--network: %s is no network (192.0.2.0/24)", network);
+    if (min_hits != NULL && !is_number(min_hits))
+        return cli_usage("--min-hits: %s is no number", min_hits);
+    sql = alloc_format("%s WHERE true", offences_sql);
+    append_equal(&sql, "o.class", class);
+    append_equal(&sql, "o.domain", domain);
+    if (network != NULL)
+        append(&sql, alloc_format(" AND o.network <<= inet '%s'", network));
+    append_since(&sql, "o.last_seen", since);
+    if (min_hits != NULL)
+        append(&sql, alloc_format(" AND o.hits >= %s", min_hits));
+    append(&sql, alloc_text(" ORDER BY o.last_seen DESC, o.network, o.class, o.domain"));
+    return open_and_print(cli, format, sql);
+}
+
+/* show */
+
+static const char hits_sql[] =
+    "SELECT date_trunc('milliseconds', h.time) AS time, s.name AS sensor, h.client, h.client_name, h.helo, h.sender,"
+    " h.recipients, h.recipients_total, h.class, h.domain, h.primary_host, h.primary_age_ms, h.queue_id, h.tls,"
+    " h.null_sender FROM hunnypot.hit h JOIN hunnypot.sensor s USING (sensor_id)"
+    " WHERE h.client <<= inet '%s' ORDER BY h.time DESC, h.spool, h.seq DESC LIMIT %s";
+
+static int print_evidence(struct cli *cli, enum output_format format, const char *network, const char *limit)
+{
+    char *offences = alloc_format("%s WHERE o.network <<= inet '%s' ORDER BY o.last_seen DESC, o.class, o.domain",
+                                  offences_sql, network);
+    char *hits = alloc_format(hits_sql, network, limit);
+    char *both = alloc_format("SELECT json_build_object('network', '%s',"
+                              " 'offences', (SELECT coalesce(json_agg(o), '[]') FROM (%s) o),"
+                              " 'hits', (SELECT coalesce(json_agg(h), '[]') FROM (%s) h))",
+                              network, offences, hits);
+    int status = cli_open(cli);
+
+    if (status == CLI_OK && format == OUTPUT_JSON) {
+        status = output_query(cli, OUTPUT_ONE_JSON, both);
+    } else if (status == CLI_OK && format == OUTPUT_CSV) {
+        status = output_query(cli, OUTPUT_CSV, hits);
+    } else if (status == CLI_OK) {
+        status = output_query(cli, OUTPUT_TABLE, offences);
+        putchar('\n');
+        if (status == CLI_OK)
+            status = output_query(cli, OUTPUT_RECORDS, hits);
+    }
+    free(both);
+    free(hits);
+    free(offences);
+    return status;
+}
+
+static int run_show(struct cli *cli, int argc, char **argv)
+{
+    const char *limit = "50", *format_name = "table";
+    const struct cli_option options[] = {
+        {.name = "limit", .argument = "N", .help = "at most so many hits, the newest (50)", .text = &limit},
+        OUTPUT_FORMAT_OPTION(&format_name),
+        {.name = NULL},
+    };
+    enum output_format format = OUTPUT_TABLE;
+    char text[IPADDR_TEXT_SIZE];
+    struct ipaddr address;
+    struct ipnet net;
+    int status, first = cli_options(cli, argc, argv, options, &status);
+
+    if (first < 0 || (status = output_format_parse(format_name, &format)) != CLI_OK)
+        return status;
+    if (argc - first != 1)
+        return cli_usage("takes one address or network");
+    if (!is_number(limit))
+        return cli_usage("--limit: %s is no number", limit);
+    /* Offences are kept per /32 or /64: an address stands for that network. */
+    if (ipaddr_parse(argv[first], &address))
+        net = ipaddr_client_network(&address);
+    else if (!ipnet_parse(argv[first], &net))
+        return cli_usage("%s is neither an address nor a network", argv[first]);
+    return print_evidence(cli, format, ipnet_format(&net, text), limit);
+}
+
+/* top */
+
+static int run_top(struct cli *cli, int argc, char **argv)
+{
+    static const struct {
+        const char *by, *expression;
+    } columns[] = {{"client", "h.client"},
+                   {"network", "set_masklen(h.client, CASE family(h.client) WHEN 4 THEN 24 ELSE 48 END)::cidr"},
+                   {"domain", "h.domain"},
+                   {"helo", "h.helo"},
+                   {"class", "h.class"},
+                   {"sensor", "s.name"}};
+    const char *by = "client", *since = NULL, *limit = "20", *format_name = "table", *expression = NULL;
+    const struct cli_option options[] = {
+        {.name = "by", .argument = "WHAT", .help = "client (default), network, domain, helo, class or sensor",
+         .text = &by},
+        {.name = "since", .argument = "TIME", .help = "only hits since then: 2h, 7d, 2026-11-23, ...", .text = &since},
+        {.name = "limit", .argument = "N", .help = "so many lines (20)", .text = &limit},
+        OUTPUT_FORMAT_OPTION(&format_name),
+        {.name = NULL},
+    };
+    enum output_format format = OUTPUT_TABLE;
+    char *sql;
+    int status, first = cli_options(cli, argc, argv, options, &status);
+
+    if (first < 0 || (status = output_format_parse(format_name, &format)) != CLI_OK)
+        return status;
+    for (unsigned i = 0; i < sizeof columns / sizeof *columns; i++)
+        if (strcmp(by, columns[i].by) == 0)
+            expression = columns[i].expression;
+    if (first < argc)
+        return cli_usage("takes no argument: %s", argv[first]);
+    if (expression == NULL)
+        return cli_usage("--by is client, network, domain, helo, class or sensor, not %s", by);
+    if (!is_number(limit))
+        return cli_usage("--limit: %s is no number", limit);
+    sql = alloc_format("SELECT %s AS %s, count(*) AS hits, count(DISTINCT h.client) AS clients,"
+                       " count(DISTINCT h.domain) AS domains, date_trunc('second', min(h.time)) AS first_seen,"
+                       " date_trunc('second', max(h.time)) AS last_seen"
+                       " FROM hunnypot.hit h JOIN hunnypot.sensor s USING (sensor_id) WHERE true",
+                       expression, by);
+    append_since(&sql, "h.time", since);
+    append(&sql, alloc_format(" GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT %s", limit));
+    return open_and_print(cli, format, sql);
+}
+
+/* listed */
+
+enum { LISTED_NO = 1, LISTED_FAILED = 2 };
+
+/* Whether all of ADDRESSES (an SQL array) are listed, and print what each is. */
+static int print_listed(struct cli *cli, enum output_format format, const char *addresses)
+{
+    char *count = alloc_format("SELECT count(*) FROM unnest(%s) a WHERE NOT EXISTS (SELECT FROM hunnypot.listed(a))",
+                               addresses);
+    char *rows = alloc_format("SELECT host(a) AS address, l.network IS NOT NULL AS listed, l.class, l.code, l.reason,"
+                              " date_trunc('second', l.since) AS since, date_trunc('second', l.until) AS until,"
+                              " l.hits, l.domains, l.network, l.return_address"
+                              " FROM unnest(%s) WITH ORDINALITY AS n(a, i) LEFT JOIN LATERAL hunnypot.listed(a) l ON true"
+                              " ORDER BY i, l.rank",
+                              addresses);
+    struct db_result *result = NULL;
+    enum db_status db_status = db_query(cli->db, CLI_TIMEOUT_MS, count, NULL, 0, &result);
+    int status = db_status == DB_OK ? CLI_OK : cli_db_fail(cli, db_status);
+
+    if (status == CLI_OK)
+        status = output_query(cli, format == OUTPUT_TABLE ? OUTPUT_RECORDS : format, rows);
+    if (status == CLI_OK)
+        status = strcmp(db_value(result, 0, 0), "0") == 0 ? CLI_OK : LISTED_NO;
+    else
+        status = LISTED_FAILED;
+    db_result_free(&result);
+    free(rows);
+    free(count);
+    return status;
+}
+
+static int run_listed(struct cli *cli, int argc, char **argv)
+{
+    const char *format_name = "table";
+    const struct cli_option options[] = {OUTPUT_FORMAT_OPTION(&format_name), {.name = NULL}};
+    enum output_format format = OUTPUT_TABLE;
+    char text[IPADDR_TEXT_SIZE], *array;
+    struct ipaddr address;
+    int status, first = cli_options(cli, argc, argv, options, &status);
+
+    if (first < 0 || (status = output_format_parse(format_name, &format)) != CLI_OK)
+        return status;
+    if (first == argc)
+        return cli_usage("takes one address or more");
+    array = alloc_text("ARRAY[");
+    for (int i = first; i < argc; i++) {
+        if (!ipaddr_parse(argv[i], &address)) {
+            free(array);
+            return cli_usage("%s is no address", argv[i]);
+        }
+        append(&array, alloc_format("%sinet '%s'", i > first ? "," : "", ipaddr_format(&address, text)));
+    }
+    append(&array, alloc_text("]"));
+    /* One transaction: the exit status and what is printed are of the same moment. */
+    status = cli_open(cli) == CLI_OK &&
+             db_script(cli->db, CLI_TIMEOUT_MS, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY") == DB_OK
+                 ? print_listed(cli, format, array)
+                 : LISTED_FAILED;
+    free(array);
+    return status;
+}
+
+/* status */
+
+static const char sensors_sql[] =
+    "SELECT s.name AS sensor, CASE WHEN s.last_seen > now() - interval '30 seconds' THEN 'alive' ELSE 'SILENT' END AS state,"
+    " date_trunc('second', s.last_seen) AS heartbeat, (SELECT date_trunc('second', max(p.last_batch))"
+    "  FROM hunnypot.spool p WHERE p.sensor_id = s.sensor_id) AS last_batch,"
+    " s.inbox, s.outbox, s.aside, s.version, %s AS counters FROM hunnypot.sensor s ORDER BY s.name";
+
+static int run_status(struct cli *cli, int argc, char **argv)
+{
+    static const char counters_text[] =
+        "(SELECT string_agg(key || '=' || value, ' ' ORDER BY key) FROM jsonb_each_text(s.counters) WHERE value <> '0')";
+    const char *format_name = "table";
+    const struct cli_option options[] = {OUTPUT_FORMAT_OPTION(&format_name), {.name = NULL}};
+    enum output_format format = OUTPUT_TABLE;
+    int status, first = cli_options(cli, argc, argv, options, &status);
+
+    if (first < 0 || (status = output_format_parse(format_name, &format)) != CLI_OK)
+        return status;
+    if (first < argc)
+        return cli_usage("takes no argument: %s", argv[first]);
+    return open_and_print(cli, format == OUTPUT_TABLE ? OUTPUT_RECORDS : format,
+                          alloc_format(sensors_sql, format == OUTPUT_JSON ? "s.counters" : counters_text));
+}
+
+/* tail */
+
+/* How far hits were printed: the last number of each spool, as a JSON object, and when that was.  Numbers within a spool
+ * are committed in order; times of recording are not. */
+struct tail {
+    enum output_format format;
+    char *numbers, *when;
+};
+
+static const char tail_sql[] =
+    "SELECT %s FROM hunnypot.hit h JOIN hunnypot.sensor s USING (sensor_id)"
+    " JOIN json_each_text('%s') new ON new.key = h.spool::text LEFT JOIN json_each_text('%s') old ON old.key = new.key"
+    " WHERE h.seq <= new.value::bigint AND h.seq > coalesce(old.value::bigint, 0)"
+    /* only for speed: no batch takes that long */
+    " AND h.recorded > timestamptz '%s' - interval '1 hour' ORDER BY h.recorded, h.spool, h.seq";
+
+static const char tail_text[] =
+    "date_trunc('second', h.time), h.class, h.client, h.domain, 'name=' || h.client_name, 'helo=' || h.helo,"
+    " 'sensor=' || s.name";
+
+static const char tail_json[] =
+    "h.time, s.name AS sensor, h.client, h.client_name, h.helo, h.sender, h.recipients, h.class, h.domain, h.primary_host,"
+    " h.primary_age_ms, h.queue_id, h.tls, h.null_sender";
+
+/* Print what is new since TAIL, and move it; the first time only move it. */
+static enum db_status print_new(struct cli *cli, struct tail *tail)
+{
+    struct db_result *result = NULL;
+    enum db_status status =
+        db_query(cli->db, CLI_TIMEOUT_MS, "SELECT coalesce(json_object_agg(spool, last_seq ORDER BY spool), '{}'), now()"
+                                          " FROM hunnypot.spool", NULL, 0, &result);
+
+    if (status == DB_OK && tail->numbers != NULL && strcmp(db_value(result, 0, 0), tail->numbers) != 0) {
+        char *sql = alloc_format(tail_sql, tail->format == OUTPUT_JSON_LINES ? tail_json : tail_text,
+                                 db_value(result, 0, 0), tail->numbers, tail->when);
+
+        status = output_query(cli, tail->format, sql) == CLI_OK ? DB_OK : DB_ERROR;
+        free(sql);
+        if (fflush(stdout) != 0)
+            status = DB_STOPPED;
+    }
+    if (status == DB_OK) {
+        free(tail->numbers);
+        free(tail->when);
+        tail->numbers = alloc_text(db_value(result, 0, 0));
+        tail->when = alloc_text(db_value(result, 0, 1));
+    }
+    db_result_free(&result);
+    return status;
+}
+
+static enum db_status tail_on(struct cli *cli, void *context)
+{
+    enum { LOOK_AGAIN_MS = 30000 };
+    enum db_status status = db_script(cli->db, CLI_TIMEOUT_MS, "LISTEN hunnypot_hit");
+
+    while (status == DB_OK && (status = print_new(cli, context)) == DB_OK) {
+        char *channel, *payload;
+
+        status = db_wait_notify(cli->db, LOOK_AGAIN_MS, &channel, &payload);
+        if (status == DB_OK) {
+            free(channel);
+            free(payload);
+        }
+    }
+    return status;
+}
+
+static int run_tail(struct cli *cli, int argc, char **argv)
+{
+    const char *format_name = "table";
+    const struct cli_option options[] = {
+        {.name = "format", .argument = "FORMAT", .help = "table (default) or json, one object a line",
+         .text = &format_name},
+        {.name = NULL},
+    };
+    struct tail tail = {.format = OUTPUT_LINES};
+    int status, first = cli_options(cli, argc, argv, options, &status);
+
+    if (first < 0)
+        return status;
+    if (first < argc)
+        return cli_usage("takes no argument: %s", argv[first]);
+    if (strcmp(format_name, "json") == 0)
+        tail.format = OUTPUT_JSON_LINES;
+    else if (strcmp(format_name, "table") != 0)
+        return cli_usage("--format is table or json, not %s", format_name);
+    status = cli_keep_open(cli, tail_on, &tail);
+    free(tail.numbers);
+    free(tail.when);
+    return status;
+}
+
+const struct cli_command query_commands[] = {
+    {.name = "list", .arguments = "", .help = "Show who was caught: networks, classes, domains, hits", .run = run_list},
+    {.name = "show", .arguments = "ADDRESS", .help = "Show the evidence against an address or network", .run = run_show},
+    {.name = "top", .arguments = "", .help = "Count hits by client, network, domain, helo, class or sensor",
+     .run = run_top},
+    {.name = "tail", .arguments = "", .help = "Show hits as they arrive", .run = run_tail},
+    {.name = "listed", .arguments = "ADDRESS...", .help = "Say whether addresses are listed, and why",
+     .run = run_listed},
+    {.name = "status", .arguments = "", .help = "Show the sensors: alive, last batch, spool, counters",
+     .run = run_status},
+    {.name = NULL},
+};
