@@ -12,14 +12,12 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
-#include "base/clock.h"
 #include "base/log.h"
 
-enum { PATIENCE_MS = 10000, RETRY_MS = 50, PROTOCOL_VERSION = 6 };
+enum { PATIENCE_S = 10, PROTOCOL_VERSION = 6 };
 
 /* What travels: a length, a command, and three words, all in network order. */
 struct __attribute__((packed)) option_packet {
@@ -122,7 +120,7 @@ static bool negotiate(int fd)
 
 static bool prime_once(const char *socket_spec)
 {
-    const struct timeval patience = {.tv_sec = PATIENCE_MS / 1000};
+    const struct timeval patience = {.tv_sec = PATIENCE_S};
     int fd = spec_connect(socket_spec);
     int saved_errno;
     bool primed;
@@ -140,15 +138,9 @@ static bool prime_once(const char *socket_spec)
 
 static void *prime_thread(void *argument)
 {
-    const struct timespec pause = {.tv_nsec = RETRY_MS * 1000000L};
-    int64_t deadline_ms = clock_monotonic_ms() + PATIENCE_MS;
     char *socket_spec = argument;
-    bool primed;
 
-    while (!(primed = prime_once(socket_spec)) && (errno == ENOENT || errno == ECONNREFUSED) &&
-           clock_monotonic_ms() < deadline_ms)
-        nanosleep(&pause, NULL);
-    if (primed)
+    if (prime_once(socket_spec))
         log_event(LOG_LEVEL_DEBUG, "primed socket=%s", socket_spec);
     else
         log_event(LOG_LEVEL_WARNING,

@@ -3,8 +3,8 @@
  * After a 4xx at DATA both MTAs keep the transaction open, but libmilter has left it: a DATA or RCPT that comes without
  * RSET is dropped without an answer, and the client hangs until the MTA's milter timeout.  libmilter's table of allowed
  * steps is one per process, and a session that negotiates "no MAIL, no RCPT" widens it for good: RCPT and DATA are
- * then allowed from the state in which a 4xx at DATA leaves a session.  So the daemon is its own first client: it connects
- * to its socket and negotiates just that.
+ * then allowed from the state in which a 4xx at DATA leaves a session.  So the daemon is its own first client: it
+ * connects to its socket and negotiates just that.
  *
  * Harmless if a later libmilter forgets it: the stall would be back, bounded by the MTA's milter timeout.
  */
@@ -16,8 +16,8 @@
 /* An offer of actions that no MTA makes marks our own connection in xxfi_negotiate: SMFIF_SETSYMLIST alone. */
 bool prime_is_offer(unsigned long actions);
 
-/* Start a thread that negotiates with SOCKET (libmilter's syntax) as soon as smfi_main() answers, and once more when
- * called again.  The result is logged.  Call with all signals blocked. */
+/* Start a thread that negotiates with SOCKET (libmilter's syntax), which must be open, as soon as smfi_main() answers.
+ * The result is logged.  Call with all signals blocked. */
 void prime_start(const char *socket);
 
 /* Wait for that thread (bounded: it gives up after 10 s). */

@@ -19,7 +19,8 @@
 
 enum session_envelope { ENVELOPE_FULL, ENVELOPE_DOMAIN, ENVELOPE_NONE };
 
-/* What the settings say, as plain values: an immutable snapshot that each session holds from its first to its last callback. */
+/* What the settings say, as plain values: an immutable snapshot that each session holds from its first to its last
+ * callback. */
 struct session_policy {
     unsigned connections, connections_per_client; /* 0: no limit */
     int64_t idle_ms;                              /* 0: no limit */

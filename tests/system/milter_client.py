@@ -96,7 +96,8 @@ class MilterClient:
         before = self.socket.gettimeout()
         self.socket.settimeout(seconds)
         try:
-            return self.socket.recv(1, socket.MSG_PEEK) is None
+            self.socket.recv(1, socket.MSG_PEEK)
+            return False
         except socket.timeout:
             return True
         finally:
