@@ -1,4 +1,4 @@
--- 002-policy.sql - from offences to listings: the policy, the allowlist, the brake, retention.
+-- 002: from offences to listings: the policy, the allowlist, the brake, retention.
 --
 -- For readers (exports, DNSBL, Postfix, the command line), in schema hunnypot:
 --   listing                   who is listed now, one row per network and class: network, class, since, until, code,
@@ -124,16 +124,19 @@ CREATE FUNCTION hunnypot.lasting(policy hunnypot.policy, returns int) RETURNS in
         least(extract(epoch FROM $1.lasts_max)::float8,
               extract(epoch FROM $1.lasts)::float8 * power($1.growth::float8, least($2, 100)))));
 
+CREATE FUNCTION hunnypot.is_enough(policy hunnypot.policy, hits numeric, span interval, domains bigint) RETURNS bool
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN $2 >= $1.min_hits AND ($3 >= $1.min_span OR $4 >= $1.min_domains);
+
 -- What the policy makes of the offences, whether or not it is over by now and whether or not it is allowed.
 CREATE VIEW hunnypot.judgement AS
-SELECT o.network, o.class, o.since, o.last_seen + hunnypot.lasting(p, o.returns) AS until, o.returns, o.last_seen,
-       o.hits, o.domains, p.rank, p.code, p.return_address, p.reason
-FROM (SELECT network, class, max(coalesce(since, first_seen)) AS since, min(first_seen) AS first_seen,
-             max(last_seen) AS last_seen, max(returns) AS returns, sum(hits)::bigint AS hits, count(*) AS domains
+SELECT o.network, o.class, o.since, o.last_seen + hunnypot.lasting(p, o.returns) AS until, o.last_seen,
+       o.hits::bigint AS hits, o.domains, p.rank, p.code, p.return_address, p.reason
+FROM (SELECT network, class, coalesce(max(since), min(first_seen)) AS since, min(first_seen) AS first_seen,
+             max(last_seen) AS last_seen, max(returns) AS returns, sum(hits) AS hits, count(*) AS domains
       FROM hunnypot.offence GROUP BY network, class) o
 JOIN hunnypot.policy p ON p.class = o.class
-WHERE p.listed AND o.hits >= p.min_hits
-  AND (o.last_seen - o.first_seen >= p.min_span OR o.domains >= p.min_domains);
+WHERE p.listed AND hunnypot.is_enough(p, o.hits, o.last_seen - o.first_seen, o.domains);
 
 CREATE VIEW hunnypot.listing AS
 SELECT j.network, j.class, j.since, j.until, j.code, j.return_address, j.hits, j.domains,
@@ -142,6 +145,8 @@ SELECT j.network, j.class, j.since, j.until, j.code, j.return_address, j.hits, j
        j.last_seen, j.rank
 FROM hunnypot.judgement j
 WHERE j.until > now()
+  -- RFC 5782: 127.0.0.1 is never listed, nor is its IPv6 form; what else is in these networks are test entries.
+  AND NOT j.network && '127.0.0.0/8' AND NOT j.network && '::/64'
   AND NOT EXISTS (SELECT FROM hunnypot.allow a
                   WHERE a.network && j.network AND (a.expires IS NULL OR a.expires > now()));
 
@@ -232,6 +237,50 @@ CREATE FUNCTION hunnypot.postfix_action(key text) RETURNS text
     LANGUAGE sql STABLE STRICT AS $$
 SELECT code || ' ' || reason FROM hunnypot.listed(hunnypot.address($1))
 WHERE $1 !~ '^[^:]*::' ORDER BY rank LIMIT 1 $$;
+
+-- As in 001, and besides: when a network comes on the list, and how often it came back to it.
+CREATE OR REPLACE FUNCTION hunnypot.count_offences(clients inet[], classes text[], domains text[],
+                                                   null_senders boolean[], times timestamptz[]) RETURNS void
+    LANGUAGE sql SET search_path = hunnypot, pg_temp AS $$
+WITH new AS (
+    SELECT client_network(client) AS network,
+           CASE WHEN null_sender AND class <> 'trap' THEN 'null-sender' ELSE class END AS class, domain,
+           least(min(time), now()) AS first_seen, least(max(time), now()) AS last_seen, count(*) AS hits
+    FROM unnest(clients, classes, domains, null_senders, times) AS hit(client, class, domain, null_sender, time)
+    GROUP BY 1, 2, 3
+), batch AS (
+    SELECT network, class, min(first_seen) AS first_seen, max(last_seen) AS last_seen, sum(hits) AS hits,
+           array_agg(domain) AS domains
+    FROM new GROUP BY network, class
+), judged AS (
+    SELECT b.network, b.class, coalesce(old.returns, 0) AS returns, old.since,
+           is_enough(p, old.hits, old.last_seen - old.first_seen, old.domains) AS was_listed,
+           old.last_seen + lasting(p, old.returns) < b.first_seen AS is_over,
+           is_enough(p, coalesce(old.hits, 0) + b.hits,
+                     greatest(old.last_seen, b.last_seen) - least(old.first_seen, b.first_seen),
+                     old.domains + cardinality(b.domains) - old.known_domains) AS is_listed
+    FROM batch b
+    LEFT JOIN policy p ON p.class = b.class
+    CROSS JOIN LATERAL (SELECT min(o.first_seen) AS first_seen, max(o.last_seen) AS last_seen, sum(o.hits) AS hits,
+                               count(*) AS domains, count(*) FILTER (WHERE o.domain = ANY (b.domains)) AS known_domains,
+                               max(o.returns) AS returns, max(o.since) AS since
+                        FROM offence o WHERE o.network = b.network AND o.class = b.class) old
+)
+INSERT INTO offence AS o (network, class, domain, first_seen, last_seen, hits, returns, since)
+SELECT network, class, n.domain, n.first_seen, n.last_seen, n.hits,
+       CASE WHEN was_listed AND is_over THEN returns + 1 ELSE returns END,
+       CASE WHEN was_listed AND NOT is_over THEN since WHEN is_listed THEN now() END
+FROM new n JOIN judged j USING (network, class)
+ORDER BY network, class, n.domain
+ON CONFLICT (network, class, domain) DO UPDATE
+SET first_seen = least(o.first_seen, excluded.first_seen),
+    last_seen = greatest(o.last_seen, excluded.last_seen),
+    hits = o.hits + excluded.hits,
+    returns = greatest(o.returns, excluded.returns),
+    since = greatest(o.since, excluded.since);
+SELECT pg_notify('hunnypot_listing', '')
+WHERE EXISTS (SELECT FROM policy p WHERE p.listed AND p.class = ANY (classes));
+$$;
 
 -- The brake: what was published last, to tell what is new.
 CREATE TABLE hunnypot.publication (
@@ -350,17 +399,13 @@ BEGIN
     RETURN NEXT;
 END $$;
 
-REVOKE ALL ON FUNCTION hunnypot.setting, hunnypot.note_change, hunnypot.lasting, hunnypot.covering, hunnypot.listed,
-    hunnypot.units, hunnypot.hours_left, hunnypot.iso_time, hunnypot.reversed, hunnypot.address,
-    hunnypot.postfix_action, hunnypot.known_class, hunnypot.worst_listing, hunnypot.listing_serial, hunnypot.publish_check,
-    hunnypot.brake_release, hunnypot.published, hunnypot.allow_add, hunnypot.allow_del, hunnypot.forget,
-    hunnypot.expire FROM PUBLIC;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA hunnypot FROM PUBLIC;
 GRANT SELECT ON hunnypot.setting, hunnypot.policy, hunnypot.allow, hunnypot.listing, hunnypot.publication
-    TO hunnypot_reader, hunnypot_operator;
-GRANT EXECUTE ON FUNCTION hunnypot.setting, hunnypot.lasting, hunnypot.covering, hunnypot.listed, hunnypot.units,
-    hunnypot.hours_left, hunnypot.iso_time, hunnypot.reversed, hunnypot.address, hunnypot.postfix_action,
-    hunnypot.known_class, hunnypot.worst_listing, hunnypot.listing_serial, hunnypot.publish_check, hunnypot.published
-    TO hunnypot_reader, hunnypot_operator;
+    TO hunnypot_reader;
+GRANT EXECUTE ON FUNCTION hunnypot.setting, hunnypot.lasting, hunnypot.is_enough, hunnypot.covering, hunnypot.listed,
+    hunnypot.units, hunnypot.hours_left, hunnypot.iso_time, hunnypot.reversed, hunnypot.address,
+    hunnypot.postfix_action, hunnypot.known_class, hunnypot.worst_listing, hunnypot.listing_serial,
+    hunnypot.publish_check, hunnypot.published TO hunnypot_reader;
 GRANT INSERT, UPDATE, DELETE ON hunnypot.policy, hunnypot.allow, hunnypot.setting TO hunnypot_operator;
 GRANT EXECUTE ON FUNCTION hunnypot.brake_release, hunnypot.allow_add, hunnypot.allow_del, hunnypot.forget,
     hunnypot.expire TO hunnypot_operator;

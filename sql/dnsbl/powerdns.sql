@@ -1,0 +1,72 @@
+-- powerdns.sql - a DNSBL (RFC 5782) answered straight from hunnypot.listing, for PowerDNS with its PostgreSQL backend.
+--
+-- Load it once, after hunnypot db init, as the owner of the schema (again is harmless), then say what zone it is:
+--     psql -v ON_ERROR_STOP=1 -f powerdns.sql hunnypot
+--     psql -c "UPDATE hunnypot.setting SET value = 'bl.example.org' WHERE name = 'dnsbl_zone'" hunnypot
+-- pdns/hunnypot.conf has PowerDNS's side.  The zone has a sub-zone for each class: trap.bl.example.org and so on.
+BEGIN;
+
+INSERT INTO hunnypot.setting (name, value, meaning) VALUES
+    ('dnsbl_zone', 'bl.example.org', 'DNSBL: the zone, in lower case, without a dot at its end'),
+    ('dnsbl_ns', 'ns.example.org', 'DNSBL: its name server'),
+    ('dnsbl_hostmaster', 'hostmaster.example.org', 'DNSBL: who is responsible for it, with a dot for the @'),
+    ('dnsbl_ttl', '60', 'DNSBL: seconds that answers may be kept')
+ON CONFLICT DO NOTHING;
+
+-- The address that reversed octets or nibbles stand for, or NULL.
+CREATE OR REPLACE FUNCTION hunnypot.dnsbl_address(labels text) RETURNS inet
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    RETURN CASE
+        WHEN $1 ~ '^([0-9]+\.){3}[0-9]+$' THEN
+            hunnypot.address(regexp_replace($1, '^(\d+)\.(\d+)\.(\d+)\.(\d+)$', '\4.\3.\2.\1'))
+        WHEN $1 ~ '^([0-9a-f]\.){31}[0-9a-f]$' THEN
+            hunnypot.address(rtrim(regexp_replace(reverse(replace($1, '.', '')), '(....)', '\1:', 'g'), ':')) END;
+
+-- The records of QNAME, in the columns that the backend reads.  Every name that is on the way to an address exists (as an
+-- empty non-terminal, which has no type), so that resolvers which ask label by label go on.
+CREATE OR REPLACE FUNCTION hunnypot.dnsbl(qname text, qtype text)
+    RETURNS TABLE (content text, ttl int, prio int, type text, domain_id int, disabled int, name text, auth int)
+    LANGUAGE plpgsql STABLE AS $$
+#variable_conflict use_column
+DECLARE
+    zone  text := hunnypot.setting('dnsbl_zone');
+    -- The labels before the zone; NULL when QNAME is not below it.
+    below text := CASE WHEN right(qname, length(zone) + 1) = '.' || zone THEN left(qname, -length(zone) - 1) END;
+    which text := (SELECT class FROM hunnypot.policy WHERE class = substring(below FROM '[^.]+$'));
+    client inet;
+BEGIN
+    prio := 0;
+    domain_id := 1;
+    disabled := 0;
+    auth := 1;
+    name := qname;
+    ttl := hunnypot.setting('dnsbl_ttl');
+    IF qname = zone THEN
+        RETURN QUERY SELECT record, ttl, prio, kind, domain_id, disabled, name, auth
+        FROM (VALUES ('SOA', format('%s %s %s 600 300 604800 %s', hunnypot.setting('dnsbl_ns'),
+                                    hunnypot.setting('dnsbl_hostmaster'), extract(epoch FROM now())::bigint, ttl)),
+                     ('NS', hunnypot.setting('dnsbl_ns'))) r (kind, record)
+        WHERE qtype IN (kind, 'ANY');
+        RETURN;
+    END IF;
+    below := CASE WHEN which IS NULL THEN below ELSE left(below, -length(which) - 1) END;
+    client := hunnypot.dnsbl_address(below);
+    IF client IN ('127.0.0.2', '::ffff:127.0.0.2') THEN
+        RETURN QUERY SELECT record, ttl, prio, kind, domain_id, disabled, name, auth
+        FROM (SELECT return_address FROM hunnypot.policy WHERE class = coalesce(which, class) ORDER BY rank LIMIT 1) p,
+             LATERAL (VALUES ('A', host(return_address)), ('TXT', '"Test entry"')) r (kind, record)
+        WHERE qtype IN (kind, 'ANY');
+    ELSIF client IS NOT NULL THEN
+        RETURN QUERY SELECT record, ttl, prio, kind, domain_id, disabled, name, auth
+        FROM hunnypot.listed(client) l,
+             LATERAL (VALUES ('A', host(return_address)), ('TXT', '"' || reason || '"')) r (kind, record)
+        WHERE l.class = coalesce(which, l.class) AND qtype IN (kind, 'ANY');
+    ELSIF below = '' OR below ~ '^([0-9a-f]\.){0,30}[0-9a-f]$' OR below ~ '^([0-9]{1,3}\.){0,2}[0-9]{1,3}$' THEN
+        RETURN QUERY SELECT NULL::text, ttl, prio, NULL::text, domain_id, disabled, name, auth WHERE qtype = 'ANY';
+    END IF;
+END $$;
+
+REVOKE ALL ON FUNCTION hunnypot.dnsbl_address, hunnypot.dnsbl FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION hunnypot.dnsbl_address, hunnypot.dnsbl TO hunnypot_reader;
+
+COMMIT;
