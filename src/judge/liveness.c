@@ -21,6 +21,18 @@ struct liveness {
     int64_t lost_deferring_ms, lost_not_accepting_ms; /* the latest of the hosts that left */
 };
 
+const char *liveness_state_name(enum liveness_state state)
+{
+    static const char *const names[] = {
+        [LIVENESS_UNKNOWN] = "unknown",
+        [LIVENESS_DOWN] = "down",
+        [LIVENESS_ACCEPTING] = "accepting",
+        [LIVENESS_DEFERRING] = "deferring",
+    };
+
+    return (unsigned)state < sizeof names / sizeof *names ? names[state] : "?";
+}
+
 struct liveness *liveness_create(size_t max_hosts)
 {
     struct liveness *liveness = alloc_zeroed(1, sizeof *liveness);

@@ -19,6 +19,8 @@
 
 #define LIVENESS_NEVER INT64_MIN
 
+const char *liveness_state_name(enum liveness_state state);
+
 struct liveness;
 
 struct liveness_view {

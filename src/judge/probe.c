@@ -11,18 +11,6 @@
 
 enum { QUIT_WAIT_MS = 1000 }; /* for the answer to QUIT, so that closing does not reset the connection under it */
 
-const char *liveness_state_name(enum liveness_state state)
-{
-    static const char *const names[] = {
-        [LIVENESS_UNKNOWN] = "unknown",
-        [LIVENESS_DOWN] = "down",
-        [LIVENESS_ACCEPTING] = "accepting",
-        [LIVENESS_DEFERRING] = "deferring",
-    };
-
-    return (unsigned)state < sizeof names / sizeof *names ? names[state] : "?";
-}
-
 static bool permitted(const struct probe_config *config, const struct ipaddr *address)
 {
     for (size_t i = 0; i < config->allowed_count; i++) {

@@ -24,8 +24,6 @@ enum liveness_state {
     LIVENESS_DEFERRING  /* connected, but greeted with something else, or not in time */
 };
 
-const char *liveness_state_name(enum liveness_state state);
-
 struct probe_config {
     uint16_t port;
     int64_t timeout_ms;

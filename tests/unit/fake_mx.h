@@ -1,0 +1,18 @@
+/* fake_mx.h - judge/mx.h for tests: answers as they were set, NXDOMAIN for all other domains.  Any thread may call. */
+#ifndef UNIT_FAKE_MX_H
+#define UNIT_FAKE_MX_H
+
+#include <stdbool.h>
+
+void fake_mx_reset(void);
+
+/* TEXT as in mx_text.h. */
+void fake_mx_set(const char *domain, const char *text);
+
+/* How often DOMAIN (NULL: anything) was asked for. */
+unsigned fake_mx_asked(const char *domain);
+
+/* While frozen, questions are answered only when they are told to stop: as unknown. */
+void fake_mx_freeze(bool frozen);
+
+#endif

@@ -1,0 +1,657 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#include "fake_clock.h"
+#include "fake_mx.h"
+#include "fake_probe.h"
+#include "judge/judge.h"
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+/* We are 192.0.2.99 and trap.example. */
+#define US "192.0.2.99"
+#define CLIENT "203.0.113.5"
+
+enum { SECOND_MS = 1000, REMEMBER_MS = 399000, GRACE_MS = 3600000, PATIENCE_MS = 10000 };
+
+static struct ipaddr address_of(const char *text)
+{
+    struct ipaddr address;
+
+    assert_true(ipaddr_parse(text, &address));
+    return address;
+}
+
+static const char *const own_names[] = {"trap.example"};
+static struct ipaddr own_addresses[1];
+static struct ipnet ignored[1];
+static const struct judge_rule rules[] = {
+    {"*", ROLE_AUTO},
+    {"trap.test", ROLE_TRAP},
+    {"*.trap.test", ROLE_TRAP},
+    {"backup.trap.test", ROLE_BACKUP},
+    {"*.off.trap.test", ROLE_OFF},
+    {"address.test", ROLE_ADDRESS},
+    {"off.test", ROLE_OFF},
+};
+
+static struct judge_config config_default(void)
+{
+    own_addresses[0] = address_of(US);
+    assert_true(ipnet_parse("198.51.100.0/24", &ignored[0]));
+    return (struct judge_config){
+        .remember_ms = REMEMBER_MS,
+        .outage_grace_ms = GRACE_MS,
+        .probers = 4,
+        .own_names = own_names,
+        .own_name_count = COUNT(own_names),
+        .own_addresses = own_addresses,
+        .own_address_count = COUNT(own_addresses),
+        .rules = rules,
+        .rule_count = COUNT(rules),
+        .ignored = ignored,
+        .ignored_count = COUNT(ignored),
+    };
+}
+
+static int64_t real_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static struct judge_answer ask_now(struct judge *judge, const struct judge_question *question)
+{
+    struct judge_answer answer;
+
+    judge_ask(judge, question, &answer);
+    return answer;
+}
+
+/* Ask until it is known. */
+static struct judge_answer ask(struct judge *judge, const struct judge_question *question)
+{
+    int64_t deadline_ms = real_ms() + PATIENCE_MS;
+    uint64_t seen = 0;
+    struct judge_answer answer = ask_now(judge, question);
+
+    while (answer.verdict == VERDICT_PENDING && real_ms() < deadline_ms) {
+        judge_wait(judge, &seen, deadline_ms);
+        answer = ask_now(judge, question);
+    }
+    return answer;
+}
+
+static struct judge_answer ask_about(struct judge *judge, const char *domain)
+{
+    const struct judge_question question = {.client = address_of(CLIENT), .domains = &domain, .domain_count = 1};
+
+    return ask(judge, &question);
+}
+
+static enum verdict verdict_now(struct judge *judge, const char *domain)
+{
+    const struct judge_question question = {.client = address_of(CLIENT), .domains = &domain, .domain_count = 1};
+
+    return ask_now(judge, &question).verdict;
+}
+
+/* Wait until COUNTED of NAME is WANT. */
+static void await(unsigned counted(const char *), const char *name, unsigned want)
+{
+    int64_t deadline_ms = real_ms() + PATIENCE_MS;
+
+    while (counted(name) < want && real_ms() < deadline_ms) {
+        const struct timespec pause = {.tv_nsec = 1000000};
+
+        nanosleep(&pause, NULL);
+    }
+    assert_int_equal(counted(name), want);
+}
+
+#define assert_verdict(got, want) assert_string_equal(verdict_name(got), verdict_name(want))
+
+static int setup(void **state)
+{
+    const struct judge_config config = config_default();
+
+    fake_clock_set_ms(1000000);
+    fake_mx_reset();
+    fake_probe_reset();
+    fake_mx_set("d.test", "10 a.mx 192.0.2.1;20 b.mx 192.0.2.2;30 t.mx " US);
+    *state = judge_create(&config);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    fake_mx_freeze(false);
+    fake_probe_freeze(false);
+    judge_destroy((struct judge **)state);
+    assert_null(*state);
+    return 0;
+}
+
+static const struct verdict_case {
+    const char *name, *client, *local, *mta_name;
+    const char *domains[4];
+    const char *down, *deferring, *unprobable; /* addresses, separated by spaces */
+    bool require_all, late, exempt;
+    enum verdict want;
+    const char *want_domain, *want_primary; /* for an offence */
+    enum hit_class want_class;
+} cases[] = {
+    {.name = "backup", .domains = {"d.test"}, .want = VERDICT_OFFENCE, .want_domain = "d.test",
+     .want_primary = "a.mx", .want_class = CLASS_BACKUP},
+    {.name = "address", .domains = {"a.test"}, .want = VERDICT_OFFENCE, .want_domain = "a.test",
+     .want_primary = "x.mx", .want_class = CLASS_ADDRESS},
+    {.name = "address of this connection", .domains = {"n.test"}, .local = "203.0.113.77", .want = VERDICT_OFFENCE,
+     .want_domain = "n.test", .want_primary = "x.mx", .want_class = CLASS_ADDRESS},
+    {.name = "address of another connection", .domains = {"n.test"}, .want = VERDICT_NONE},
+    {.name = "MX by the MTA's name", .domains = {"m.test"}, .mta_name = "MTA.Example.", .want = VERDICT_OFFENCE,
+     .want_domain = "m.test", .want_primary = "x.mx", .want_class = CLASS_BACKUP},
+    {.name = "trap", .domains = {"trap.test"}, .want = VERDICT_OFFENCE, .want_domain = "trap.test",
+     .want_primary = "", .want_class = CLASS_TRAP},
+    {.name = "trap, late", .domains = {"trap.test"}, .late = true, .want = VERDICT_OFFENCE,
+     .want_domain = "trap.test", .want_primary = "", .want_class = CLASS_TRAP},
+    {.name = "backup, late", .domains = {"d.test"}, .late = true, .want = VERDICT_UNKNOWN},
+    {.name = "wildcard rule", .domains = {"x.trap.test"}, .want = VERDICT_OFFENCE, .want_domain = "x.trap.test",
+     .want_primary = "", .want_class = CLASS_TRAP},
+    {.name = "exact rule beats wildcard", .domains = {"backup.trap.test"}, .want = VERDICT_OFFENCE,
+     .want_domain = "backup.trap.test", .want_primary = "x.mx", .want_class = CLASS_BACKUP},
+    {.name = "longer wildcard wins", .domains = {"x.off.trap.test"}, .want = VERDICT_NONE},
+    {.name = "trap, DNS fails", .domains = {"fail.trap.test"}, .want = VERDICT_UNKNOWN},
+    {.name = "trap, an MX host's address not known", .domains = {"half.trap.test"}, .want = VERDICT_UNKNOWN},
+    {.name = "NXDOMAIN", .domains = {"gone.test"}, .want = VERDICT_NONE},
+    {.name = "DNS fails", .domains = {"fail.test"}, .want = VERDICT_UNKNOWN},
+    {.name = "off", .domains = {"off.test"}, .want = VERDICT_NONE},
+    {.name = "no domain", .domains = {NULL}, .want = VERDICT_NONE},
+
+    {.name = "client ignored", .client = "198.51.100.7", .domains = {"trap.test"}, .want = VERDICT_IGNORED},
+    {.name = "client is our own", .client = US, .domains = {"trap.test"}, .want = VERDICT_FRIEND},
+    {.name = "client is the address it connected to", .client = "203.0.113.77", .local = "203.0.113.77",
+     .domains = {"trap.test"}, .want = VERDICT_FRIEND},
+    {.name = "exempt local parts", .exempt = true, .domains = {"trap.test"}, .want = VERDICT_EXEMPT},
+    {.name = "ignored before exempt", .client = "198.51.100.7", .exempt = true, .domains = {"trap.test"},
+     .want = VERDICT_IGNORED},
+    {.name = "client is a primary", .client = "192.0.2.2", .domains = {"d.test"}, .want = VERDICT_FRIEND},
+    {.name = "client is an MX host of a trap", .client = "192.0.2.50", .domains = {"mx.trap.test"},
+     .want = VERDICT_FRIEND},
+    {.name = "client is an MX host that is less preferred", .client = "192.0.2.40", .domains = {"l.test"},
+     .want = VERDICT_FRIEND},
+    {.name = "client is an MX host of the other domain", .client = "192.0.2.50",
+     .domains = {"d.test", "mx.trap.test"}, .want = VERDICT_FRIEND},
+    {.name = "client is an MX host of a domain that is nothing to us", .client = "192.0.2.60",
+     .domains = {"d.test", "e.test"}, .want = VERDICT_FRIEND},
+    {.name = "client is the implicit MX", .client = "192.0.2.70", .domains = {"i.trap.test"}, .want = VERDICT_FRIEND},
+
+    {.name = "one primary down", .domains = {"d.test"}, .down = "192.0.2.1", .want = VERDICT_OFFENCE,
+     .want_domain = "d.test", .want_primary = "b.mx", .want_class = CLASS_BACKUP},
+    {.name = "all primaries down", .domains = {"d.test"}, .down = "192.0.2.1 192.0.2.2", .want = VERDICT_OUTAGE},
+    {.name = "one primary deferring", .domains = {"d.test"}, .deferring = "192.0.2.2", .want = VERDICT_OUTAGE},
+    {.name = "one not probable", .domains = {"d.test"}, .unprobable = "192.0.2.2", .want = VERDICT_OFFENCE,
+     .want_domain = "d.test", .want_primary = "a.mx", .want_class = CLASS_BACKUP},
+    {.name = "none probable", .domains = {"d.test"}, .unprobable = "192.0.2.1 192.0.2.2", .want = VERDICT_UNKNOWN},
+    {.name = "one down, one not probable", .domains = {"d.test"}, .down = "192.0.2.1", .unprobable = "192.0.2.2",
+     .want = VERDICT_UNKNOWN},
+    {.name = "one deferring, one not probable", .domains = {"d.test"}, .deferring = "192.0.2.1",
+     .unprobable = "192.0.2.2", .want = VERDICT_OUTAGE},
+    {.name = "all required", .require_all = true, .domains = {"d.test"}, .want = VERDICT_OFFENCE,
+     .want_domain = "d.test", .want_primary = "a.mx", .want_class = CLASS_BACKUP},
+    {.name = "all required, one down", .require_all = true, .domains = {"d.test"}, .down = "192.0.2.2",
+     .want = VERDICT_OUTAGE},
+    {.name = "all required, one not probable", .require_all = true, .domains = {"d.test"}, .unprobable = "192.0.2.2",
+     .want = VERDICT_UNKNOWN},
+
+    {.name = "trap before backup before address", .domains = {"a.test", "d.test", "trap.test"},
+     .want = VERDICT_OFFENCE, .want_domain = "trap.test", .want_primary = "", .want_class = CLASS_TRAP},
+    {.name = "as addressed within a class", .domains = {"x.trap.test", "trap.test"}, .want = VERDICT_OFFENCE,
+     .want_domain = "x.trap.test", .want_primary = "", .want_class = CLASS_TRAP},
+    {.name = "no role is passed over", .domains = {"gone.test", "d.test"}, .want = VERDICT_OFFENCE,
+     .want_domain = "d.test", .want_primary = "a.mx", .want_class = CLASS_BACKUP},
+    {.name = "off is passed over", .domains = {"off.test", "trap.test"}, .want = VERDICT_OFFENCE,
+     .want_domain = "trap.test", .want_primary = "", .want_class = CLASS_TRAP},
+    {.name = "outage beats offence", .domains = {"trap.test", "d.test"}, .deferring = "192.0.2.1",
+     .want = VERDICT_OUTAGE},
+    {.name = "unknown beats offence", .domains = {"trap.test", "fail.test"}, .want = VERDICT_UNKNOWN},
+    {.name = "late backup beats trap", .domains = {"trap.test", "d.test"}, .late = true, .want = VERDICT_UNKNOWN},
+};
+
+static void states_set(const char *addresses, enum liveness_state state)
+{
+    char copy[256], *rest = copy;
+
+    snprintf(copy, sizeof copy, "%s", addresses != NULL ? addresses : "");
+    for (char *word = strtok_r(rest, " ", &rest); word != NULL; word = strtok_r(NULL, " ", &rest))
+        fake_probe_set(word, state);
+}
+
+static struct judge_answer case_run(const struct verdict_case *c)
+{
+    struct judge_config config = config_default();
+    struct judge_question question = {
+        .client = address_of(c->client != NULL ? c->client : CLIENT),
+        .mta_name = c->mta_name,
+        .domains = c->domains,
+        .late = c->late,
+        .exempt = c->exempt,
+    };
+    struct judge_answer answer;
+    struct judge *judge;
+
+    if (c->local != NULL)
+        question.local = address_of(c->local);
+    while (c->domains[question.domain_count] != NULL)
+        question.domain_count++;
+    fake_probe_reset();
+    states_set(c->down, LIVENESS_DOWN);
+    states_set(c->deferring, LIVENESS_DEFERRING);
+    states_set(c->unprobable, LIVENESS_UNKNOWN);
+    config.require_all = c->require_all;
+    judge = judge_create(&config);
+    answer = ask(judge, &question);
+    judge_destroy(&judge);
+    return answer;
+}
+
+static void test_verdicts(void **state)
+{
+    size_t failed = 0;
+
+    (void)state;
+    fake_mx_reset();
+    fake_mx_set("d.test", "10 a.mx 192.0.2.1;20 b.mx 192.0.2.2;30 t.mx " US);
+    fake_mx_set("a.test", "10 x.mx 192.0.2.10;@ " US);
+    fake_mx_set("n.test", "10 x.mx 192.0.2.10;@ 203.0.113.77");
+    fake_mx_set("m.test", "10 x.mx 192.0.2.10;20 mta.example 203.0.113.78");
+    fake_mx_set("l.test", "10 x.mx 192.0.2.10;20 t.mx " US ";30 y.mx 192.0.2.40");
+    fake_mx_set("e.test", "10 z.mx 192.0.2.60");
+    fake_mx_set("fail.test", "unknown");
+    fake_mx_set("fail.trap.test", "unknown");
+    fake_mx_set("half.trap.test", "10 x.mx 192.0.2.10;20 y.mx ?");
+    fake_mx_set("mx.trap.test", "10 z.mx 192.0.2.50");
+    fake_mx_set("i.trap.test", "@ 192.0.2.70");
+    fake_mx_set("backup.trap.test", "10 x.mx 192.0.2.10");
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        const struct verdict_case *c = &cases[i];
+        struct judge_answer got = case_run(c);
+        bool offence = c->want == VERDICT_OFFENCE;
+
+        if (got.verdict == c->want && got.why != NULL &&
+            (!offence || (strcmp(got.domain, c->want_domain) == 0 && strcmp(got.primary, c->want_primary) == 0 &&
+                          got.class == c->want_class)))
+            continue;
+        failed++;
+        print_error("%s: want %s %s %s %s, got %s %s %s %s (%s)\n", c->name, verdict_name(c->want),
+                    class_name(c->want_class), offence ? c->want_domain : "", offence ? c->want_primary : "",
+                    verdict_name(got.verdict), class_name(got.class), got.domain, got.primary,
+                    got.why != NULL ? got.why : "no why");
+    }
+    assert_int_equal(failed, 0);
+}
+
+static void test_ask_never_waits(void **state)
+{
+    struct judge *judge = *state;
+
+    fake_mx_freeze(true);
+    fake_probe_freeze(true);
+    assert_verdict(verdict_now(judge, "d.test"), VERDICT_PENDING);
+    fake_mx_freeze(false);
+    await(fake_probe_made, "192.0.2.1", 1); /* the look-up went on to the probes by itself */
+    assert_verdict(verdict_now(judge, "d.test"), VERDICT_PENDING);
+    fake_probe_freeze(false);
+    assert_verdict(ask_about(judge, "d.test").verdict, VERDICT_OFFENCE);
+}
+
+static void test_single_flight(void **state)
+{
+    struct judge *judge = *state;
+
+    fake_mx_set("e.test", "10 a.mx 192.0.2.1;20 b.mx 192.0.2.2;30 t.mx " US);
+    fake_mx_freeze(true);
+    fake_probe_freeze(true);
+    for (int i = 0; i < 100; i++) {
+        verdict_now(judge, "d.test");
+        verdict_now(judge, "e.test");
+    }
+    fake_mx_freeze(false);
+    await(fake_probe_made, NULL, 2);
+    for (int i = 0; i < 100; i++) {
+        verdict_now(judge, "d.test");
+        verdict_now(judge, "e.test");
+    }
+    fake_probe_freeze(false);
+    assert_verdict(ask_about(judge, "d.test").verdict, VERDICT_OFFENCE);
+    assert_verdict(ask_about(judge, "e.test").verdict, VERDICT_OFFENCE);
+    assert_int_equal(fake_mx_asked("d.test"), 1);
+    assert_int_equal(fake_mx_asked("e.test"), 1);
+    assert_int_equal(fake_probe_made(NULL), 2);
+}
+
+static void test_prefetch(void **state)
+{
+    struct judge *judge = *state;
+    const struct ipaddr nowhere = {0};
+
+    judge_prefetch(judge, "d.test", &nowhere, NULL);
+    judge_prefetch(judge, "off.test", &nowhere, NULL);
+    await(fake_probe_made, NULL, 2);
+    assert_verdict(ask_about(judge, "d.test").verdict, VERDICT_OFFENCE);
+    assert_int_equal(fake_mx_asked(NULL), 1);
+    assert_int_equal(fake_probe_made(NULL), 2);
+}
+
+static void test_only_primaries_are_probed(void **state)
+{
+    struct judge *judge = *state;
+
+    fake_mx_set("e.test", "10 z.mx 192.0.2.60");
+    fake_mx_set("mx.trap.test", "10 z.mx 192.0.2.60");
+    ask_about(judge, "d.test");
+    ask_about(judge, "e.test");
+    ask_about(judge, "mx.trap.test");
+    assert_int_equal(fake_probe_made("192.0.2.1"), 1);
+    assert_int_equal(fake_probe_made("192.0.2.2"), 1);
+    assert_int_equal(fake_probe_made(NULL), 2);
+}
+
+/* 399 s old is used, 400 s is not, and from three quarters on it is refreshed while the old answer serves. */
+static void test_age(void **state)
+{
+    struct judge *judge = *state;
+
+    fake_mx_set("d.test", "10 a.mx 192.0.2.1;30 t.mx " US ";ttl 86400");
+    assert_verdict(ask_about(judge, "d.test").verdict, VERDICT_OFFENCE);
+    fake_probe_freeze(true);
+    fake_mx_freeze(true);
+
+    fake_clock_advance_ms(299 * SECOND_MS);
+    assert_int_equal(ask_about(judge, "d.test").primary_age_ms, 299 * SECOND_MS);
+    assert_int_equal(fake_probe_made(NULL), 1);
+    assert_int_equal(fake_mx_asked(NULL), 1);
+
+    fake_clock_advance_ms(100 * SECOND_MS);
+    assert_int_equal(ask_about(judge, "d.test").primary_age_ms, 399 * SECOND_MS);
+    await(fake_probe_made, NULL, 2);
+    await(fake_mx_asked, NULL, 2);
+
+    fake_clock_advance_ms(SECOND_MS);
+    assert_verdict(verdict_now(judge, "d.test"), VERDICT_PENDING);
+    fake_mx_freeze(false);
+    fake_probe_freeze(false);
+    assert_verdict(ask_about(judge, "d.test").verdict, VERDICT_OFFENCE);
+    assert_int_equal(fake_probe_made(NULL), 2);
+    assert_int_equal(fake_mx_asked(NULL), 2);
+}
+
+static void test_dns_answers_last(void **state)
+{
+    static const struct {
+        const char *name, *domain, *dns;
+        int64_t usable_s;
+    } dns_cases[] = {
+        {"TTL", "a.test", "10 a.mx 192.0.2.1;30 t.mx " US ";ttl 100", 100},
+        {"TTL 0", "b.test", "10 a.mx 192.0.2.1;30 t.mx " US ";ttl 0", 5},
+        {"long TTL", "c.test", "10 a.mx 192.0.2.1;30 t.mx " US ";ttl 86400", 399},
+        {"NXDOMAIN", "d.test", "nxdomain", 60},
+        {"no MX", "e.test", "@ 203.0.113.1;ttl 300", 60},
+        {"failure", "f.test", "unknown", 15},
+        {"failure for a host", "g.test", "10 a.mx ?;30 t.mx " US, 15},
+        {"failure for the address", "h.test", "10 a.mx 192.0.2.1;@ ?", 15},
+    };
+    struct judge *judge = *state;
+    size_t failed = 0;
+
+    for (size_t i = 0; i < COUNT(dns_cases); i++) {
+        const char *domain = dns_cases[i].domain;
+        enum verdict young, old;
+
+        fake_mx_freeze(false);
+        fake_mx_set(domain, dns_cases[i].dns);
+        fake_clock_advance_ms(2 * REMEMBER_MS);
+        ask_about(judge, domain);
+        fake_mx_freeze(true);
+        fake_clock_advance_ms(dns_cases[i].usable_s * SECOND_MS);
+        young = verdict_now(judge, domain);
+        fake_clock_advance_ms(1);
+        old = verdict_now(judge, domain);
+        if (young != VERDICT_PENDING && old == VERDICT_PENDING)
+            continue;
+        failed++;
+        print_error("%s: want an answer for %lld s, got %s then, %s after it\n", dns_cases[i].name,
+                    (long long)dns_cases[i].usable_s, verdict_name(young), verdict_name(old));
+    }
+    assert_int_equal(failed, 0);
+}
+
+static void test_startup_grace(void **state)
+{
+    struct judge_config config = config_default();
+    struct judge *judge;
+
+    (void)state;
+    fake_clock_set_ms(1000000);
+    fake_mx_reset();
+    fake_probe_reset();
+    fake_mx_set("d.test", "10 a.mx 192.0.2.1;30 t.mx " US);
+    config.startup_grace_ms = 60 * SECOND_MS;
+    judge = judge_create(&config);
+    assert_verdict(ask_about(judge, "d.test").verdict, VERDICT_RECOVERING);
+    assert_verdict(ask_about(judge, "trap.test").verdict, VERDICT_OFFENCE);
+    fake_clock_advance_ms(60 * SECOND_MS - 1);
+    assert_verdict(ask_about(judge, "d.test").verdict, VERDICT_RECOVERING);
+    fake_clock_advance_ms(1);
+    assert_verdict(ask_about(judge, "d.test").verdict, VERDICT_OFFENCE);
+    judge_destroy(&judge);
+}
+
+static void test_outage_grace(void **state)
+{
+    static const struct {
+        const char *name, *down, *deferring;
+        bool require_all;
+        enum verdict during, after;
+    } grace_cases[] = {
+        {"one deferring", NULL, "192.0.2.2", false, VERDICT_OUTAGE, VERDICT_RECOVERING},
+        {"all down", "192.0.2.1 192.0.2.2", NULL, false, VERDICT_OUTAGE, VERDICT_RECOVERING},
+        {"one down", "192.0.2.1", NULL, false, VERDICT_OFFENCE, VERDICT_OFFENCE},
+        {"one down, all required", "192.0.2.1", NULL, true, VERDICT_OUTAGE, VERDICT_RECOVERING},
+    };
+    size_t failed = 0;
+
+    (void)state;
+    fake_mx_reset();
+    fake_mx_set("d.test", "10 a.mx 192.0.2.1;20 b.mx 192.0.2.2;30 t.mx " US);
+    for (size_t i = 0; i < COUNT(grace_cases); i++) {
+        struct judge_config config = config_default();
+        enum verdict during, after, grace_end, later, trap;
+        struct judge *judge;
+
+        config.require_all = grace_cases[i].require_all;
+        fake_probe_reset();
+        states_set(grace_cases[i].down, LIVENESS_DOWN);
+        states_set(grace_cases[i].deferring, LIVENESS_DEFERRING);
+        judge = judge_create(&config);
+        during = ask_about(judge, "d.test").verdict;
+        fake_probe_reset();
+        fake_clock_advance_ms(REMEMBER_MS + 1);
+        after = ask_about(judge, "d.test").verdict; /* seen to be over: the grace begins */
+        trap = ask_about(judge, "trap.test").verdict;
+        fake_clock_advance_ms(GRACE_MS - 1);
+        grace_end = ask_about(judge, "d.test").verdict;
+        fake_clock_advance_ms(1);
+        later = ask_about(judge, "d.test").verdict;
+        judge_destroy(&judge);
+        if (during == grace_cases[i].during && after == grace_cases[i].after && grace_end == grace_cases[i].after &&
+            later == VERDICT_OFFENCE && trap == VERDICT_OFFENCE)
+            continue;
+        failed++;
+        print_error("%s: want %s %s %s offence offence, got %s %s %s %s %s\n", grace_cases[i].name,
+                    verdict_name(grace_cases[i].during), verdict_name(grace_cases[i].after),
+                    verdict_name(grace_cases[i].after), verdict_name(during), verdict_name(after),
+                    verdict_name(grace_end), verdict_name(later), verdict_name(trap));
+    }
+    assert_int_equal(failed, 0);
+}
+
+/* Random domains push out what is old, never more than that; a host in use is not forgotten. */
+static void test_flood(void **state)
+{
+    struct judge_config config = config_default();
+    struct judge *judge;
+
+    (void)state;
+    fake_mx_reset();
+    fake_probe_reset();
+    fake_mx_set("d.test", "10 a.mx 192.0.2.1;30 t.mx " US);
+    fake_mx_set("kept.test", "10 a.mx 192.0.2.1;30 t.mx " US);
+    config.max_domains = config.max_hosts = 100;
+    judge = judge_create(&config);
+    ask_about(judge, "d.test");
+    ask_about(judge, "kept.test");
+    for (int i = 0; i < 10000; i++) {
+        char name[32];
+
+        snprintf(name, sizeof name, "x%d.test", i);
+        verdict_now(judge, name);
+        if (i % 50 == 0)
+            assert_verdict(verdict_now(judge, "kept.test"), VERDICT_OFFENCE);
+    }
+    assert_verdict(ask_about(judge, "d.test").verdict, VERDICT_OFFENCE);
+    assert_int_equal(fake_mx_asked("kept.test"), 1);
+    assert_int_equal(fake_mx_asked("d.test"), 2);
+    assert_int_equal(fake_probe_made(NULL), 1);
+    judge_destroy(&judge);
+}
+
+/* With DNS frozen, waiting look-ups are bounded too, those that were pushed out are not made, and it goes on after. */
+static void test_flood_while_dns_is_frozen(void **state)
+{
+    struct judge_config config = config_default();
+    struct judge *judge;
+
+    (void)state;
+    fake_mx_reset();
+    fake_probe_reset();
+    fake_mx_set("d.test", "10 a.mx 192.0.2.1;30 t.mx " US);
+    config.max_domains = config.max_hosts = 100;
+    judge = judge_create(&config);
+    fake_mx_freeze(true);
+    for (int i = 0; i < 10000; i++) {
+        char name[32];
+
+        snprintf(name, sizeof name, "x%d.test", i);
+        verdict_now(judge, name);
+    }
+    fake_mx_freeze(false);
+    assert_verdict(ask_about(judge, "d.test").verdict, VERDICT_OFFENCE);
+    assert_in_range(fake_mx_asked(NULL), 1, 210);
+    judge_destroy(&judge);
+}
+
+static void test_never_more_probes_than_probers(void **state)
+{
+    struct judge *judge = *state;
+
+    fake_mx_set("many.test", "1 a 192.0.2.1;2 b 192.0.2.2;3 c 192.0.2.3;4 d 192.0.2.4;5 e 192.0.2.5;6 f 192.0.2.6;"
+                             "7 g 192.0.2.7;8 h 192.0.2.8;9 i 192.0.2.9;30 t.mx " US);
+    fake_probe_freeze(true);
+    verdict_now(judge, "many.test");
+    await(fake_probe_made, NULL, 4);
+    fake_probe_freeze(false);
+    assert_verdict(ask_about(judge, "many.test").verdict, VERDICT_OFFENCE);
+    assert_int_equal(fake_probe_made(NULL), 9);
+    assert_in_range(fake_probe_most_at_once(), 1, 4);
+}
+
+static void test_destroy_while_dns_is_frozen(void **state)
+{
+    struct judge *judge = *state;
+    int64_t started_ms;
+
+    fake_mx_freeze(true);
+    for (int i = 0; i < 100; i++) {
+        char name[32];
+
+        snprintf(name, sizeof name, "x%d.test", i);
+        verdict_now(judge, name);
+    }
+    await(fake_mx_asked, NULL, 4);
+    started_ms = real_ms();
+    judge_destroy(&judge);
+    assert_true(real_ms() - started_ms < PATIENCE_MS);
+    assert_int_equal(fake_mx_asked(NULL), 4);
+    *state = NULL;
+}
+
+static void test_configure(void **state)
+{
+    static const struct judge_rule now_trap[] = {{"*", ROLE_TRAP}};
+    struct judge_config config = config_default();
+    struct judge *judge = *state;
+
+    assert_verdict(ask_about(judge, "d.test").verdict, VERDICT_OFFENCE);
+    fake_mx_freeze(true);
+    verdict_now(judge, "e.test"); /* under way by the old settings: its answer is not taken */
+    await(fake_mx_asked, NULL, 2);
+    config.rules = now_trap;
+    config.rule_count = 1;
+    judge_configure(judge, &config);
+    assert_verdict(verdict_now(judge, "d.test"), VERDICT_PENDING);
+    assert_verdict(verdict_now(judge, "e.test"), VERDICT_PENDING);
+    fake_mx_freeze(false);
+    assert_int_equal(ask_about(judge, "d.test").class, CLASS_TRAP);
+    assert_int_equal(ask_about(judge, "e.test").class, CLASS_TRAP);
+    config = config_default();
+    judge_configure(judge, &config);
+    assert_int_equal(ask_about(judge, "d.test").class, CLASS_BACKUP);
+    assert_int_equal(fake_probe_made(NULL), 2); /* hosts are remembered */
+}
+
+static void test_wake(void **state)
+{
+    struct judge *judge = *state;
+    int64_t started_ms = real_ms();
+    uint64_t seen = 0;
+
+    judge_wake(judge);
+    judge_wait(judge, &seen, started_ms + 60 * SECOND_MS);
+    assert_int_equal(seen, 1);
+    judge_wait(judge, &seen, real_ms() - 1);
+    assert_int_equal(seen, 1);
+    assert_true(real_ms() - started_ms < PATIENCE_MS);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_verdicts),
+        cmocka_unit_test_setup_teardown(test_ask_never_waits, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_single_flight, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_prefetch, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_only_primaries_are_probed, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_age, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_dns_answers_last, setup, teardown),
+        cmocka_unit_test(test_startup_grace),
+        cmocka_unit_test(test_outage_grace),
+        cmocka_unit_test(test_flood),
+        cmocka_unit_test(test_flood_while_dns_is_frozen),
+        cmocka_unit_test_setup_teardown(test_never_more_probes_than_probers, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_destroy_while_dns_is_frozen, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_configure, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_wake, setup, teardown),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
