@@ -1,0 +1,212 @@
+#include "record/shipper.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/counter.h"
+#include "base/log.h"
+#include "record/store.h"
+
+enum {
+    HEARTBEAT_MS = 10000,
+    BACKOFF_FIRST_MS = 500,
+    BACKOFF_MAX_MS = 30000,
+    SPOOL_RETRY_MS = 1000,
+    GATHER_MS = 50, /* hits that come together go together */
+    LOG_EVERY_MS = 60000
+};
+
+struct shipper {
+    pthread_t thread;
+    struct spool *spool;
+    struct store *store;
+    char *version;
+    int stop_fd;                    /* readable: break off whatever the database is doing */
+    _Atomic int64_t stop_at_ms;     /* flush until then; 0: go on for ever */
+
+    /* The thread's own. */
+    bool connected;
+    bool troubled;                  /* said so in the log */
+    int64_t backoff_ms, heartbeat_ms;
+    _Atomic int64_t logged_ms;
+    uint64_t seen;
+};
+
+static bool is_stopping(struct shipper *shipper)
+{
+    return atomic_load(&shipper->stop_at_ms) != 0;
+}
+
+/* Wait for MS, or less when the end comes. */
+static void pause_for(struct shipper *shipper, int64_t ms)
+{
+    int64_t until_ms = clock_monotonic_ms() + ms;
+
+    while (!is_stopping(shipper) && clock_monotonic_ms() < until_ms)
+        spool_wait_outbox(shipper->spool, &shipper->seen, until_ms);
+}
+
+/* The database failed: say so now and then, and wait longer each time, with a third of chance so that many sensors do
+ * not come back as one. */
+static void trouble(struct shipper *shipper)
+{
+    counter_add(COUNTER_DATABASE_ERRORS, 1);
+    shipper->connected = false;
+    shipper->troubled = true;
+    if (log_is_due(&shipper->logged_ms, LOG_EVERY_MS))
+        log_event(LOG_LEVEL_WARNING, "database-error reason=\"%s\" effect=\"hits wait in the spool\"",
+                  store_why(shipper->store));
+    pause_for(shipper, shipper->backoff_ms * 2 / 3 + random() % (shipper->backoff_ms / 3 + 1));
+    shipper->backoff_ms = shipper->backoff_ms * 2 < BACKOFF_MAX_MS ? shipper->backoff_ms * 2 : BACKOFF_MAX_MS;
+}
+
+static void confirm(struct shipper *shipper, int64_t last)
+{
+    if (spool_confirm(shipper->spool, last) != SPOOL_OK && log_is_due(&shipper->logged_ms, LOG_EVERY_MS))
+        log_event(LOG_LEVEL_ERROR, "spool-failed step=confirm");
+}
+
+/* The database knows what it has: a hit whose COMMIT went unanswered is forgotten here, not sent again. */
+static bool connect_store(struct shipper *shipper)
+{
+    int64_t recorded;
+
+    if (store_connect(shipper->store, &recorded) != DB_OK)
+        return false;
+    confirm(shipper, recorded);
+    log_event(LOG_LEVEL_INFO, "database-connected recorded=%lld%s", (long long)recorded,
+              shipper->troubled ? " again=yes" : "");
+    shipper->connected = true;
+    shipper->troubled = false;
+    shipper->backoff_ms = BACKOFF_FIRST_MS;
+    shipper->heartbeat_ms = 0;
+    return true;
+}
+
+static void set_aside(struct shipper *shipper, const struct hit *hit)
+{
+    if (spool_set_aside(shipper->spool, hit->id, store_why(shipper->store)) != SPOOL_OK)
+        return;
+    counter_add(COUNTER_SET_ASIDE, 1);
+    log_event(LOG_LEVEL_ERROR, "set-aside number=%lld reason=\"%s\"", (long long)hit->id, store_why(shipper->store));
+}
+
+/* Record HITS; what the database refuses is narrowed down to the single hit, which is set aside. */
+static bool record(struct shipper *shipper, const struct hit *hits, size_t count)
+{
+    enum db_status status = store_record(shipper->store, hits, count);
+
+    if (status == DB_OK) {
+        counter_add(COUNTER_SHIPPED, count);
+        return true;
+    }
+    if (status != DB_REFUSED)
+        return false;
+    if (count > 1)
+        return record(shipper, hits, count / 2) && record(shipper, hits + count / 2, count - count / 2);
+    set_aside(shipper, hits);
+    return true;
+}
+
+/* Ship one batch.  False when the database failed; *MORE: there may be more. */
+static bool ship(struct shipper *shipper, bool *more)
+{
+    struct hit *hits = alloc_zeroed(STORE_BATCH_MAX, sizeof *hits);
+    size_t count = 0;
+    bool shipped = true;
+
+    if (spool_read_outbox(shipper->spool, 0, hits, STORE_BATCH_MAX, &count) != SPOOL_OK) {
+        count = 0;
+        pause_for(shipper, SPOOL_RETRY_MS);
+    }
+    if (count > 0)
+        shipped = record(shipper, hits, count);
+    if (count > 0 && shipped)
+        confirm(shipper, hits[count - 1].id);
+    *more = count == STORE_BATCH_MAX;
+    for (size_t i = 0; i < count; i++)
+        hit_clear(&hits[i]);
+    free(hits);
+    return shipped;
+}
+
+static bool heartbeat(struct shipper *shipper)
+{
+    struct spool_depth depth;
+    char *counters;
+    enum db_status status;
+
+    if (clock_monotonic_ms() < shipper->heartbeat_ms)
+        return true;
+    spool_depth(shipper->spool, &depth);
+    counters = counter_json();
+    status = store_heartbeat(shipper->store, shipper->version, depth.inbox, depth.outbox, depth.aside, counters);
+    free(counters);
+    shipper->heartbeat_ms = clock_monotonic_ms() + HEARTBEAT_MS;
+    return status == DB_OK;
+}
+
+static void *shipper_thread(void *argument)
+{
+    struct shipper *shipper = argument;
+
+    for (;;) {
+        bool stopping = is_stopping(shipper), more = false;
+
+        if (!((shipper->connected || connect_store(shipper)) && ship(shipper, &more) && heartbeat(shipper))) {
+            if (stopping)
+                return NULL;
+            trouble(shipper);
+        } else if (!more) {
+            if (stopping)
+                return NULL;
+            spool_wait_outbox(shipper->spool, &shipper->seen, shipper->heartbeat_ms);
+            pause_for(shipper, GATHER_MS);
+        } else if (stopping && clock_monotonic_ms() >= atomic_load(&shipper->stop_at_ms)) {
+            return NULL;
+        }
+    }
+}
+
+struct shipper *shipper_start(struct spool *spool, const char *database, const char *sensor, const char *version)
+{
+    struct shipper *shipper = alloc_zeroed(1, sizeof *shipper);
+
+    shipper->spool = spool;
+    shipper->version = alloc_text(version);
+    shipper->backoff_ms = BACKOFF_FIRST_MS;
+    shipper->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    shipper->store = store_create(database, sensor, spool_id(spool), shipper->stop_fd);
+    if (shipper->stop_fd < 0 || pthread_create(&shipper->thread, NULL, shipper_thread, shipper) != 0) {
+        log_event(LOG_LEVEL_ERROR, "fatal reason=\"cannot start the shipper\"");
+        exit(EXIT_FAILURE);
+    }
+    return shipper;
+}
+
+void shipper_stop(struct shipper **shipper, int64_t flush_ms)
+{
+    struct timespec deadline;
+    int64_t stop_at_ms = clock_monotonic_ms() + flush_ms;
+
+    if (*shipper == NULL)
+        return;
+    deadline = clock_timespec(stop_at_ms);
+    atomic_store(&(*shipper)->stop_at_ms, stop_at_ms);
+    spool_wake((*shipper)->spool);
+    if (pthread_clockjoin_np((*shipper)->thread, NULL, CLOCK_MONOTONIC, &deadline) != 0) {
+        eventfd_write((*shipper)->stop_fd, 1);
+        pthread_join((*shipper)->thread, NULL);
+    }
+    store_destroy(&(*shipper)->store);
+    close((*shipper)->stop_fd);
+    free((*shipper)->version);
+    free(*shipper);
+    *shipper = NULL;
+}
