@@ -121,6 +121,25 @@ static void recipients_become_domains_and_evidence(void **state)
     }
 }
 
+static void postmaster_without_a_domain_is_always_exempt(void **state)
+{
+    static const struct {
+        const char *path;
+        bool exempt;
+    } cases[] = {{"<PostMaster>", true}, {"<postmaster@example.org>", false}, {"<abuse>", false}};
+    const struct session_policy policy = {.envelope = ENVELOPE_NONE};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct hit hit = {0};
+
+        envelope_add_recipient(&hit, cases[i].path, &policy);
+        if (hit.exempt != cases[i].exempt)
+            fail_msg("%s: wanted %d, got %d", cases[i].path, cases[i].exempt, hit.exempt);
+        hit_clear(&hit);
+    }
+}
+
 static void only_a_new_domain_is_to_be_looked_up(void **state)
 {
     struct hit hit = {0};
@@ -185,6 +204,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_sender_is_kept_as_the_policy_says),
         cmocka_unit_test(recipients_become_domains_and_evidence),
+        cmocka_unit_test(postmaster_without_a_domain_is_always_exempt),
         cmocka_unit_test(only_a_new_domain_is_to_be_looked_up),
         cmocka_unit_test(what_is_kept_is_bounded),
         cmocka_unit_test(a_new_transaction_knows_nothing_of_the_old),

@@ -300,7 +300,9 @@ static void one_transaction_is_one_hit(void **state)
     begin(&mta);
     wants_reply(&mta, reply_451);
     wants_reply(&mta, reply_451);
+    prefetched[0] = '\0';
     assert_int_equal(rcpt(&mta, "<y@other.example>"), SMFIS_CONTINUE);
+    assert_string_equal(prefetched, ""); /* the hit is out of our hands */
     wants_reply(&mta, reply_451);
     assert_int_equal(hits, 1);
     assert_int_equal(counter_value(COUNTER_REPEATED_DATA) - repeated, 2);
@@ -319,6 +321,22 @@ static void one_transaction_is_one_hit(void **state)
     helo(&mta, "again");
     wants_reply(&mta, reply_451);
     assert_int_equal(hits, 3);
+    quit(&mta);
+}
+
+static void a_transaction_given_up_is_no_hit(void **state)
+{
+    struct mta mta = postfix();
+
+    (void)state;
+    begin(&mta);
+    rset(&mta);
+    wants_reply(&mta, reply_451);
+    mail(&mta, "<>");
+    rcpt(&mta, "<x@example.org>");
+    helo(&mta, "again"); /* without an abort */
+    wants_reply(&mta, reply_451);
+    assert_int_equal(hits, 0);
     quit(&mta);
 }
 
@@ -538,6 +556,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(our_own_first_connection_is_no_session, setup, teardown),
         cmocka_unit_test_setup_teardown(the_hit_has_its_evidence, setup, teardown),
         cmocka_unit_test_setup_teardown(one_transaction_is_one_hit, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_transaction_given_up_is_no_hit, setup, teardown),
         cmocka_unit_test_setup_teardown(without_recipient_or_address_there_is_no_hit, setup, teardown),
         cmocka_unit_test_setup_teardown(a_byte_over_the_limit_closes, setup, teardown),
         cmocka_unit_test_setup_teardown(too_many_connections_are_refused_at_connect, setup, teardown),
