@@ -10,7 +10,7 @@
 #include "base/alloc.h"
 #include "milter/envelope.h"
 
-static char *exempt_localparts[] = {"postmaster", "abuse"};
+static char postmaster[] = "postmaster", abuse[] = "abuse", *exempt_localparts[] = {postmaster, abuse};
 #define POLICY(keep) {.envelope = (keep), .exempt_localparts = exempt_localparts, .exempt_localpart_count = 2}
 static const struct session_policy policies[] = {
     [ENVELOPE_FULL] = POLICY(ENVELOPE_FULL),

@@ -170,7 +170,7 @@ static const char reply_451[] = "451 4.7.1 later, 100%%|really";
 
 static int setup(void **state)
 {
-    static char *exempt_localparts[] = {"postmaster"};
+    static char postmaster[] = "postmaster", *exempt_localparts[] = {postmaster};
 
     (void)state;
     policy = (struct session_policy){.connections = 20, .connections_per_client = 3, .idle_ms = 30000,
