@@ -10,186 +10,229 @@
 #include "base/counter.h"
 #include "base/log.h"
 
-enum { RETRY_MS = 1000 /* after the spool failed */, IDLE_MS = 60000, LOG_EVERY_MS = 60000 };
+enum {
+    IDLE_MS = 60000,      /* judge_wake() ends it */
+    FIRST_PAUSE_MS = 100, /* after the spool failed; doubled each time */
+    LONGEST_PAUSE_MS = 30000,
+    COMPLAINT_INTERVAL_MS = 60000
+};
 
-/* A hit that waits for its verdict. */
-struct waiting {
+/* A hit read from the inbox.  Once judged, the hit holds what the verdict added. */
+struct candidate {
     struct hit hit;
-    int64_t deadline_ms;
+    int64_t read_ms;
     bool late;
+    enum verdict verdict;
+    const char *why;
 };
 
 struct judging {
-    pthread_t thread;
     struct spool *spool;
     struct judge *judge;
+    pthread_t thread;
+    atomic_bool stop;
     _Atomic int64_t verdict_timeout_ms;
-    atomic_bool stopping;
 
-    /* The thread's own. */
-    struct waiting waiting[JUDGING_WINDOW];
+    /* The rest is the thread's own. */
+    struct candidate *window; /* in the order of the inbox; 0..count-1 in use */
     size_t count;
-    int64_t last_id; /* the youngest hit that was read */
+    int64_t last_id;   /* read up to here */
+    int64_t empty_ms;  /* when the inbox was last seen with nothing unread in it */
+    bool seen_empty;
+    bool may_have_more;
+    int64_t retry_ms;  /* no call to the spool before */
+    int64_t pause_ms;
 };
 
-/* A hit that an earlier process left in the inbox, or that waited for room here, may be too old for what is known of the
- * primaries now; so is one whose time is doubtful. */
-static bool is_late(const struct hit *hit, int64_t timeout_ms)
-{
-    int64_t age_us = clock_realtime_us() - hit->time_us;
+static const enum counter verdict_counters[] = {
+    [VERDICT_OFFENCE] = COUNTER_OFFENCE, [VERDICT_OUTAGE] = COUNTER_OUTAGE,   [VERDICT_RECOVERING] = COUNTER_RECOVERING,
+    [VERDICT_FRIEND] = COUNTER_FRIEND,   [VERDICT_IGNORED] = COUNTER_IGNORED, [VERDICT_EXEMPT] = COUNTER_EXEMPT,
+    [VERDICT_NONE] = COUNTER_NONE,       [VERDICT_UNKNOWN] = COUNTER_UNKNOWN,
+};
 
-    return age_us < 0 || age_us > timeout_ms * 1000;
+static void spool_failed(struct judging *judging, const char *doing)
+{
+    static _Atomic int64_t complaint_ms;
+
+    judging->pause_ms = judging->pause_ms == 0                    ? FIRST_PAUSE_MS
+                        : judging->pause_ms < LONGEST_PAUSE_MS / 2 ? judging->pause_ms * 2
+                                                                   : LONGEST_PAUSE_MS;
+    judging->retry_ms = clock_monotonic_ms() + judging->pause_ms;
+    if (log_is_due(&complaint_ms, COMPLAINT_INTERVAL_MS))
+        log_event(LOG_LEVEL_ERROR, "spool-failed doing=%s effect=\"hits wait in the inbox\"", doing);
 }
 
-/* Returns false when the spool failed. */
-static bool read_inbox(struct judging *judging)
+static void spool_worked(struct judging *judging)
 {
-    int64_t timeout_ms = atomic_load(&judging->verdict_timeout_ms), now_ms = clock_monotonic_ms();
-    size_t room = JUDGING_WINDOW - judging->count, count = 0;
-    struct hit *hits;
-    bool read;
+    judging->pause_ms = 0;
+    judging->retry_ms = 0;
+}
 
-    if (room == 0)
-        return true;
-    hits = alloc_zeroed(room, sizeof *hits);
-    read = spool_read_inbox(judging->spool, judging->last_id, hits, room, &count) == SPOOL_OK;
+/* Too old to be judged by today's state of the primaries?  The real time may have jumped; what came into the inbox after we had seen
+ * it empty is no older than that moment on the clock that never jumps. */
+static bool is_late(const struct judging *judging, const struct hit *hit, int64_t now_ms)
+{
+    int64_t timeout_ms = judging->verdict_timeout_ms, age_us = clock_realtime_us() - hit->time_us;
+
+    if (judging->seen_empty && now_ms - judging->empty_ms <= timeout_ms)
+        return false;
+    return age_us < 0 || age_us / 1000 > timeout_ms;
+}
+
+/* Fill the window up. */
+static void read_inbox(struct judging *judging)
+{
+    size_t space = JUDGING_WINDOW - judging->count, count = 0;
+    int64_t before_ms = clock_monotonic_ms();
+    struct hit *hits;
+
+    if (space == 0 || before_ms < judging->retry_ms)
+        return;
+    hits = alloc_zeroed(space, sizeof *hits);
+    if (spool_read_inbox(judging->spool, judging->last_id, hits, space, &count) != SPOOL_OK) {
+        spool_failed(judging, "read");
+        count = 0;
+    }
     for (size_t i = 0; i < count; i++) {
+        judging->window[judging->count++] =
+            (struct candidate){.hit = hits[i], .read_ms = before_ms, .late = is_late(judging, &hits[i], before_ms)};
         judging->last_id = hits[i].id;
-        judging->waiting[judging->count++] = (struct waiting){
-            .hit = hits[i],
-            .deadline_ms = now_ms + timeout_ms,
-            .late = is_late(&hits[i], timeout_ms),
-        };
+    }
+    judging->may_have_more = count == space || before_ms < judging->retry_ms;
+    if (!judging->may_have_more) {
+        judging->seen_empty = true;
+        judging->empty_ms = before_ms;
     }
     free(hits);
-    return read;
 }
 
-static void answer_log(const struct hit *hit, const struct judge_answer *answer)
+static void judge_candidate(struct judging *judging, struct candidate *candidate)
 {
-    char client[IPADDR_TEXT_SIZE];
-
-    ipaddr_format(&hit->client, client);
-    if (answer->verdict == VERDICT_OFFENCE)
-        log_event(LOG_LEVEL_INFO, "offence client=%s class=%s domain=%s primary=%s primary_age_ms=%lld queue=%s", client,
-                  class_name(answer->class), answer->domain, answer->primary[0] != '\0' ? answer->primary : "-",
-                  (long long)answer->primary_age_ms, hit->queue_id[0] != '\0' ? hit->queue_id : "-");
-    else
-        log_event(LOG_LEVEL_DEBUG, "not-recorded client=%s verdict=%s why=\"%s\" queue=%s", client,
-                  verdict_name(answer->verdict), answer->why, hit->queue_id[0] != '\0' ? hit->queue_id : "-");
-}
-
-static void answer_count(enum verdict verdict)
-{
-    static const enum counter counters[] = {
-        [VERDICT_OFFENCE] = COUNTER_OFFENCE,       [VERDICT_OUTAGE] = COUNTER_OUTAGE,
-        [VERDICT_RECOVERING] = COUNTER_RECOVERING, [VERDICT_FRIEND] = COUNTER_FRIEND,
-        [VERDICT_IGNORED] = COUNTER_IGNORED,       [VERDICT_EXEMPT] = COUNTER_EXEMPT,
-        [VERDICT_NONE] = COUNTER_NONE,             [VERDICT_UNKNOWN] = COUNTER_UNKNOWN,
-    };
-
-    counter_add(counters[verdict], 1);
-}
-
-static void ask(struct judging *judging, const struct waiting *waiting, struct judge_answer *answer)
-{
-    const struct hit *hit = &waiting->hit;
-    const struct judge_question question = {
+    struct hit *hit = &candidate->hit;
+    struct judge_question question = {
         .client = hit->client,
         .local = hit->local,
         .mta_name = hit->mta_name,
         .domains = (const char *const *)hit->domains,
         .domain_count = hit->domain_count,
         .exempt = hit->exempt,
-        .late = waiting->late,
+        .late = candidate->late,
     };
+    struct judge_answer answer = {0};
 
-    judge_ask(judging->judge, &question, answer);
-    if (answer->verdict == VERDICT_PENDING && clock_monotonic_ms() >= waiting->deadline_ms)
-        *answer = (struct judge_answer){.verdict = VERDICT_UNKNOWN, .why = "no answer in time"};
-}
-
-static void verdict_put(struct hit *hit, const struct judge_answer *answer)
-{
-    hit->class = answer->verdict == VERDICT_OFFENCE ? answer->class : CLASS_NONE;
-    free(hit->domain);
-    free(hit->primary);
-    hit->domain = alloc_text(answer->domain);
-    hit->primary = alloc_text(answer->primary);
-    hit->primary_age_ms = answer->primary_age_ms;
-}
-
-/* Ask about all that wait, and settle what is decided.  False when the spool failed: nothing was settled then, and all
- * is asked again. */
-static bool settle(struct judging *judging)
-{
-    struct judge_answer *answers = alloc_zeroed(judging->count, sizeof *answers);
-    struct hit *decided = alloc_zeroed(judging->count, sizeof *decided);
-    size_t decided_count = 0, kept = 0;
-    bool settled;
-
-    for (size_t i = 0; i < judging->count; i++) {
-        ask(judging, &judging->waiting[i], &answers[i]);
-        if (answers[i].verdict == VERDICT_PENDING)
-            continue;
-        verdict_put(&judging->waiting[i].hit, &answers[i]);
-        decided[decided_count++] = judging->waiting[i].hit;
+    judge_ask(judging->judge, &question, &answer);
+    candidate->verdict = answer.verdict;
+    candidate->why = answer.why;
+    if (answer.verdict == VERDICT_OFFENCE) {
+        hit->class = answer.class;
+        free(hit->domain);
+        hit->domain = alloc_text(answer.domain);
+        free(hit->primary);
+        hit->primary = alloc_text(answer.primary);
+        hit->primary_age_ms = answer.primary_age_ms;
     }
-    settled = decided_count == 0 || spool_settle(judging->spool, decided, decided_count) == SPOOL_OK;
-    for (size_t i = 0; settled && i < judging->count; i++) {
-        if (answers[i].verdict == VERDICT_PENDING) {
-            judging->waiting[kept++] = judging->waiting[i];
-            continue;
-        }
-        answer_log(&judging->waiting[i].hit, &answers[i]);
-        answer_count(answers[i].verdict);
-        hit_clear(&judging->waiting[i].hit);
+    if (answer.verdict == VERDICT_PENDING && clock_monotonic_ms() - candidate->read_ms >= judging->verdict_timeout_ms) {
+        candidate->verdict = VERDICT_UNKNOWN;
+        candidate->why = "no answer within verdict_timeout";
     }
-    if (settled)
-        judging->count = kept;
-    free(decided);
-    free(answers);
-    return settled;
 }
 
-/* When the next of those that wait runs out of time. */
-static int64_t next_deadline(const struct judging *judging)
+static void log_verdict(const struct candidate *candidate)
 {
-    int64_t deadline_ms = clock_monotonic_ms() + IDLE_MS;
+    const struct hit *hit = &candidate->hit;
+    const char *queue = hit->queue_id[0] != '\0' ? hit->queue_id : "-";
+    char client[IPADDR_TEXT_SIZE];
+
+    ipaddr_format(&hit->client, client);
+    counter_add(verdict_counters[candidate->verdict], 1);
+    if (candidate->verdict == VERDICT_OFFENCE)
+        log_event(LOG_LEVEL_INFO, "offence client=%s class=%s domain=%s primary=%s primary_age_ms=%lld queue=%s", client,
+                  class_name(hit->class), hit->domain, hit->primary[0] != '\0' ? hit->primary : "-",
+                  (long long)hit->primary_age_ms, queue);
+    else
+        log_event(LOG_LEVEL_DEBUG, "not-recorded client=%s verdict=%s why=\"%s\" queue=%s", client,
+                  verdict_name(candidate->verdict), candidate->why, queue);
+}
+
+/* Judge what is not judged yet, and settle in one batch all that is. */
+static void settle(struct judging *judging)
+{
+    struct hit *decided;
+    size_t count = 0, left = 0;
 
     for (size_t i = 0; i < judging->count; i++)
-        if (judging->waiting[i].deadline_ms < deadline_ms)
-            deadline_ms = judging->waiting[i].deadline_ms;
+        if (judging->window[i].verdict == VERDICT_PENDING)
+            judge_candidate(judging, &judging->window[i]);
+    if (clock_monotonic_ms() < judging->retry_ms)
+        return;
+    decided = alloc_zeroed(judging->count + 1, sizeof *decided);
+    for (size_t i = 0; i < judging->count; i++)
+        if (judging->window[i].verdict != VERDICT_PENDING)
+            decided[count++] = judging->window[i].hit;
+    if (count > 0 && spool_settle(judging->spool, decided, count) != SPOOL_OK) {
+        spool_failed(judging, "settle");
+        free(decided);
+        return;
+    }
+    spool_worked(judging);
+    for (size_t i = 0; i < judging->count; i++) {
+        if (judging->window[i].verdict == VERDICT_PENDING) {
+            judging->window[left++] = judging->window[i];
+            continue;
+        }
+        log_verdict(&judging->window[i]);
+        hit_clear(&judging->window[i].hit);
+    }
+    judging->count = left;
+    free(decided);
+}
+
+/* When something is to be done though nothing became known. */
+static int64_t next_deadline(const struct judging *judging)
+{
+    int64_t deadline_ms = clock_monotonic_ms() + IDLE_MS, own_ms;
+
+    if (judging->retry_ms > 0)
+        return judging->retry_ms;
+    if (judging->may_have_more && judging->count < JUDGING_WINDOW)
+        return 0;
+    for (size_t i = 0; i < judging->count; i++) {
+        own_ms = judging->window[i].read_ms + judging->verdict_timeout_ms;
+        if (own_ms < deadline_ms)
+            deadline_ms = own_ms;
+    }
     return deadline_ms;
 }
 
 static void *judging_thread(void *argument)
 {
     struct judging *judging = argument;
-    _Atomic int64_t logged_ms = 0;
     uint64_t seen = 0;
 
-    for (;;) {
-        bool stopping = atomic_load(&judging->stopping);
-        bool well = read_inbox(judging) && settle(judging);
-
-        if (!well && log_is_due(&logged_ms, LOG_EVERY_MS))
-            log_event(LOG_LEVEL_ERROR, "spool-failed step=judging");
-        if (stopping)
-            return NULL;
-        judge_wait(judging->judge, &seen, well ? next_deadline(judging) : clock_monotonic_ms() + RETRY_MS);
+    while (!judging->stop) {
+        read_inbox(judging);
+        settle(judging);
+        if (!judging->stop)
+            judge_wait(judging->judge, &seen, next_deadline(judging));
     }
+    judging->retry_ms = 0;
+    settle(judging);
+    return NULL;
 }
 
 struct judging *judging_start(struct spool *spool, struct judge *judge, int64_t verdict_timeout_ms)
 {
     struct judging *judging = alloc_zeroed(1, sizeof *judging);
+    int failed;
 
     judging->spool = spool;
     judging->judge = judge;
-    judging->verdict_timeout_ms = verdict_timeout_ms;
-    if (pthread_create(&judging->thread, NULL, judging_thread, judging) != 0) {
-        log_event(LOG_LEVEL_ERROR, "fatal reason=\"cannot start a thread\"");
+    judging->window = alloc_zeroed(JUDGING_WINDOW, sizeof *judging->window);
+    atomic_init(&judging->stop, false);
+    atomic_init(&judging->verdict_timeout_ms, verdict_timeout_ms);
+    failed = pthread_create(&judging->thread, NULL, judging_thread, judging);
+    if (failed != 0) {
+        log_event(LOG_LEVEL_ERROR, "no-thread for=judging error=\"%s\"", strerror(failed));
         exit(EXIT_FAILURE);
     }
     return judging;
@@ -197,18 +240,21 @@ struct judging *judging_start(struct spool *spool, struct judge *judge, int64_t 
 
 void judging_configure(struct judging *judging, int64_t verdict_timeout_ms)
 {
-    atomic_store(&judging->verdict_timeout_ms, verdict_timeout_ms);
+    judging->verdict_timeout_ms = verdict_timeout_ms;
 }
 
-void judging_stop(struct judging **judging)
+void judging_stop(struct judging **stopping)
 {
-    if (*judging == NULL)
+    struct judging *judging = *stopping;
+
+    *stopping = NULL;
+    if (judging == NULL)
         return;
-    atomic_store(&(*judging)->stopping, true);
-    judge_wake((*judging)->judge);
-    pthread_join((*judging)->thread, NULL);
-    for (size_t i = 0; i < (*judging)->count; i++)
-        hit_clear(&(*judging)->waiting[i].hit);
-    free(*judging);
-    *judging = NULL;
+    judging->stop = true;
+    judge_wake(judging->judge);
+    pthread_join(judging->thread, NULL);
+    for (size_t i = 0; i < judging->count; i++)
+        hit_clear(&judging->window[i].hit);
+    free(judging->window);
+    free(judging);
 }

@@ -1,14 +1,15 @@
+/* main.c - hunnypot-milter: the command line, and start and stop of all parts in one table, walked backwards to stop. */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
-#include <grp.h>
-#include <ifaddrs.h>
-#include <libgen.h>
 #include <pthread.h>
-#include <pwd.h>
 #include <signal.h>
+#include <stdatomic.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -16,59 +17,62 @@
 #include "base/alloc.h"
 #include "base/counter.h"
 #include "base/log.h"
+#include "daemon/identity.h"
 #include "daemon/judging.h"
+#include "daemon/place.h"
 #include "daemon/privileges.h"
 #include "daemon/settings.h"
-#include "judge/judge.h"
 #include "milter/prime.h"
 #include "milter/server.h"
 #include "milter/session.h"
 #include "record/shipper.h"
 #include "record/spool.h"
 
+#define PROGRAM "hunnypot-milter"
+
 enum {
-    DESCRIPTORS_EACH = 2,      /* for a connection: the MTA's, and one to spare while another closes */
-    DESCRIPTORS_BESIDE = 256,  /* spool, database, DNS, probes */
-    DESCRIPTORS_MANY = 65536,  /* when connections has no limit */
-    FLUSH_MS = 5000,           /* for the outbox at the end */
-    LOST_LOG_MS = 60000,
-    OWN_NAME_MAX = 2
+    DESCRIPTORS_BESIDE = 256, /* what is open beside the sessions, with room to spare */
+    FLUSH_MS = 5000,
+    LOSS_INTERVAL_MS = 60000
 };
 
-/* The running daemon.  `mutex` covers `settings`, which a reload replaces; the rest is set before the first session. */
-static struct {
-    const char *path;
-    pthread_mutex_t mutex;
-    struct settings *settings;
+static struct daemon {
+    const char *path;                /* of the settings file */
+    struct settings *started_with;   /* the settings that only a restart changes are in force as they are here */
+    pthread_mutex_t settings_mutex;  /* covers `settings` */
+    struct settings *settings;       /* in force */
+    struct privileges_user user;     /* empty when not started as root */
     struct spool *spool;
     struct judge *judge;
-    struct judging *judging;
     struct shipper *shipper;
-    char *socket;
-    pthread_t main_thread;
-} daemon_ = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+    struct judging *judging;
+    pthread_t server;
+    int wake_read, wake_write; /* a byte for each signal, 0 when the server has ended */
+    atomic_uint_fast64_t lost_unsaid;
+} this = {.settings_mutex = PTHREAD_MUTEX_INITIALIZER, .wake_read = -1, .wake_write = -1};
 
-static struct settings *settings_in_force(void)
+static bool fail(const char *verb, const char *why)
 {
-    struct settings *held;
-
-    pthread_mutex_lock(&daemon_.mutex);
-    held = settings_hold(daemon_.settings);
-    pthread_mutex_unlock(&daemon_.mutex);
-    return held;
+    log_event(LOG_LEVEL_ERROR, "%s why=\"%s\"", verb, why);
+    return false;
 }
 
-/* What the sessions turn to. */
+/* What the sessions call. */
 
 static const struct session_policy *hold_policy(void *context)
 {
+    struct settings *settings;
+
     (void)context;
-    return &settings_in_force()->session;
+    pthread_mutex_lock(&this.settings_mutex);
+    settings = settings_hold(this.settings);
+    pthread_mutex_unlock(&this.settings_mutex);
+    return &settings->session;
 }
 
 static void release_policy(void *context, const struct session_policy *policy)
 {
-    struct settings *settings = (struct settings *)((char *)policy - offsetof(struct settings, session));
+    struct settings *settings = (struct settings *)((uintptr_t)policy - offsetof(struct settings, session));
 
     (void)context;
     settings_release(&settings);
@@ -77,478 +81,451 @@ static void release_policy(void *context, const struct session_policy *policy)
 static void prefetch(void *context, const char *domain, const struct ipaddr *local, const char *mta_name)
 {
     (void)context;
-    judge_prefetch(daemon_.judge, domain, local, mta_name);
+    judge_prefetch(this.judge, domain, local, mta_name);
 }
 
 static void put(void *context, struct hit *hit)
 {
-    static _Atomic int64_t logged_ms;
-    enum spool_status status = spool_put(daemon_.spool, hit);
+    static _Atomic int64_t said_ms;
+    enum spool_status status = spool_put(this.spool, hit);
 
     (void)context;
     if (status == SPOOL_OK) {
         counter_add(COUNTER_HITS, 1);
-        judge_wake(daemon_.judge);
+        judge_wake(this.judge);
         return;
     }
     counter_add(COUNTER_LOST, 1);
-    if (log_is_due(&logged_ms, LOST_LOG_MS))
-        log_event(LOG_LEVEL_ERROR, "hits-lost total=%llu reason=%s", (unsigned long long)counter_value(COUNTER_LOST),
-                  status == SPOOL_FULL ? "spool-limit" : "spool-failed");
+    this.lost_unsaid++;
+    if (log_is_due(&said_ms, LOSS_INTERVAL_MS))
+        log_event(LOG_LEVEL_ERROR, "hits-lost count=%llu why=\"%s\" effect=\"the 451 goes on, without a record\"",
+                  (unsigned long long)atomic_exchange(&this.lost_unsaid, 0),
+                  status == SPOOL_FULL ? "the spool is full, see spool_limit" : "the spool cannot be written");
 }
 
-/* Who we are: what the settings say, or else what the host says. */
-struct identity {
-    const char *names[OWN_NAME_MAX];
-    size_t name_count;
-    char host_name[DOMAIN_MAX + 1];
-    struct ipaddr *addresses;
-    size_t address_count;
-};
+/* The parts, in the order of the table below. */
 
-static void identity_addresses(struct identity *identity)
+static bool start_signals(void)
 {
-    struct ifaddrs *list = NULL;
+    int ends[2];
+    sigset_t all;
 
-    if (getifaddrs(&list) != 0)
-        log_event(LOG_LEVEL_WARNING, "own-addresses-unknown error=\"%s\"", strerror(errno));
-    for (const struct ifaddrs *entry = list; entry != NULL; entry = entry->ifa_next) {
-        struct ipaddr address;
-
-        if (!ipaddr_from_sockaddr(entry->ifa_addr, &address, NULL))
-            continue;
-        identity->addresses =
-            alloc_resized(identity->addresses, identity->address_count + 1, sizeof *identity->addresses);
-        identity->addresses[identity->address_count++] = address;
-    }
-    freeifaddrs(list);
+    /* Threads inherit this: signals are for the main thread only, see await_signals(). */
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    umask(0077);
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        return fail("start-failed", strerror(errno));
+    this.wake_read = ends[0];
+    this.wake_write = ends[1];
+    return true;
 }
 
-static void identity_name(struct identity *identity)
+static void raise_descriptor_limit(const struct settings *settings)
 {
-    char name[256];
+    unsigned connections = settings->session.connections;
+    rlim_t wanted = 2 * (rlim_t)connections + DESCRIPTORS_BESIDE;
+    struct rlimit limit;
 
-    if (gethostname(name, sizeof name) == 0 && domain_normalize(name, identity->host_name))
-        identity->names[identity->name_count++] = identity->host_name;
-}
-
-/* CONFIG as the judge wants it, with the gaps of the settings filled from IDENTITY. */
-static struct judge_config judge_config_for(const struct settings *settings, struct identity *identity)
-{
-    struct judge_config config = settings->judge;
-
-    *identity = (struct identity){0};
-    if (config.own_name_count == 0) {
-        identity_name(identity);
-        config.own_names = identity->names;
-        config.own_name_count = identity->name_count;
-    }
-    if (config.own_address_count == 0) {
-        identity_addresses(identity);
-        config.own_addresses = identity->addresses;
-        config.own_address_count = identity->address_count;
-    }
-    return config;
-}
-
-/* Reload. */
-
-static void fault_log(void *context, const char *line)
-{
-    (void)context;
-    log_event(LOG_LEVEL_ERROR, "settings %s", line);
-}
-
-static void say_restart(const char *setting, bool changed)
-{
-    if (changed)
-        log_event(LOG_LEVEL_WARNING, "reload-needs-restart setting=%s", setting);
-}
-
-static void say_restarts(const struct settings *old, const struct settings *new)
-{
-    say_restart("socket", strcmp(old->socket, new->socket) != 0);
-    say_restart("socket_group", strcmp(old->socket_group, new->socket_group) != 0);
-    say_restart("user", strcmp(old->user, new->user) != 0);
-    say_restart("sensor", strcmp(old->sensor, new->sensor) != 0);
-    say_restart("database", strcmp(old->database, new->database) != 0);
-    say_restart("spool", strcmp(old->spool, new->spool) != 0);
-    say_restart("spool_limit", old->spool_limit != new->spool_limit);
-    say_restart("liveness.probers", old->judge.probers != new->judge.probers);
-}
-
-static void reload(void)
-{
-    struct settings *loaded = settings_load(daemon_.path, fault_log, NULL), *old;
-    struct judge_config config;
-    struct identity identity;
-
-    if (loaded == NULL) {
-        log_event(LOG_LEVEL_ERROR, "reload-failed file=%s effect=\"the settings in force stay\"", daemon_.path);
+    getrlimit(RLIMIT_NOFILE, &limit);
+    if (connections == 0)
+        wanted = limit.rlim_max;
+    if (wanted <= limit.rlim_cur)
         return;
-    }
-    config = judge_config_for(loaded, &identity);
-    judge_configure(daemon_.judge, &config);
-    free(identity.addresses);
-    judging_configure(daemon_.judging, loaded->verdict_timeout_ms);
-    log_set_level(loaded->log_level);
-    pthread_mutex_lock(&daemon_.mutex);
-    old = daemon_.settings;
-    daemon_.settings = loaded;
-    pthread_mutex_unlock(&daemon_.mutex);
-    log_event(LOG_LEVEL_INFO, "reloaded file=%s", daemon_.path);
-    say_restarts(old, loaded);
-    settings_release(&old);
-}
-
-/* Signals.  All are blocked in every thread, and the main thread waits for them: the kernel gives a signal for the process
- * to the main thread first, so that libmilter's own signal thread, for which SIGHUP means stop, goes without. */
-
-static void signals_block(sigset_t *set)
-{
-    sigemptyset(set);
-    sigaddset(set, SIGTERM);
-    sigaddset(set, SIGINT);
-    sigaddset(set, SIGHUP);
-    sigaddset(set, SIGUSR1);
-    pthread_sigmask(SIG_BLOCK, set, NULL);
-}
-
-/* Libmilter runs beside; when it ends by itself, the main thread is told as by anyone else. */
-static void *server_thread(void *argument)
-{
-    bool *served = argument;
-
-    *served = server_run();
-    pthread_kill(daemon_.main_thread, SIGTERM);
-    return NULL;
-}
-
-static bool serve_until_signal(const sigset_t *set)
-{
-    pthread_t server;
-    bool served = false;
-    int signal_number;
-
-    daemon_.main_thread = pthread_self();
-    if (pthread_create(&server, NULL, server_thread, &served) != 0)
-        return false;
-    for (;;) {
-        if (sigwait(set, &signal_number) != 0)
-            continue;
-        if (signal_number == SIGTERM || signal_number == SIGINT)
-            break;
-        reload();
-    }
-    log_event(LOG_LEVEL_INFO, "stopping sessions=%zu", session_count());
-    server_stop(daemon_.socket);
-    pthread_join(server, NULL);
-    return served;
-}
-
-/* Start and stop: the steps in order; what was started is stopped backwards. */
-
-static bool folder_make(const char *file, mode_t mode, const struct passwd *owner)
-{
-    char *copy = alloc_text(file);
-    const char *folder = dirname(copy);
-    bool made = mkdir(folder, mode) == 0;
-    bool there = made || errno == EEXIST;
-
-    if (made && geteuid() == 0 && owner != NULL)
-        there = chown(folder, owner->pw_uid, owner->pw_gid) == 0;
-    if (!there)
-        log_event(LOG_LEVEL_ERROR, "fatal folder=%s error=\"%s\"", folder, strerror(errno));
-    free(copy);
-    return there;
+    limit.rlim_cur = wanted;
+    if (limit.rlim_max < wanted)
+        limit.rlim_max = wanted;
+    if (setrlimit(RLIMIT_NOFILE, &limit) == 0)
+        return;
+    getrlimit(RLIMIT_NOFILE, &limit);
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    log_event(LOG_LEVEL_WARNING, "few-descriptors wanted=%llu got=%llu effect=\"fewer connections than limits.connections\"",
+              (unsigned long long)wanted, (unsigned long long)limit.rlim_max);
 }
 
 static bool start_descriptors(void)
 {
-    unsigned connections = daemon_.settings->session.connections;
-    unsigned long wanted =
-        connections == 0 ? DESCRIPTORS_MANY : (unsigned long)connections * DESCRIPTORS_EACH + DESCRIPTORS_BESIDE;
-    unsigned long got = privileges_raise_descriptors(wanted);
-
-    if (got < wanted)
-        log_event(LOG_LEVEL_WARNING, "few-descriptors wanted=%lu got=%lu", wanted, got);
+    raise_descriptor_limit(this.settings);
     return true;
 }
 
-static bool start_sessions(void)
+static bool start_milter(void)
 {
-    static const struct session_calls calls = {
+    const struct session_calls calls = {
         .hold_policy = hold_policy,
         .release_policy = release_policy,
         .prefetch = prefetch,
         .put = put,
     };
 
-    return session_register("hunnypot-milter", &calls);
-}
-
-/* A socket left behind by a daemon that was killed goes away; one that somebody answers never does. */
-static bool socket_path_free(const char *path)
-{
-    struct stat status;
-
-    if (path == NULL || lstat(path, &status) != 0)
-        return true;
-    if (!S_ISSOCK(status.st_mode)) {
-        log_event(LOG_LEVEL_ERROR, "fatal socket=%s error=\"is there and is no socket\"", path);
-        return false;
-    }
-    if (prime_knock(daemon_.socket) || errno != ECONNREFUSED) {
-        log_event(LOG_LEVEL_ERROR, "fatal socket=%s error=\"in use by a running daemon\"", path);
-        return false;
-    }
-    return unlink(path) == 0;
-}
-
-static bool socket_hand_over(const char *path, const struct passwd *owner)
-{
-    const char *group_name = daemon_.settings->socket_group;
-    const struct group *group = *group_name != '\0' ? getgrnam(group_name) : NULL;
-    uid_t uid = geteuid() == 0 && owner != NULL ? owner->pw_uid : (uid_t)-1;
-    gid_t gid = geteuid() == 0 && owner != NULL ? owner->pw_gid : (gid_t)-1;
-
-    if (path == NULL)
-        return true;
-    if (*group_name != '\0' && group == NULL) {
-        log_event(LOG_LEVEL_ERROR, "fatal socket_group=%s error=\"no such group\"", group_name);
-        return false;
-    }
-    if (group != NULL)
-        gid = group->gr_gid;
-    if (chown(path, uid, gid) == 0)
-        return true;
-    log_event(LOG_LEVEL_ERROR, "fatal socket=%s error=\"chown: %s\"", path, strerror(errno));
-    return false;
+    return session_register(PROGRAM, &calls) || fail("start-failed", "libmilter refuses the callbacks");
 }
 
 static bool start_socket(void)
 {
-    const char *path = server_unix_path(daemon_.socket);
-    const struct passwd *owner = getpwnam(daemon_.settings->user);
-    mode_t mask;
-    bool opened;
+    const struct settings *settings = this.settings;
+    const char *path = place_unix_path(settings->socket);
+    char why[PLACE_WHY_SIZE];
+    gid_t group = (gid_t)-1;
 
-    if (path != NULL && (!folder_make(path, 0755, owner) || !socket_path_free(path)))
-        return false;
-    mask = umask(0117); /* 0660: the MTA's group, and nobody else */
-    opened = server_open(daemon_.socket);
-    umask(mask);
-    if (!opened)
-        log_event(LOG_LEVEL_ERROR, "fatal socket=%s error=\"cannot listen: %s\"", daemon_.socket, strerror(errno));
-    return opened && socket_hand_over(path, owner);
+    if (geteuid() == 0) {
+        if (!privileges_find_user(settings->user, &this.user, why))
+            return fail("start-failed", why);
+        group = this.user.gid;
+    }
+    if (*settings->socket_group != '\0' && !privileges_find_group(settings->socket_group, &group, why))
+        return fail("start-failed", why);
+    if ((path != NULL && !place_make_folder(path, 0755, this.user.uid, this.user.gid, why)) ||
+        !place_open_socket(settings->socket, this.user.uid, group, why))
+        return fail("socket-failed", why);
+    return true;
 }
 
-static void stop_socket(void)
+static bool start_privileges(void)
 {
-    const char *path = server_unix_path(daemon_.socket);
+    char why[PLACE_WHY_SIZE];
+    bool root = geteuid() == 0;
 
-    if (path != NULL)
-        unlink(path); /* libmilter has done so already, if it may */
+    if (root && !place_make_folder(this.settings->spool, 0750, this.user.uid, this.user.gid, why))
+        return fail("start-failed", why);
+    return privileges_drop(root ? &this.user : NULL, why) || fail("start-failed", why);
 }
 
-static bool start_user(void)
+static void stop_privileges(void)
 {
-    char why[256];
-
-    if (!folder_make(daemon_.settings->spool, 0750, getpwnam(daemon_.settings->user)))
-        return false;
-    if (privileges_drop(daemon_.settings->user, why, sizeof why))
-        return true;
-    log_event(LOG_LEVEL_ERROR, "fatal user=%s error=\"%s\"", daemon_.settings->user, why);
-    return false;
+    free(this.user.name);
 }
 
 static bool start_spool(void)
 {
-    char why[256] = "";
-    enum spool_status status = spool_open(&daemon_.spool, daemon_.settings->spool, daemon_.settings->spool_limit, why,
-                                          sizeof why);
+    char why[PLACE_WHY_SIZE] = "";
+    enum spool_status status =
+        spool_open(&this.spool, this.settings->spool, this.settings->spool_limit, why, sizeof why);
 
-    if (status == SPOOL_OK)
-        return true;
-    log_event(LOG_LEVEL_ERROR, "fatal spool=%s error=\"%s%s\"", daemon_.settings->spool, why,
-              status == SPOOL_LOCKED ? "; another hunnypot-milter runs on it" : "");
-    return false;
+    if (status == SPOOL_LOCKED)
+        snprintf(why, sizeof why, "another daemon has this spool");
+    if (status != SPOOL_OK)
+        log_event(LOG_LEVEL_ERROR, "spool-failed doing=open file=%s why=\"%s\"", this.settings->spool, why);
+    return status == SPOOL_OK;
 }
 
 static void stop_spool(void)
 {
-    spool_close(&daemon_.spool);
+    spool_close(&this.spool);
 }
 
 static bool start_judge(void)
 {
+    struct judge_config config = this.settings->judge;
     struct identity identity;
-    struct judge_config config = judge_config_for(daemon_.settings, &identity);
 
-    daemon_.judge = judge_create(&config);
-    free(identity.addresses);
+    identity_complete(&identity, &config);
+    this.judge = judge_create(&config);
+    identity_clear(&identity);
     return true;
 }
 
 static void stop_judge(void)
 {
-    judge_destroy(&daemon_.judge);
-}
-
-static bool start_judging(void)
-{
-    daemon_.judging = judging_start(daemon_.spool, daemon_.judge, daemon_.settings->verdict_timeout_ms);
-    return true;
-}
-
-static void stop_judging(void)
-{
-    judging_stop(&daemon_.judging);
+    judge_destroy(&this.judge);
 }
 
 static bool start_shipper(void)
 {
-    if (daemon_.settings->database[0] != '\0')
-        daemon_.shipper = shipper_start(daemon_.spool, daemon_.settings->database, daemon_.settings->sensor,
-                                        PACKAGE_VERSION);
+    if (*this.settings->database != '\0')
+        this.shipper = shipper_start(this.spool, this.settings->database, this.settings->sensor, PACKAGE_VERSION);
     return true;
 }
 
 static void stop_shipper(void)
 {
-    shipper_stop(&daemon_.shipper, FLUSH_MS);
+    if (this.shipper != NULL)
+        shipper_stop(&this.shipper, FLUSH_MS);
 }
 
-static bool start_prime(void)
+static bool start_judging(void)
 {
-    prime_start(daemon_.socket);
+    this.judging = judging_start(this.spool, this.judge, this.settings->verdict_timeout_ms);
     return true;
 }
 
-static const struct step {
-    bool (*start)(void);
-    void (*stop)(void); /* NULL: nothing to do */
-} steps[] = {
+static void stop_judging(void)
+{
+    judging_stop(&this.judging);
+}
+
+static void wake(unsigned char why)
+{
+    if (write(this.wake_write, &why, 1) < 0) {
+        /* The pipe is full: the main thread will wake anyway. */
+    }
+}
+
+static void *server_thread(void *argument)
+{
+    (void)argument;
+    server_run();
+    wake(0);
+    return NULL;
+}
+
+static bool start_server(void)
+{
+    int failed = pthread_create(&this.server, NULL, server_thread, NULL);
+
+    if (failed != 0)
+        return fail("start-failed", strerror(failed));
+    prime_start(this.settings->socket);
+    return true;
+}
+
+static void stop_server(void)
+{
+    server_stop(this.started_with->socket);
+    pthread_join(this.server, NULL);
+    prime_join();
+    session_drop_all();
+}
+
+static const struct part {
+    bool (*start)(void); /* logs why it fails */
+    void (*stop)(void);  /* may be NULL */
+} parts[] = {
+    {.start = start_signals},
     {.start = start_descriptors},
-    {.start = start_sessions},
-    {.start = start_socket, .stop = stop_socket},
-    {.start = start_user}, /* root ends here */
+    {.start = start_milter},
+    {.start = start_socket},
+    {.start = start_privileges, .stop = stop_privileges},
     {.start = start_spool, .stop = stop_spool},
     {.start = start_judge, .stop = stop_judge},
     {.start = start_shipper, .stop = stop_shipper},
     {.start = start_judging, .stop = stop_judging},
-    {.start = NULL, .stop = session_drop_all}, /* after the last callback, before what callbacks use */
-    {.start = start_prime, .stop = prime_join},
+    {.start = start_server, .stop = stop_server},
 };
 
-enum { STEP_COUNT = sizeof steps / sizeof *steps };
+enum { PART_COUNT = sizeof parts / sizeof *parts };
 
-static int serve(void)
+static void report_reload_fault(void *context, const char *line)
 {
-    size_t started = 0;
-    bool served = false;
-    sigset_t set;
-
-    signals_block(&set); /* before the first thread, which inherits it */
-    while (started < STEP_COUNT && (steps[started].start == NULL || steps[started].start()))
-        started++;
-    if (started == STEP_COUNT) {
-        log_event(LOG_LEVEL_INFO, "ready version=%s socket=%s spool=%s database=%s", PACKAGE_VERSION, daemon_.socket,
-                  daemon_.settings->spool, daemon_.settings->database[0] != '\0' ? "set" : "none");
-        served = serve_until_signal(&set);
-    }
-    while (started-- > 0)
-        if (steps[started].stop != NULL)
-            steps[started].stop();
-    if (served)
-        log_event(LOG_LEVEL_INFO, "stopped");
-    return served ? EXIT_SUCCESS : EXIT_FAILURE;
+    (void)context;
+    log_event(LOG_LEVEL_ERROR, "settings-fault %s", line);
 }
 
-/* The command line. */
+static void report_fixed(void *context, const char *name)
+{
+    (void)context;
+    log_event(LOG_LEVEL_WARNING, "restart-needed setting=%s", name);
+}
 
-static void fault_print(void *context, const char *line)
+static void reload(void)
+{
+    struct settings *new = settings_load(this.path, report_reload_fault, NULL), *old;
+    struct judge_config config;
+    struct identity identity;
+
+    if (new == NULL) {
+        log_event(LOG_LEVEL_ERROR, "reload-failed file=%s effect=\"keeping the settings in force\"", this.path);
+        return;
+    }
+    settings_report_fixed(this.started_with, new, report_fixed, NULL);
+    log_set_level(new->log_level);
+    raise_descriptor_limit(new);
+    config = new->judge;
+    identity_complete(&identity, &config);
+    judge_configure(this.judge, &config);
+    identity_clear(&identity);
+    judging_configure(this.judging, new->verdict_timeout_ms);
+    pthread_mutex_lock(&this.settings_mutex);
+    old = this.settings;
+    this.settings = new;
+    pthread_mutex_unlock(&this.settings_mutex);
+    settings_release(&old);
+    log_event(LOG_LEVEL_INFO, "reloaded file=%s", this.path);
+}
+
+static void on_signal(int number)
+{
+    int saved_errno = errno;
+
+    wake((unsigned char)number);
+    errno = saved_errno;
+}
+
+/* Reload and stop as told; false when the server ended unasked.
+ * libmilter has a thread that waits for TERM, HUP and INT too, and would take 5 s to stop.  The kernel gives a signal
+ * to the main thread as long as that has it unblocked, so it is left unblocked here and only ends in a byte. */
+static bool await_signals(void)
+{
+    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    unsigned char number = 0;
+    sigset_t ours;
+    ssize_t got;
+
+    sigemptyset(&ours);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        sigaction(numbers[i], &action, NULL);
+        sigaddset(&ours, numbers[i]);
+    }
+    pthread_sigmask(SIG_UNBLOCK, &ours, NULL);
+    for (;;) {
+        got = read(this.wake_read, &number, 1);
+        if (got != 1 && errno != EINTR)
+            return false;
+        if (got == 1 && (number == SIGUSR1 || number == SIGHUP))
+            reload();
+        else if (got == 1)
+            break;
+    }
+    if (number == 0)
+        log_event(LOG_LEVEL_ERROR, "server-ended why=\"libmilter stopped serving\"");
+    else
+        log_event(LOG_LEVEL_INFO, "stopping signal=%s sessions=%zu", number == SIGTERM ? "TERM" : "INT", session_count());
+    return number != 0;
+}
+
+static int run(void)
+{
+    size_t started = 0;
+    int status = EXIT_FAILURE;
+
+    while (started < PART_COUNT && parts[started].start())
+        started++;
+    if (started == PART_COUNT) {
+        log_event(LOG_LEVEL_INFO, "ready version=%s sensor=%s socket=%s user=%u database=%s", PACKAGE_VERSION,
+                  this.settings->sensor, this.settings->socket, (unsigned)geteuid(),
+                  this.shipper != NULL ? "yes" : "no");
+        status = await_signals() ? EXIT_SUCCESS : EXIT_FAILURE;
+    }
+    while (started-- > 0)
+        if (parts[started].stop != NULL)
+            parts[started].stop();
+    log_event(LOG_LEVEL_INFO, "stopped hits=%llu lost=%llu", (unsigned long long)counter_value(COUNTER_HITS),
+              (unsigned long long)counter_value(COUNTER_LOST));
+    return status;
+}
+
+static void report_to_stderr(void *context, const char *line)
 {
     (void)context;
     fprintf(stderr, "%s\n", line);
 }
 
-static void usage_print(FILE *out)
+/* What the file cannot say by itself: users, groups and folders.  Not being root, a user may be missing: it will not be needed. */
+static int check(void)
 {
-    fputs("usage: hunnypot-milter [-c FILE] [--check | --dump]\n"
-          "       hunnypot-milter --sample | --help | --version\n"
-          "\n"
-          "  -c, --config FILE  the settings, " HP_SYSCONFDIR "/hunnypot.conf unless named\n"
-          "      --check        say whether the settings are right, and end\n"
-          "      --dump         print the settings in force, and end\n"
-          "      --sample       print every setting with its default, and end\n",
-          out);
+    const struct settings *settings = this.settings;
+    const char *path = place_unix_path(settings->socket);
+    bool fine = true;
+    char why[PLACE_WHY_SIZE];
+    gid_t group;
+
+    if (!privileges_find_user(settings->user, &this.user, why)) {
+        fine = geteuid() != 0;
+        fprintf(stderr, "%s: user: %s%s\n", this.path, why, fine ? " (needed when started as root)" : "; create it");
+    }
+    if (*settings->socket_group != '\0' && !privileges_find_group(settings->socket_group, &group, why)) {
+        fine = false;
+        fprintf(stderr, "%s: socket_group: %s; create it, or name another\n", this.path, why);
+    }
+    if (path != NULL && !place_check_folder(path, why)) {
+        fine = false;
+        fprintf(stderr, "%s: socket: %s; make that folder\n", this.path, why);
+    }
+    if (!place_check_folder(settings->spool, why)) {
+        fine = false;
+        fprintf(stderr, "%s: spool: %s; make that folder\n", this.path, why);
+    }
+    if (fine)
+        printf("%s: ok\n", this.path);
+    free(this.user.name);
+    return fine ? EX_OK : EX_CONFIG;
 }
 
-enum mode { MODE_SERVE, MODE_CHECK, MODE_DUMP };
+enum mode { MODE_RUN, MODE_CHECK = 'k', MODE_DUMP = 'd', MODE_SAMPLE = 's', MODE_HELP = 'h', MODE_VERSION = 'v' };
 
-static int run(enum mode mode)
+static const struct option long_options[] = {
+    {"config", required_argument, NULL, 'c'},      {"check", no_argument, NULL, MODE_CHECK},
+    {"dump", no_argument, NULL, MODE_DUMP},        {"sample", no_argument, NULL, MODE_SAMPLE},
+    {"help", no_argument, NULL, MODE_HELP},        {"version", no_argument, NULL, MODE_VERSION},
+    {NULL, 0, NULL, 0},
+};
+
+static void print_help(FILE *out)
 {
-    int status = EXIT_SUCCESS;
+    fprintf(out,
+            "usage: " PROGRAM " [-c FILE] [--check | --dump | --sample]\n"
+            "\n"
+            "Runs in the foreground as a milter and logs to standard error.\n"
+            "\n"
+            "  -c, --config FILE  the settings (%s)\n"
+            "      --check        say what is wrong with the settings, and end\n"
+            "      --dump         print the settings in force, and end\n"
+            "      --sample       print a settings file with every default, and end\n"
+            "      --help, --version\n"
+            "\n"
+            "SIGUSR1 or SIGHUP: read the settings again.  SIGTERM or SIGINT: stop.\n",
+            this.path);
+}
 
-    daemon_.settings = settings_load(daemon_.path, fault_print, NULL);
-    if (daemon_.settings == NULL)
+static int usage(void)
+{
+    print_help(stderr);
+    return EX_USAGE;
+}
+
+/* Output that was asked for and could not be written is a failure. */
+static int finish_output(void)
+{
+    return fflush(stdout) == 0 && !ferror(stdout) ? EX_OK : EXIT_FAILURE;
+}
+
+static int act(enum mode mode)
+{
+    int status;
+
+    if (mode == MODE_HELP)
+        print_help(stdout);
+    else if (mode == MODE_VERSION)
+        puts(PACKAGE_STRING);
+    else if (mode == MODE_SAMPLE)
+        settings_print_sample(stdout);
+    if (mode == MODE_HELP || mode == MODE_VERSION || mode == MODE_SAMPLE)
+        return finish_output();
+
+    this.settings = settings_load(this.path, report_to_stderr, NULL);
+    if (this.settings == NULL)
         return EX_CONFIG;
-    daemon_.socket = alloc_text(daemon_.settings->socket);
-    log_set_level(daemon_.settings->log_level);
-    if (mode == MODE_CHECK)
-        printf("%s: ok\n", daemon_.path);
-    else if (mode == MODE_DUMP)
-        settings_dump(daemon_.settings, stdout);
-    else
-        status = serve();
-    settings_release(&daemon_.settings);
-    free(daemon_.socket);
+    this.started_with = settings_hold(this.settings);
+    log_set_level(this.settings->log_level);
+    if (mode == MODE_CHECK) {
+        status = check();
+    } else if (mode == MODE_DUMP) {
+        settings_dump(this.settings, stdout);
+        status = finish_output();
+    } else {
+        status = run();
+    }
+    settings_release(&this.settings);
+    settings_release(&this.started_with);
     return status;
 }
 
 int main(int argc, char **argv)
 {
-    enum { OPTION_CHECK = 256, OPTION_DUMP, OPTION_SAMPLE, OPTION_HELP, OPTION_VERSION };
-    static const struct option options[] = {
-        {"config", required_argument, NULL, 'c'},      {"check", no_argument, NULL, OPTION_CHECK},
-        {"dump", no_argument, NULL, OPTION_DUMP},      {"sample", no_argument, NULL, OPTION_SAMPLE},
-        {"help", no_argument, NULL, OPTION_HELP},      {"version", no_argument, NULL, OPTION_VERSION},
-        {NULL, 0, NULL, 0},
-    };
-    enum mode mode = MODE_SERVE;
+    enum mode mode = MODE_RUN;
     int option;
 
-    daemon_.path = HP_SYSCONFDIR "/hunnypot.conf";
-    while ((option = getopt_long(argc, argv, "c:", options, NULL)) != -1)
-        switch (option) {
-        case 'c':
-            daemon_.path = optarg;
-            break;
-        case OPTION_CHECK:
-            mode = MODE_CHECK;
-            break;
-        case OPTION_DUMP:
-            mode = MODE_DUMP;
-            break;
-        case OPTION_SAMPLE:
-            settings_print_sample(stdout);
-            return EXIT_SUCCESS;
-        case OPTION_HELP:
-            usage_print(stdout);
-            return EXIT_SUCCESS;
-        case OPTION_VERSION:
-            puts(PACKAGE_STRING);
-            return EXIT_SUCCESS;
-        default:
-            usage_print(stderr);
-            return EX_USAGE;
-        }
-    if (optind < argc) {
-        fprintf(stderr, "hunnypot-milter: unexpected argument: %s\n", argv[optind]);
-        usage_print(stderr);
-        return EX_USAGE;
+    this.path = HP_SYSCONFDIR "/hunnypot.conf";
+    while ((option = getopt_long(argc, argv, "c:", long_options, NULL)) != -1) {
+        if (option == 'c')
+            this.path = optarg;
+        else if (option == '?' || mode != MODE_RUN)
+            return usage();
+        else
+            mode = (enum mode)option;
     }
-    return run(mode);
+    return optind == argc ? act(mode) : usage();
 }

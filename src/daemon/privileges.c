@@ -7,88 +7,74 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static bool fail(char *why, size_t why_size, const char *step)
+#include "base/alloc.h"
+
+static bool refuse(char why[PRIVILEGES_WHY_SIZE], const char *what, const char *name)
 {
-    snprintf(why, why_size, "%s: %s", step, strerror(errno));
+    snprintf(why, PRIVILEGES_WHY_SIZE, "%s %s", what, name);
     return false;
 }
 
-/* Nothing may come back: neither by a set-user-ID program, nor from the bounding set. */
-static void bounding_set_empty(void)
+bool privileges_find_user(const char *name, struct privileges_user *user, char why[PRIVILEGES_WHY_SIZE])
 {
-    for (int capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; capability++)
-        prctl(PR_CAPBSET_DROP, capability, 0, 0, 0);
+    const struct passwd *entry = getpwnam(name);
+
+    if (entry == NULL)
+        return refuse(why, "there is no user", name);
+    if (entry->pw_uid == 0)
+        return refuse(why, "the daemon does not run as", name);
+    *user = (struct privileges_user){.name = alloc_text(name), .uid = entry->pw_uid, .gid = entry->pw_gid};
+    return true;
 }
 
-static bool capabilities_clear(void)
+bool privileges_find_group(const char *name, gid_t *gid, char why[PRIVILEGES_WHY_SIZE])
+{
+    const struct group *entry = getgrnam(name);
+
+    if (entry == NULL)
+        return refuse(why, "there is no group", name);
+    *gid = entry->gr_gid;
+    return true;
+}
+
+static bool drop_capabilities(void)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-    struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {{0}};
+    struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {0};
 
-    return syscall(SYS_capset, &header, none) == 0;
+    return prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) == 0 && syscall(SYS_capset, &header, none) == 0;
 }
 
-static bool become(const struct passwd *entry, char *why, size_t why_size)
+/* Nothing that is executed later can have more than what is in the bounding set; only root may shrink it. */
+static bool drop_bounding_set(void)
+{
+    for (int capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; capability++)
+        if (prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0)
+            return false;
+    return true;
+}
+
+static bool become(const struct privileges_user *user)
+{
+    return drop_bounding_set() && initgroups(user->name, user->gid) == 0 &&
+           setresgid(user->gid, user->gid, user->gid) == 0 && setresuid(user->uid, user->uid, user->uid) == 0;
+}
+
+static bool is_dropped(void)
 {
     uid_t real, effective, saved;
 
-    bounding_set_empty();
-    if (initgroups(entry->pw_name, entry->pw_gid) != 0)
-        return fail(why, why_size, "initgroups");
-    if (setresgid(entry->pw_gid, entry->pw_gid, entry->pw_gid) != 0)
-        return fail(why, why_size, "setresgid");
-    if (setresuid(entry->pw_uid, entry->pw_uid, entry->pw_uid) != 0)
-        return fail(why, why_size, "setresuid");
-    if (!capabilities_clear())
-        return fail(why, why_size, "capset");
-    errno = EPERM;
-    if (getresuid(&real, &effective, &saved) != 0 || real != entry->pw_uid || effective != entry->pw_uid ||
-        saved != entry->pw_uid || setuid(0) == 0)
-        return fail(why, why_size, "still root after setresuid");
-    return true;
+    return getresuid(&real, &effective, &saved) == 0 && real != 0 && effective != 0 && saved != 0 && setuid(0) != 0;
 }
 
-bool privileges_drop(const char *user, char *why, size_t why_size)
+bool privileges_drop(const struct privileges_user *user, char why[PRIVILEGES_WHY_SIZE])
 {
-    const struct passwd *entry;
-
-    if (geteuid() == 0 || getuid() == 0) {
-        errno = 0;
-        entry = getpwnam(user);
-        if (entry == NULL) {
-            snprintf(why, why_size, "no such user: %s", user);
-            return false;
-        }
-        if (entry->pw_uid == 0) {
-            snprintf(why, why_size, "user %s is root: name an ordinary user", user);
-            return false;
-        }
-        if (!become(entry, why, why_size))
-            return false;
-    }
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
-        return fail(why, why_size, "no_new_privs");
-    return true;
-}
-
-unsigned long privileges_raise_descriptors(unsigned long wanted)
-{
-    struct rlimit limit;
-
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
-        return 0;
-    if (limit.rlim_cur < wanted) {
-        struct rlimit raised = {.rlim_cur = wanted, .rlim_max = wanted > limit.rlim_max ? wanted : limit.rlim_max};
-
-        if (setrlimit(RLIMIT_NOFILE, &raised) == 0)
-            return wanted;
-        raised = (struct rlimit){.rlim_cur = limit.rlim_max, .rlim_max = limit.rlim_max};
-        if (setrlimit(RLIMIT_NOFILE, &raised) == 0)
-            return limit.rlim_max;
-    }
-    return limit.rlim_cur;
+    if (user != NULL && !become(user))
+        return refuse(why, "cannot become that user:", strerror(errno));
+    if (!drop_capabilities() || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+        return refuse(why, "cannot give up privileges:", strerror(errno));
+    return is_dropped() || refuse(why, "still", "root");
 }

@@ -3,617 +3,704 @@
 #include <confuse.h>
 #include <ctype.h>
 #include <errno.h>
+#include <netinet/in.h>
+#include <stdarg.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
-#include "base/ipaddr.h"
 #include "base/text.h"
+#include "record/db.h"
 
-enum { DNS_PORT = 53, WHY_SIZE = 512 };
+enum { FILE_MAX = 1 << 20, SHOWN_MAX = 200, TEXT_MAX = 4096 };
 
-#define COUNT(array) (sizeof(array) / sizeof *(array))
-#define AT(member) offsetof(struct settings, member)
-
-enum type {
-    TYPE_TEXT,      /* char * */
-    TYPE_SOCKET,    /* char *, in libmilter's syntax */
-    TYPE_DATABASE,  /* char *, without a password */
-    TYPE_INTEGER,   /* of `width` bytes */
-    TYPE_DURATION,  /* milliseconds, of `width` bytes, divided by `divide` */
-    TYPE_CHOICE,    /* an enum of `width` bytes, or a bool: index into `choices` */
-    TYPE_REPLY,     /* struct reply */
-    TYPE_SERVERS,   /* struct sockaddr_storage[MX_SERVER_MAX] */
-    TYPE_NETWORKS,  /* struct ipnet *, allocated */
-    TYPE_ADDRESSES, /* struct ipaddr *, allocated */
-    TYPE_NAMES,     /* char **, allocated: normalized host names */
-    TYPE_WORDS      /* char **, allocated: lower case */
+enum row_type {
+    TYPE_TEXT,     /* copied to `offset` after `take` found nothing wrong */
+    TYPE_DURATION, /* in units of `unit_ms` (0: 1) */
+    TYPE_NUMBER,
+    TYPE_CHOICE,   /* the index in `choices` */
+    TYPE_TAKEN,    /* all is done by `take` */
+    TYPE_LIST      /* `take` is called for each */
 };
 
-/* One setting.  Lists have their count, a size_t, at `count_at`; their default is in libConfuse's syntax. */
 struct row {
-    const char *section, *name;
-    enum type type;
-    const char *initial; /* NULL: the host's name */
-    size_t at, width, count_at;
-    long long min, max, divide; /* of the number, or of the duration in milliseconds */
-    const char *const *choices;
+    const char *section; /* NULL: none */
+    const char *name;
+    enum row_type type;
+    const char *standard; /* the default, as written in the file, without quotes */
     const char *help;
+    const char *right;    /* of TEXT and LIST: what would be right */
+    /* What is wrong with TEXT, as a static text, or NULL after having taken it. */
+    const char *(*take)(struct settings *settings, const char *text);
+    int64_t min, max, unit_ms;
+    const char *const *choices;
+    size_t offset, size; /* of the member of struct settings */
+    bool fixed;          /* read at start only */
 };
 
-#define MS(seconds) ((seconds) * 1000LL)
+/* One setting as it is in force; a text has one value, a list any number. */
+struct row_values {
+    char **texts;
+    size_t count;
+};
 
-static const char *const log_levels[] = {"error", "warning", "info", "debug", NULL};
-static const char *const envelopes[] = {"full", "domain", "none", NULL};
-static const char *const requires[] = {"any", "all", NULL};
+static const char *take_socket(struct settings *settings, const char *text)
+{
+    const char *path = text;
+    struct sockaddr_un address;
 
-/* The only place where a setting exists, but for the `domain` sections below. */
+    (void)settings;
+    if (strncmp(text, "inet:", 5) == 0 || strncmp(text, "inet6:", 6) == 0)
+        return isdigit((unsigned char)strchr(text, ':')[1]) ? NULL : "has no port";
+    if (strncmp(text, "unix:", 5) == 0 || strncmp(text, "local:", 6) == 0)
+        path = strchr(text, ':') + 1;
+    if (*path != '/')
+        return "is no socket";
+    return strlen(path) < sizeof address.sun_path ? NULL : "is too long for a unix socket";
+}
+
+static const char *take_name(struct settings *settings, const char *text)
+{
+    (void)settings;
+    return *text != '\0' && strpbrk(text, " \t\n:/") == NULL ? NULL : "is no name";
+}
+
+static const char *take_group(struct settings *settings, const char *text)
+{
+    return *text == '\0' ? NULL : take_name(settings, text);
+}
+
+static const char *take_sensor(struct settings *settings, const char *text)
+{
+    (void)settings;
+    for (const char *c = text; *c != '\0'; c++)
+        if (!isgraph((unsigned char)*c))
+            return "has a blank or a byte that is not ASCII";
+    return strlen(text) <= 253 ? NULL : "is longer than 253 bytes";
+}
+
+static const char *take_database(struct settings *settings, const char *text)
+{
+    (void)settings;
+    return db_conninfo_has_password(text) ? "holds a password" : NULL;
+}
+
+static const char *take_path(struct settings *settings, const char *text)
+{
+    (void)settings;
+    return *text == '/' && text[strlen(text) - 1] != '/' ? NULL : "is not the full path of a file";
+}
+
+static const char *take_reply(struct settings *settings, const char *text)
+{
+    const char *why = NULL;
+
+    return reply_parse(text, &settings->session.reply, &why) ? NULL : why;
+}
+
+static void append(const void *array, size_t *count, size_t size, const void *item)
+{
+    void **items = (void **)(uintptr_t)array;
+
+    *items = alloc_resized(*items, *count + 1, size);
+    memcpy((char *)*items + *count * size, item, size);
+    ++*count;
+}
+
+static const char *take_nameserver(struct settings *settings, const char *text)
+{
+    struct mx_config *dns = &settings->judge.dns;
+    char host[IPADDR_TEXT_SIZE];
+    const char *colon = strrchr(text, ':');
+    struct ipaddr address;
+    long port = 53;
+    char *end;
+
+    if (!ipaddr_parse(text, &address)) {
+        if (colon == NULL || !isdigit((unsigned char)colon[1]) || (size_t)(colon - text) >= sizeof host)
+            return "is no address";
+        snprintf(host, sizeof host, "%.*s", (int)(colon - text), text);
+        port = strtol(colon + 1, &end, 10);
+        if (!ipaddr_parse(host, &address) || *end != '\0' || port < 1 || port > 65535)
+            return "is no address with a port";
+    }
+    if (dns->server_count == MX_SERVER_MAX)
+        return "is one too many (the resolver takes three)";
+    ipaddr_to_sockaddr(&address, (uint16_t)port, &dns->servers[dns->server_count++]);
+    return NULL;
+}
+
+static const char *take_own_name(struct settings *settings, const char *text)
+{
+    char normalized[DOMAIN_MAX + 1];
+    char *copy;
+
+    if (!domain_normalize(text, normalized))
+        return "is no host name";
+    copy = alloc_text(normalized);
+    append(&settings->judge.own_names, &settings->judge.own_name_count, sizeof copy, &copy);
+    return NULL;
+}
+
+static const char *take_own_address(struct settings *settings, const char *text)
+{
+    struct ipaddr address;
+
+    if (!ipaddr_parse(text, &address))
+        return "is no address";
+    append(&settings->judge.own_addresses, &settings->judge.own_address_count, sizeof address, &address);
+    return NULL;
+}
+
+static const char *take_network(const struct ipnet *const *nets, size_t *count, const char *text)
+{
+    struct ipnet net;
+
+    if (!ipnet_parse(text, &net))
+        return "is no network";
+    append(nets, count, sizeof net, &net);
+    return NULL;
+}
+
+static const char *take_ignored(struct settings *settings, const char *text)
+{
+    return take_network(&settings->judge.ignored, &settings->judge.ignored_count, text);
+}
+
+static const char *take_probe_network(struct settings *settings, const char *text)
+{
+    return take_network(&settings->judge.probe_allowed, &settings->judge.probe_allowed_count, text);
+}
+
+static const char *take_localpart(struct settings *settings, const char *text)
+{
+    char *copy = alloc_text(text);
+
+    for (char *c = copy; *c != '\0'; c++)
+        *c = (char)tolower((unsigned char)*c);
+    append(&settings->session.exempt_localparts, &settings->session.exempt_localpart_count, sizeof copy, &copy);
+    return *text != '\0' && strchr(text, '@') == NULL ? NULL : "is no local part";
+}
+
+static const char *const log_levels[] = {"error", "warning", "info", "debug", NULL}; /* enum log_level */
+static const char *const requires[] = {"any", "all", NULL};                          /* require_all */
+static const char *const envelopes[] = {"full", "domain", "none", NULL};             /* enum session_envelope */
+static const char *const roles[] = {"auto", "trap", "backup", "address", "off", NULL}; /* enum role_setting */
+
+#define MEMBER(path) .offset = offsetof(struct settings, path), .size = sizeof(((struct settings *)NULL)->path)
+#define SECONDS(n) ((n) * INT64_C(1000))
+#define NETWORK_RIGHT "a network is 192.0.2.0/24 or 2001:db8::/32, with no bits set behind its length"
+
 static const struct row rows[] = {
-    {NULL, "socket", TYPE_SOCKET, "unix:/run/hunnypot/milter.sock", AT(socket), 0, 0, 0, 0, 1, NULL,
-     "where the MTA reaches the milter: unix:PATH, inet:PORT@HOST or inet6:PORT@HOST"},
-    {NULL, "socket_group", TYPE_TEXT, "", AT(socket_group), 0, 0, 0, 0, 1, NULL,
-     "group that may use a unix socket (mode 0660), such as postfix; empty: the user's own"},
-    {NULL, "user", TYPE_TEXT, "hunnypot", AT(user), 0, 0, 0, 0, 1, NULL,
-     "started as root, the daemon becomes this user before its first session"},
-    {NULL, "sensor", TYPE_TEXT, NULL, AT(sensor), 0, 0, 0, 0, 1, NULL, "this milter's name in the database"},
-    {NULL, "database", TYPE_DATABASE, "", AT(database), 0, 0, 0, 0, 1, NULL,
-     "libpq connection string or URI, without a password; empty: hits stay in the spool"},
-    {NULL, "spool", TYPE_TEXT, HP_LOCALSTATEDIR "/lib/hunnypot/spool.db", AT(spool), 0, 0, 0, 0, 1, NULL,
-     "SQLite file that holds hits until the database has them"},
-    {NULL, "spool_limit", TYPE_INTEGER, "1000000", AT(spool_limit), 8, 0, 1, 1000000000, 1, NULL,
-     "hits in the spool; at the limit new hits are lost, the 451 goes on"},
-    {NULL, "log_level", TYPE_CHOICE, "info", AT(log_level), sizeof(enum log_level), 0, 0, 0, 1, log_levels,
-     "error, warning, info or debug"},
-    {"limits", "connections", TYPE_INTEGER, "20", AT(session.connections), 4, 0, 0, 100000, 1, NULL,
-     "connections at once; 0: no limit"},
-    {"limits", "connections_per_client", TYPE_INTEGER, "3", AT(session.connections_per_client), 4, 0, 0, 100000, 1, NULL,
-     "connections at once from one client (IPv6: one /64); 0: no limit"},
-    {"limits", "idle", TYPE_DURATION, "30s", AT(session.idle_ms), 8, 0, 0, MS(3600), 1, NULL,
-     "silence after which a command is answered 421 and a place is given back; 0: no limit"},
-    {"limits", "client_bytes", TYPE_INTEGER, "1024", AT(session.client_bytes), 4, 0, 0, 100000000, 1, NULL,
-     "bytes that a client may send before it is closed; 0: no limit"},
-    {"liveness", "remember", TYPE_DURATION, "399s", AT(judge.remember_ms), 8, 0, 1, MS(3600), 1, NULL,
-     "how long the state of an MX host is used"},
-    {"liveness", "probe_timeout", TYPE_DURATION, "10s", AT(judge.probe_timeout_ms), 8, 0, 1, MS(300), 1, NULL,
-     "for the connection and the greeting of one address"},
-    {"liveness", "verdict_timeout", TYPE_DURATION, "60s", AT(verdict_timeout_ms), 8, 0, 1, MS(3600), 1, NULL,
-     "a hit without an answer after this is not recorded"},
-    {"liveness", "port", TYPE_INTEGER, "25", AT(judge.port), 2, 0, 1, 65535, 1, NULL, "where MX hosts listen"},
-    {"liveness", "require", TYPE_CHOICE, "any", AT(judge.require_all), sizeof(bool), 0, 0, 0, 1, requires,
-     "any: one accepting primary is enough; all: every one must accept"},
-    {"liveness", "startup_grace", TYPE_DURATION, "60s", AT(judge.startup_grace_ms), 8, 0, 0, MS(86400 * 30LL), 1, NULL,
-     "nothing is recorded for backup and address this long after the start"},
-    {"liveness", "outage_grace", TYPE_DURATION, "1h", AT(judge.outage_grace_ms), 8, 0, 0, MS(86400 * 30LL), 1, NULL,
-     "nothing is recorded this long after an outage that was seen"},
-    {"liveness", "probers", TYPE_INTEGER, "4", AT(judge.probers), 4, 0, 1, 64, 1, NULL,
-     "threads that look up and probe, and so the most probes at once"},
-    {"liveness", "probe_networks", TYPE_NETWORKS, "{}", AT(judge.probe_allowed), 0, AT(judge.probe_allowed_count), 0, 0,
-     1, NULL, "private or loopback networks whose hosts may be probed all the same"},
-    {"dns", "nameservers", TYPE_SERVERS, "{}", AT(judge.dns.servers), 0, AT(judge.dns.server_count), 0, 0, 1, NULL,
-     "up to 3, as ADDRESS or ADDRESS:PORT ([ADDRESS]:PORT for IPv6); none: the system's"},
-    {"dns", "timeout", TYPE_DURATION, "5s", AT(judge.dns.timeout_s), 4, 0, MS(1), MS(60), 1000, NULL,
-     "for one try of one server, in whole seconds"},
-    {"dns", "attempts", TYPE_INTEGER, "2", AT(judge.dns.attempts), 4, 0, 1, 10, 1, NULL, "tries of each server"},
-    {"trap_host", "names", TYPE_NAMES, "{}", AT(judge.own_names), 0, AT(judge.own_name_count), 0, 0, 1, NULL,
-     "names of this host in MX records; none: the host name; the MTA's name for itself always counts"},
-    {"trap_host", "addresses", TYPE_ADDRESSES, "{}", AT(judge.own_addresses), 0, AT(judge.own_address_count), 0, 0, 1,
-     NULL, "addresses of this host; none: those of its interfaces; the one that a client reached always counts"},
-    {NULL, "ignore_clients", TYPE_NETWORKS,
-     "{\"127.0.0.0/8\", \"::1/128\", \"10.0.0.0/8\", \"172.16.0.0/12\", \"192.168.0.0/16\", \"100.64.0.0/10\", "
-     "\"fc00::/7\", \"169.254.0.0/16\", \"fe80::/10\"}",
-     AT(judge.ignored), 0, AT(judge.ignored_count), 0, 0, 1, NULL, "networks that are never recorded"},
-    {NULL, "exempt_localparts", TYPE_WORDS, "{\"postmaster\", \"abuse\"}", AT(session.exempt_localparts), 0,
-     AT(session.exempt_localpart_count), 0, 0, 1, NULL, "a hit on these recipients only is not recorded"},
-    {NULL, "record_envelope", TYPE_CHOICE, "domain", AT(session.envelope), sizeof(enum session_envelope), 0, 0, 0, 1,
-     envelopes, "what is kept of sender and recipients: full, domain (no local parts) or none"},
-    {NULL, "reply", TYPE_REPLY, "451 4.7.1 This is not the preferred mail server of the domain, please try that one",
-     AT(session.reply), 0, 0, 0, 0, 1, NULL, "the answer to DATA; code 451, class 4"},
+    {.name = "socket", .type = TYPE_TEXT, .standard = "unix:/run/hunnypot/milter.sock", .take = take_socket, .fixed = true,
+     .right = "unix:/PATH, inet:PORT@HOST or inet6:PORT@HOST", MEMBER(socket),
+     .help = "Where the MTA finds the milter. Prefer unix: sendmail needs 44 ms for each step over inet."},
+    {.name = "socket_group", .type = TYPE_TEXT, .standard = "", .take = take_group, .fixed = true,
+     .right = "the name of a group, or nothing", MEMBER(socket_group),
+     .help = "The group that may use the unix socket (mode 0660): that of the MTA, such as postfix. "
+             "Empty: the group of `user`."},
+    {.name = "user", .type = TYPE_TEXT, .standard = "hunnypot", .take = take_name, .fixed = true,
+     .right = "the name of a user who is not root", MEMBER(user),
+     .help = "Started as root, the daemon becomes this user before the first session."},
+    {.name = "sensor", .type = TYPE_TEXT, .standard = "", .take = take_sensor, .fixed = true,
+     .right = "a short name, such as mx2.example.org", MEMBER(sensor),
+     .help = "The name of this milter in the database. Empty: the host's name."},
+    {.name = "database", .type = TYPE_TEXT, .standard = "", .take = take_database, .fixed = true,
+     .right = "a libpq connection string or URI; the password belongs into a passfile or service file", MEMBER(database),
+     .help = "The PostgreSQL database, such as \"service=hunnypot\". Empty: hits stay in the spool."},
+    {.name = "spool", .type = TYPE_TEXT, .standard = HP_LOCALSTATEDIR "/lib/hunnypot/spool.db", .take = take_path,
+     .fixed = true, .right = "the full path of a file", MEMBER(spool),
+     .help = "The file that holds the hits until they are in the database. It must be on a local disk."},
+    {.name = "spool_limit", .type = TYPE_NUMBER, .standard = "1000000", .min = 1, .max = 1000000000, .fixed = true,
+     MEMBER(spool_limit), .help = "At most so many hits in the spool. More are lost, counted, and said once a minute."},
+    {.name = "log_level", .type = TYPE_CHOICE, .standard = "info", .choices = log_levels, MEMBER(log_level),
+     .help = "How much is logged. debug tells of each hit that is not recorded, and why."},
+    {.name = "ignore_clients", .type = TYPE_LIST, .take = take_ignored, .right = NETWORK_RIGHT,
+     .standard = "{127.0.0.0/8, ::1/128, 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 100.64.0.0/10, fc00::/7, "
+                 "169.254.0.0/16, fe80::/10}",
+     .help = "Networks of clients that are never recorded; += adds to the default."},
+    {.name = "exempt_localparts", .type = TYPE_LIST, .standard = "{postmaster, abuse}", .take = take_localpart,
+     .right = "the part of an address before the @",
+     .help = "A hit on none but these local parts is not recorded."},
+    {.name = "record_envelope", .type = TYPE_CHOICE, .standard = "domain", .choices = envelopes, MEMBER(session.envelope),
+     .help = "What is kept of sender and recipients: full addresses, their domains, or none."},
+    {.name = "reply", .type = TYPE_TAKEN, .take = take_reply,
+     .standard = "451 4.7.1 This host takes no mail. Please try the preferred mail server of the domain",
+     .help = "What DATA is answered with. \\n begins a further line."},
+
+    {.section = "limits", .name = "connections", .type = TYPE_NUMBER, .standard = "20", .max = 100000,
+     MEMBER(session.connections), .help = "Connections at once; one more is answered 421. 0: no limit."},
+    {.section = "limits", .name = "connections_per_client", .type = TYPE_NUMBER, .standard = "3", .max = 100000,
+     MEMBER(session.connections_per_client),
+     .help = "Connections at once from one IPv4 address or IPv6 /64. 0: no limit."},
+    {.section = "limits", .name = "idle", .type = TYPE_DURATION, .standard = "30s", .max = SECONDS(86400),
+     MEMBER(session.idle_ms), .help = "A command that comes later than this is answered 421. 0: no limit."},
+    {.section = "limits", .name = "client_bytes", .type = TYPE_NUMBER, .standard = "1024", .max = 1000000000,
+     MEMBER(session.client_bytes), .help = "A client that says more than this is answered 421. 0: no limit."},
+
+    {.section = "liveness", .name = "remember", .type = TYPE_DURATION, .standard = "399s", .min = SECONDS(1),
+     .max = SECONDS(399), MEMBER(judge.remember_ms),
+     .help = "How long the state of an MX host and a DNS answer are believed."},
+    {.section = "liveness", .name = "probe_timeout", .type = TYPE_DURATION, .standard = "10s", .min = 100,
+     .max = SECONDS(300), MEMBER(judge.probe_timeout_ms), .help = "How long an MX host has for its greeting."},
+    {.section = "liveness", .name = "verdict_timeout", .type = TYPE_DURATION, .standard = "60s", .min = SECONDS(1),
+     .max = SECONDS(3600), MEMBER(verdict_timeout_ms),
+     .help = "A hit that cannot be judged within this time is not recorded."},
+    {.section = "liveness", .name = "port", .type = TYPE_NUMBER, .standard = "25", .min = 1, .max = 65535,
+     MEMBER(judge.port), .help = "The port on which MX hosts are probed."},
+    {.section = "liveness", .name = "require", .type = TYPE_CHOICE, .standard = "any", .choices = requires,
+     MEMBER(judge.require_all),
+     .help = "A domain is live when any primary accepts and none defers, or only when all accept."},
+    {.section = "liveness", .name = "startup_grace", .type = TYPE_DURATION, .standard = "60s", .max = SECONDS(86400),
+     MEMBER(judge.startup_grace_ms), .help = "No recording for this long after start."},
+    {.section = "liveness", .name = "outage_grace", .type = TYPE_DURATION, .standard = "1h", .max = SECONDS(7 * 86400),
+     MEMBER(judge.outage_grace_ms), .help = "No recording for this long after an outage of the primaries was seen."},
+    {.section = "liveness", .name = "probers", .type = TYPE_NUMBER, .standard = "4", .min = 1, .max = 64, .fixed = true,
+     MEMBER(judge.probers), .help = "DNS look-ups and probes at once."},
+    {.section = "liveness", .name = "probe_networks", .type = TYPE_LIST, .standard = "{}", .take = take_probe_network,
+     .right = NETWORK_RIGHT, .help = "Private or loopback networks in which primaries may be probed all the same."},
+
+    {.section = "dns", .name = "nameservers", .type = TYPE_LIST, .standard = "{}", .take = take_nameserver,
+     .right = "up to three of ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT", .help = "Name servers. None: the system's."},
+    {.section = "dns", .name = "timeout", .type = TYPE_DURATION, .standard = "5s", .min = SECONDS(1), .max = SECONDS(30),
+     .unit_ms = 1000, MEMBER(judge.dns.timeout_s), .help = "For each try of each name server; whole seconds."},
+    {.section = "dns", .name = "attempts", .type = TYPE_NUMBER, .standard = "2", .min = 1, .max = 5,
+     MEMBER(judge.dns.attempts), .help = "Tries of each name server."},
+
+    {.section = "trap_host", .name = "names", .type = TYPE_LIST, .standard = "{}", .take = take_own_name,
+     .right = "the name of this host in MX records, such as mx2.example.org",
+     .help = "The names of this host in MX records. None: the host's name; the MTA's name for itself always counts."},
+    {.section = "trap_host", .name = "addresses", .type = TYPE_LIST, .standard = "{}", .take = take_own_address,
+     .right = "an IP address of this host, as the world sees it",
+     .help = "The addresses of this host. None: those of its interfaces; the one the client came to always counts."},
+
+    {.section = "domain", .name = "role", .type = TYPE_CHOICE, .standard = "auto", .choices = roles,
+     .help = "What this host is to the domain: auto (by DNS), trap, backup, address, or off."},
 };
 
-static const char *const sections[] = {"limits", "liveness", "dns", "trap_host"};
+enum { ROW_COUNT = sizeof rows / sizeof *rows, ROLE_ROW = ROW_COUNT - 1, SECTION_MAX = 8 };
 
-/* A snapshot: what users see comes first.  The tree is kept for settings_dump(). */
+/* The snapshot behind the public struct. */
 struct snapshot {
-    struct settings settings;
+    struct settings settings; /* first */
     atomic_uint holders;
-    cfg_t *tree;
-    cfg_opt_t *options[COUNT(sections) + 2]; /* the tree points into them: top, each section, domain */
+    struct row_values values[ROW_COUNT]; /* all but ROLE_ROW */
 };
 
-/* While a file is read: libConfuse's callbacks take no context, so one thread reads at a time and leaves it here. */
-static _Thread_local struct {
+/* A load under way.  libConfuse gives its callbacks no context. */
+static struct load {
+    const char *path;
     void (*report)(void *context, const char *line);
     void *context;
-    unsigned faults;
-} reading;
+    bool failed;
+    struct snapshot *snapshot;
+    int lines[ROW_COUNT]; /* where the value was given last */
+    int *domain_lines;
+    size_t domain_count;
+    const char *sections[SECTION_MAX]; /* seen */
+    size_t section_count;
+} *load;
 
-static bool is_list(const struct row *row)
+static void __attribute__((format(printf, 2, 3))) fault(int line, const char *format, ...)
 {
-    return row->count_at != 0;
+    char *text, *whole;
+    va_list arguments;
+
+    va_start(arguments, format);
+    if (vasprintf(&text, format, arguments) < 0)
+        text = NULL;
+    va_end(arguments);
+    whole = line > 0 ? alloc_format("%s:%d: %s", load->path, line, text) : alloc_format("%s: %s", load->path, text);
+    load->failed = true;
+    load->report(load->context, whole);
+    free(whole);
+    free(text);
 }
 
-/* Values.  Each reader puts TEXT into INTO, or says in WHY what is wrong with it and what would be right. */
-
-static bool number_store(const struct row *row, long long number, void *into)
+/* "limits.idle"; the caller frees. */
+static char *row_full_name(const struct row *row)
 {
-    switch (row->width) {
-    case 1:
-        *(bool *)into = number != 0;
+    return row->section == NULL ? alloc_text(row->name) : alloc_format("%s.%s", row->section, row->name);
+}
+
+static const struct row *row_find(const char *section, const char *name)
+{
+    for (const struct row *row = rows; row < rows + ROW_COUNT; row++)
+        if (strcmp(row->section == NULL ? "root" : row->section, section) == 0 && strcmp(row->name, name) == 0)
+            return row;
+    return NULL;
+}
+
+/* The steps of Levenshtein's that turn A into B, both short. */
+static size_t distance(const char *a, const char *b)
+{
+    size_t width = strlen(b), row[64], diagonal, next;
+
+    if (width >= sizeof row / sizeof *row)
+        return width;
+    for (size_t j = 0; j <= width; j++)
+        row[j] = j;
+    for (size_t i = 0; a[i] != '\0'; i++) {
+        diagonal = row[0];
+        row[0] = i + 1;
+        for (size_t j = 0; j < width; j++) {
+            next = diagonal + (a[i] != b[j]);
+            diagonal = row[j + 1];
+            next = next < row[j] + 1 ? next : row[j] + 1;
+            row[j + 1] = next < diagonal + 1 ? next : diagonal + 1;
+        }
+    }
+    return row[width];
+}
+
+/* The setting or section that NAME may have meant, or NULL. */
+static const char *closest_name(const char *name)
+{
+    const char *best = NULL, *candidate;
+    size_t best_distance = strlen(name) / 2 + 1, d;
+
+    for (size_t i = 0; i < 2 * ROW_COUNT; i++) {
+        candidate = i < ROW_COUNT ? rows[i].name : rows[i - ROW_COUNT].section;
+        d = candidate == NULL ? best_distance : distance(name, candidate);
+        if (d < best_distance) {
+            best = candidate;
+            best_distance = d;
+        }
+    }
+    return best;
+}
+
+static void unknown_setting(int line, const char *name, const char *section)
+{
+    const char *close = closest_name(name);
+    char *shown = text_printable_new(name, SHOWN_MAX);
+    const struct row *elsewhere = NULL;
+
+    for (const struct row *row = rows; row < rows + ROW_COUNT && elsewhere == NULL; row++)
+        if (strcmp(row->name, name) == 0 && row->section != NULL)
+            elsewhere = row;
+    if (elsewhere != NULL && strcmp(section, elsewhere->section) != 0)
+        fault(line, "%s: not a setting here; it belongs into %s { }", shown, elsewhere->section);
+    else if (close != NULL && strcmp(close, name) != 0)
+        fault(line, "%s: no such setting; the closest is %s", shown, close);
+    else
+        fault(line, "%s: no such setting here; hunnypot-milter --sample shows all", shown);
+    free(shown);
+}
+
+static void on_confuse_error(cfg_t *cfg, const char *format, va_list arguments)
+{
+    static const char unknown[] = "no such option '";
+    char *text, *shown;
+
+    if (vasprintf(&text, format, arguments) < 0)
+        return;
+    if (strncmp(text, unknown, sizeof unknown - 1) == 0) {
+        text[strlen(text) - 1] = '\0';
+        unknown_setting(cfg->line, text + sizeof unknown - 1, cfg_name(cfg));
+    } else {
+        shown = text_printable_new(text, SHOWN_MAX);
+        fault(cfg->line, "%s; a line is `name = value`, `name = {value, value}` or `section {`; put text into quotes",
+              shown);
+        free(shown);
+    }
+    free(text);
+}
+
+/* Keep the line; values are judged when all is read, so that each fault is told. */
+static int on_value(cfg_t *cfg, cfg_opt_t *option, const char *value, void *result)
+{
+    const struct row *row = row_find(cfg_name(cfg), cfg_opt_name(option));
+
+    load->lines[row - rows] = cfg->line;
+    *(const char **)result = value;
+    return 0;
+}
+
+static int on_section_end(cfg_t *cfg, cfg_opt_t *option)
+{
+    if (option->flags & CFGF_MULTI) {
+        load->domain_lines = alloc_resized(load->domain_lines, load->domain_count + 1, sizeof *load->domain_lines);
+        load->domain_lines[load->domain_count++] = cfg->line;
+        return 0;
+    }
+    for (size_t i = 0; i < load->section_count; i++)
+        if (strcmp(load->sections[i], cfg_opt_name(option)) == 0) {
+            fault(cfg->line, "%s: given twice; put all its settings into one section", load->sections[i]);
+            return 0;
+        }
+    load->sections[load->section_count++] = cfg_opt_name(option);
+    return 0;
+}
+
+static cfg_opt_t row_option(const struct row *row)
+{
+    cfg_opt_t text = CFG_STR_CB(row->name, row->standard, CFGF_NONE, on_value);
+    cfg_opt_t list = CFG_STR_LIST_CB(row->name, (char *)row->standard, CFGF_NONE, on_value); /* it is only read */
+
+    return row->type == TYPE_LIST ? list : text;
+}
+
+struct options {
+    cfg_opt_t top[ROW_COUNT + SECTION_MAX + 1];
+    cfg_opt_t of_sections[SECTION_MAX][ROW_COUNT + 1];
+};
+
+/* The table as libConfuse wants it: an array for each section, ended by zeroes. */
+static void options_fill(struct options *options)
+{
+    cfg_opt_t section = CFG_SEC(NULL, NULL, CFGF_NONE), *next_top = options->top, *next = NULL;
+    size_t sections = 0;
+
+    *options = (struct options){0};
+    for (const struct row *row = rows; row < rows + ROW_COUNT; row++) {
+        if (row->section == NULL) {
+            *next_top++ = row_option(row);
+            continue;
+        }
+        if (row[-1].section == NULL || strcmp(row[-1].section, row->section) != 0) {
+            next = options->of_sections[sections++];
+            section.name = row->section;
+            section.subopts = next;
+            section.flags = row == &rows[ROLE_ROW] ? CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES : CFGF_NONE;
+            section.validcb = on_section_end;
+            *next_top++ = section;
+        }
+        *next++ = row_option(row);
+    }
+}
+
+static void number_store(void *member, size_t size, int64_t value)
+{
+    switch (size) {
+    case sizeof(bool):
+        *(bool *)member = value != 0;
         break;
-    case 2:
-        *(uint16_t *)into = (uint16_t)number;
+    case sizeof(uint16_t):
+        *(uint16_t *)member = (uint16_t)value;
         break;
-    case 4:
-        *(uint32_t *)into = (uint32_t)number;
+    case sizeof(uint32_t):
+        *(uint32_t *)member = (uint32_t)value;
         break;
     default:
-        *(int64_t *)into = number;
+        *(int64_t *)member = value;
     }
-    return true;
 }
 
-static bool read_integer(const struct row *row, const char *text, void *into, char *why)
+static int64_t number_parse(const char *text)
 {
     char *end;
     long long number;
 
     errno = 0;
     number = strtoll(text, &end, 10);
-    if (end == text || *end != '\0' || errno != 0 || number < row->min || number > row->max) {
-        snprintf(why, WHY_SIZE, "\"%.60s\" is not a whole number from %lld to %lld", text, row->min, row->max);
-        return false;
+    return isdigit((unsigned char)*text) && *end == '\0' && errno == 0 ? number : -1;
+}
+
+static void wrong(const struct row *row, const char *value, const char *what, const char *right)
+{
+    char *name = row_full_name(row), *shown = text_printable_new(value, SHOWN_MAX);
+
+    fault(load->lines[row - rows], "%s: \"%s\" %s%s%s", name, row->take == take_database ? "..." : shown, what,
+          right != NULL ? "; " : "", right != NULL ? right : "");
+    free(name);
+    free(shown);
+}
+
+static void take_amount(const struct row *row, const char *text, void *member)
+{
+    bool is_duration = row->type == TYPE_DURATION;
+    int64_t value = is_duration ? text_duration_ms(text) : number_parse(text), unit = row->unit_ms > 0 ? row->unit_ms : 1;
+    char *right;
+
+    if (value >= row->min && value <= row->max && value % unit == 0) {
+        number_store(member, row->size, value / unit);
+        return;
     }
-    return number_store(row, number, into);
+    if (is_duration)
+        right = alloc_format("from %lldms to %llds, written as 500ms, 30s, 10m, 1h or 2d", (long long)row->min,
+                             (long long)row->max / 1000);
+    else
+        right = alloc_format("from %lld to %lld", (long long)row->min, (long long)row->max);
+    wrong(row, text, value < 0 ? is_duration ? "is no duration" : "is no number" : "is out of bounds", right);
+    free(right);
 }
 
-static bool read_duration(const struct row *row, const char *text, void *into, char *why)
+/* The index of TEXT among the choices of ROW, or -1 after saying so. */
+static int choice_find(const struct row *row, const char *text)
 {
-    long long ms = text_duration_ms(text);
-
-    if (ms >= row->min && ms <= row->max && ms % row->divide == 0)
-        return number_store(row, ms / row->divide, into);
-    snprintf(why, WHY_SIZE, "\"%.60s\" is not a duration from %lldms to %llds%s; write a number and ms, s, m, h or d, such as 30s",
-             text, row->min, row->max / 1000, row->divide > 1 ? " in whole seconds" : "");
-    return false;
-}
-
-static bool read_choice(const struct row *row, const char *text, void *into, char *why)
-{
-    size_t used;
+    char *all = alloc_text(row->choices[0]), *longer;
 
     for (int i = 0; row->choices[i] != NULL; i++)
-        if (strcmp(row->choices[i], text) == 0)
-            return number_store(row, i, into);
-    used = (size_t)snprintf(why, WHY_SIZE, "\"%.60s\" is none of", text);
-    for (int i = 0; row->choices[i] != NULL; i++)
-        used += (size_t)snprintf(why + used, WHY_SIZE - used, "%s %s", i > 0 ? "," : "", row->choices[i]);
-    return false;
-}
-
-static bool text_store(const char *text, void *into)
-{
-    free(*(char **)into);
-    *(char **)into = alloc_text(text);
-    return true;
-}
-
-static bool read_socket(const char *text, void *into, char *why)
-{
-    bool inet = strncmp(text, "inet:", 5) == 0 || strncmp(text, "inet6:", 6) == 0;
-    bool local = strncmp(text, "unix:/", 6) == 0 || strncmp(text, "local:/", 7) == 0 || text[0] == '/';
-
-    if (inet && isdigit((unsigned char)strchr(text, ':')[1]))
-        return text_store(text, into);
-    if (local && strlen(strchr(text, '/')) < 108) /* unix(7) sun_path */
-        return text_store(text, into);
-    snprintf(why, WHY_SIZE, "\"%.60s\" is no socket; write unix:/PATH (up to 107 bytes), inet:PORT@HOST or inet6:PORT@HOST",
-             text);
-    return false;
-}
-
-/* A password in the file would be one more place to leak from; libpq has better ones. */
-static bool has_password(const char *text)
-{
-    const char *found = strstr(text, "://"), *at = found != NULL ? strchr(found + 3, '@') : NULL;
-
-    if (at != NULL && memchr(found + 3, ':', (size_t)(at - found - 3)) != NULL)
-        return true;
-    for (found = text; (found = strcasestr(found, "password")) != NULL; found++) {
-        const char *after = found + strlen("password");
-
-        while (isspace((unsigned char)*after))
-            after++;
-        if (*after == '=' && (found == text || strchr(" \t\n&?", found[-1]) != NULL))
-            return true;
+        if (strcmp(row->choices[i], text) == 0) {
+            free(all);
+            return i;
+        }
+    for (int i = 1; row->choices[i] != NULL; i++) {
+        longer = alloc_format("%s%s%s", all, row->choices[i + 1] != NULL ? ", " : " or ", row->choices[i]);
+        free(all);
+        all = longer;
     }
-    return false;
+    wrong(row, text, "is not among the choices", all);
+    free(all);
+    return -1;
 }
 
-static bool read_database(const char *text, void *into, char *why)
+static void take_value(const struct row *row, const char *text)
 {
-    if (!has_password(text))
-        return text_store(text, into);
-    snprintf(why, WHY_SIZE, "a password does not belong here; put it into a password file (passfile=FILE) or a service file "
-                            "(service=NAME)");
-    return false;
-}
+    struct row_values *values = &load->snapshot->values[row - rows];
+    struct settings *settings = &load->snapshot->settings;
+    void *member = (char *)settings + row->offset;
+    char *copy = alloc_text(text);
+    const char *what = NULL;
+    int choice;
 
-static bool read_reply(const char *text, void *into, char *why)
-{
-    const char *reason;
-
-    if (reply_parse(text, into, &reason))
-        return true;
-    snprintf(why, WHY_SIZE, "%s", reason);
-    return false;
-}
-
-static bool read_server(const char *text, void *into, char *why)
-{
-    char address[IPADDR_TEXT_SIZE];
-    const char *colon = strrchr(text, ':'), *bracket = strchr(text, ']');
-    bool has_port = colon != NULL && (bracket != NULL ? colon > bracket : strchr(text, ':') == colon);
-    long port = DNS_PORT;
-    struct ipaddr server;
-    char *end;
-
-    snprintf(address, sizeof address, "%.*s", has_port ? (int)(colon - text) : (int)strlen(text), text);
-    if (has_port)
-        port = strtol(colon + 1, &end, 10);
-    if (!ipaddr_parse(address, &server) || (has_port && (end == colon + 1 || *end != '\0')) || port < 1 || port > 65535) {
-        snprintf(why, WHY_SIZE, "\"%.60s\" is no name server; write ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT", text);
-        return false;
-    }
-    ipaddr_to_sockaddr(&server, (uint16_t)port, into);
-    return true;
-}
-
-static bool read_network(const char *text, void *into, char *why)
-{
-    if (ipnet_parse(text, into))
-        return true;
-    snprintf(why, WHY_SIZE, "\"%.60s\" is no network; write ADDRESS/BITS without host bits, such as 192.0.2.0/24", text);
-    return false;
-}
-
-static bool read_address(const char *text, void *into, char *why)
-{
-    if (ipaddr_parse(text, into))
-        return true;
-    snprintf(why, WHY_SIZE, "\"%.60s\" is no address", text);
-    return false;
-}
-
-static bool read_name(const char *text, void *into, char *why)
-{
-    char name[DOMAIN_MAX + 1];
-
-    if (domain_normalize(text, name))
-        return text_store(name, into);
-    snprintf(why, WHY_SIZE, "\"%.60s\" is no host name", text);
-    return false;
-}
-
-static bool read_word(const char *text, void *into, char *why)
-{
-    (void)why;
-    text_store(text, into);
-    for (char *byte = *(char **)into; *byte != '\0'; byte++)
-        *byte = (char)tolower((unsigned char)*byte);
-    return true;
-}
-
-static bool row_read(const struct row *row, const char *text, void *into, char *why)
-{
-    switch (row->type) {
-    case TYPE_TEXT:
-        return text_store(text, into);
-    case TYPE_SOCKET:
-        return read_socket(text, into, why);
-    case TYPE_DATABASE:
-        return read_database(text, into, why);
-    case TYPE_INTEGER:
-        return read_integer(row, text, into, why);
-    case TYPE_DURATION:
-        return read_duration(row, text, into, why);
-    case TYPE_CHOICE:
-        return read_choice(row, text, into, why);
-    case TYPE_REPLY:
-        return read_reply(text, into, why);
-    case TYPE_SERVERS:
-        return read_server(text, into, why);
-    case TYPE_NETWORKS:
-        return read_network(text, into, why);
-    case TYPE_ADDRESSES:
-        return read_address(text, into, why);
-    case TYPE_NAMES:
-        return read_name(text, into, why);
-    case TYPE_WORDS:
-        return read_word(text, into, why);
-    }
-    return false;
-}
-
-static size_t element_size(enum type type)
-{
-    switch (type) {
-    case TYPE_SERVERS:
-        return sizeof(struct sockaddr_storage);
-    case TYPE_NETWORKS:
-        return sizeof(struct ipnet);
-    case TYPE_ADDRESSES:
-        return sizeof(struct ipaddr);
-    default:
-        return sizeof(char *);
+    append(&values->texts, &values->count, sizeof copy, &copy);
+    if (row->type == TYPE_DURATION || row->type == TYPE_NUMBER) {
+        take_amount(row, text, member);
+    } else if (row->type == TYPE_CHOICE) {
+        choice = choice_find(row, text);
+        number_store(member, row->size, choice > 0 ? choice : 0);
+    } else {
+        what = strlen(text) > TEXT_MAX ? "is too long" : row->take(settings, text);
+        if (what != NULL)
+            wrong(row, text, what, row->right);
+        if (row->type == TYPE_TEXT)
+            *(char **)member = alloc_text(text);
     }
 }
 
-/* Faults. */
-
-static void fault_report(cfg_t *tree, const char *format, va_list arguments)
+static void add_rule(struct settings *settings, const struct judge_rule *rule)
 {
-    char what[WHY_SIZE + 128], line[sizeof what + 512];
-
-    vsnprintf(what, sizeof what, format, arguments);
-    for (char *byte = what; *byte != '\0'; byte++) /* one line, whatever stands in the file */
-        if ((unsigned char)*byte < 0x20 || *byte == 0x7f)
-            *byte = ' ';
-    snprintf(line, sizeof line, "%s:%d: %s", tree->filename != NULL ? tree->filename : "?", tree->line, what);
-    reading.faults++;
-    reading.report(reading.context, line);
+    append(&settings->judge.rules, &settings->judge.rule_count, sizeof *rule, rule);
 }
 
-/* A value was read: look at it now, while its line is known.  The fault is counted; reading goes on, to find the next. */
-static void value_check(cfg_t *tree, const struct row *row, const char *text)
+static bool pattern_normalize(const char *name, char pattern[DOMAIN_MAX + 3])
 {
-    union {
-        char *text;
-        int64_t number;
-        struct reply reply;
-        struct sockaddr_storage server;
-        struct ipnet network;
-    } into = {0};
-    char why[WHY_SIZE] = "";
+    bool wild = strncmp(name, "*.", 2) == 0;
 
-    if (!row_read(row, text, &into, why))
-        cfg_error(tree, "%s%s%s: %s", row->section != NULL ? row->section : "", row->section != NULL ? "." : "", row->name,
-                  why);
-    else if (row->type == TYPE_TEXT || row->type == TYPE_SOCKET || row->type == TYPE_DATABASE || row->type == TYPE_NAMES ||
-             row->type == TYPE_WORDS)
-        free(into.text);
+    strcpy(pattern, wild ? "*." : "*");
+    return strcmp(name, "*") == 0 || domain_normalize(wild ? name + 2 : name, pattern + (wild ? 2 : 0));
 }
 
-static const struct row *row_find(const char *section, const char *name)
+static void take_domain(cfg_t *section, int line)
 {
-    for (size_t i = 0; i < COUNT(rows); i++)
-        if (strcmp(rows[i].name, name) == 0 &&
-            (rows[i].section == NULL ? section == NULL : section != NULL && strcmp(rows[i].section, section) == 0))
-            return &rows[i];
-    return NULL;
+    struct judge_config *judge = &load->snapshot->settings.judge;
+    char *shown = text_printable_new(cfg_title(section), SHOWN_MAX);
+    struct judge_rule rule = {0};
+    int role;
+
+    if (load->lines[ROLE_ROW] != 0)
+        load->lines[ROLE_ROW] = line;
+    role = choice_find(&rows[ROLE_ROW], cfg_getstr(section, "role"));
+    rule.role = (enum role_setting)(role < 0 ? 0 : role);
+    if (!pattern_normalize(cfg_title(section), rule.pattern))
+        fault(line, "domain \"%s\": is no domain; example.com, *.example.com or *", shown);
+    for (size_t i = 0; i < judge->rule_count; i++)
+        if (strcmp(judge->rules[i].pattern, rule.pattern) == 0)
+            fault(line, "domain \"%s\": given twice; one section for each domain", shown);
+    add_rule(&load->snapshot->settings, &rule);
+    free(shown);
 }
 
-static int option_check(cfg_t *tree, cfg_opt_t *option)
+static void take_all(cfg_t *cfg)
 {
-    bool top = strcmp(cfg_name(tree), "root") == 0;
-    const struct row *row = row_find(top ? NULL : cfg_name(tree), cfg_opt_name(option));
+    struct settings *settings = &load->snapshot->settings;
+    struct judge_rule rest = {.pattern = "*", .role = ROLE_AUTO};
+    bool has_rest = false;
 
-    for (unsigned i = 0; i < cfg_opt_size(option); i++)
-        value_check(tree, row, cfg_opt_getnstr(option, i));
-    if (row->type == TYPE_SERVERS && cfg_opt_size(option) > MX_SERVER_MAX)
-        cfg_error(tree, "dns.nameservers: %u are too many; at most %d are asked", cfg_opt_size(option), MX_SERVER_MAX);
-    return 0;
-}
+    for (const struct row *row = rows; row < rows + ROLE_ROW; row++) {
+        cfg_t *section = row->section == NULL ? cfg : cfg_getsec(cfg, row->section);
 
-/* `domain` sections. */
-
-static bool pattern_read(const char *title, char out[DOMAIN_MAX + 3])
-{
-    char name[DOMAIN_MAX + 1];
-    bool wild = strncmp(title, "*.", 2) == 0;
-
-    if (strcmp(title, "*") == 0) {
-        strcpy(out, "*");
-        return true;
+        for (unsigned i = 0; i < cfg_size(section, row->name); i++)
+            take_value(row, cfg_getnstr(section, row->name, i));
     }
-    if (!domain_normalize(wild ? title + 2 : title, name))
-        return false;
-    snprintf(out, DOMAIN_MAX + 3, "%s%s", wild ? "*." : "", name);
-    return true;
+    /* A section that was broken off has no line, and the fault was told. */
+    for (unsigned i = 0; i < cfg_size(cfg, "domain") && i < load->domain_count; i++)
+        take_domain(cfg_getnsec(cfg, "domain", i), load->domain_lines[i]);
+    for (size_t i = 0; i < settings->judge.rule_count; i++)
+        has_rest = has_rest || strcmp(settings->judge.rules[i].pattern, "*") == 0;
+    if (!has_rest)
+        add_rule(settings, &rest);
 }
 
-static int domain_check(cfg_t *tree, cfg_opt_t *option)
+/* An empty sensor is the host's name. */
+static void name_sensor(struct snapshot *snapshot)
 {
-    const char *title = cfg_title(cfg_opt_getnsec(option, cfg_opt_size(option) - 1));
-    char pattern[DOMAIN_MAX + 3];
+    struct row_values *values = &snapshot->values[row_find("root", "sensor") - rows];
+    char name[256] = "";
 
-    if (!pattern_read(title, pattern))
-        cfg_error(tree, "domain: \"%.60s\" is no domain; write a name, *.NAME for all below it, or *", title);
-    return 0;
+    if (*snapshot->settings.sensor != '\0')
+        return;
+    gethostname(name, sizeof name - 1);
+    free(snapshot->settings.sensor);
+    free(values->texts[0]);
+    snapshot->settings.sensor = text_printable_new(name, sizeof name);
+    values->texts[0] = alloc_text(snapshot->settings.sensor);
 }
 
-static int role_check(cfg_t *tree, cfg_opt_t *option)
+/* The whole file as a C string, or NULL after saying why: libConfuse would end the process over a folder or a read error. */
+static char *file_read(const char *path)
 {
-    const char *role = cfg_opt_getnstr(option, 0);
-    enum role_setting ignored;
+    FILE *file = fopen(path, "re");
+    char *text = NULL;
+    struct stat status;
+    size_t length;
 
-    if (!role_setting_from_name(role, &ignored))
-        cfg_error(tree, "domain.role: \"%.60s\" is none of auto, trap, backup, address, off", role);
-    return 0;
-}
-
-static void rules_take(struct snapshot *snapshot)
-{
-    unsigned count = cfg_size(snapshot->tree, "domain");
-    struct judge_rule *rules = alloc_zeroed(count + 1, sizeof *rules);
-    bool has_default = false;
-
-    for (unsigned i = 0; i < count; i++) {
-        cfg_t *section = cfg_getnsec(snapshot->tree, "domain", i);
-
-        pattern_read(cfg_title(section), rules[i].pattern);
-        role_setting_from_name(cfg_getstr(section, "role"), &rules[i].role);
-        has_default = has_default || strcmp(rules[i].pattern, "*") == 0;
+    if (file == NULL || fstat(fileno(file), &status) != 0) {
+        fault(0, "cannot be read: %s", strerror(errno));
+    } else if (S_ISDIR(status.st_mode)) {
+        fault(0, "is a folder; give the file");
+    } else {
+        text = alloc_zeroed(FILE_MAX + 2, 1);
+        length = fread(text, 1, FILE_MAX + 1, file);
+        if (ferror(file))
+            fault(0, "cannot be read: %s", strerror(errno));
+        else if (length > FILE_MAX)
+            fault(0, "is longer than 1 MiB; it cannot be a settings file");
+        else if (strlen(text) != length)
+            fault(0, "holds a NUL byte; it cannot be a settings file");
     }
-    if (!has_default)
-        rules[count++] = (struct judge_rule){.pattern = "*", .role = ROLE_AUTO};
-    snapshot->settings.judge.rules = rules;
-    snapshot->settings.judge.rule_count = count;
-}
-
-/* From the table to libConfuse, and from its tree to the snapshot. */
-
-static cfg_opt_t *options_for(const char *section, size_t extra)
-{
-    cfg_opt_t *options = alloc_zeroed(COUNT(rows) + extra + 1, sizeof *options);
-    size_t count = 0;
-    char host[256] = "localhost";
-
-    gethostname(host, sizeof host - 1);
-    for (size_t i = 0; i < COUNT(rows); i++) {
-        const char *initial = rows[i].initial != NULL ? rows[i].initial : host;
-
-        if (section == NULL ? rows[i].section != NULL : rows[i].section == NULL || strcmp(rows[i].section, section) != 0)
-            continue;
-        options[count++] = is_list(&rows[i])
-                               ? (cfg_opt_t)CFG_STR_LIST(rows[i].name, (char *)alloc_text(initial), CFGF_NONE)
-                               : (cfg_opt_t)CFG_STR(rows[i].name, (char *)alloc_text(initial), CFGF_NONE);
-    }
-    options[count] = (cfg_opt_t)CFG_END();
-    return options;
-}
-
-static void tree_make(struct snapshot *snapshot)
-{
-    cfg_opt_t **options = snapshot->options;
-    cfg_opt_t *top = options_for(NULL, COUNT(sections) + 1);
-    size_t count = 0;
-
-    while (top[count].name != NULL)
-        count++;
-    for (size_t i = 0; i < COUNT(sections); i++) {
-        options[i + 1] = options_for(sections[i], 0);
-        top[count++] = (cfg_opt_t)CFG_SEC(sections[i], options[i + 1], CFGF_NONE);
-    }
-    options[COUNT(sections) + 1] = alloc_zeroed(2, sizeof **options);
-    options[COUNT(sections) + 1][0] = (cfg_opt_t)CFG_STR("role", (char *)alloc_text("auto"), CFGF_NONE);
-    options[COUNT(sections) + 1][1] = (cfg_opt_t)CFG_END();
-    top[count++] =
-        (cfg_opt_t)CFG_SEC("domain", options[COUNT(sections) + 1], CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES);
-    top[count] = (cfg_opt_t)CFG_END();
-    options[0] = top;
-    snapshot->tree = cfg_init(top, CFGF_NONE);
-}
-
-static void tree_set_checks(cfg_t *tree)
-{
-    for (size_t i = 0; i < COUNT(rows); i++) {
-        char path[128];
-
-        snprintf(path, sizeof path, "%s%s%s", rows[i].section != NULL ? rows[i].section : "",
-                 rows[i].section != NULL ? "|" : "", rows[i].name);
-        cfg_set_validate_func(tree, path, option_check);
-    }
-    cfg_set_validate_func(tree, "domain", domain_check);
-    cfg_set_validate_func(tree, "domain|role", role_check);
-    cfg_set_error_function(tree, fault_report);
-}
-
-/* Every value was checked when it was read. */
-static void list_take(const struct row *row, cfg_t *tree, char *settings)
-{
-    unsigned count = cfg_size(tree, row->name);
-    size_t size = element_size(row->type);
-    char *elements = row->type == TYPE_SERVERS ? settings + row->at : alloc_zeroed(count, size);
-    char why[WHY_SIZE];
-
-    for (unsigned i = 0; i < count; i++)
-        row_read(row, cfg_getnstr(tree, row->name, i), elements + i * size, why);
-    if (row->type != TYPE_SERVERS)
-        *(void **)(settings + row->at) = elements;
-    *(size_t *)(settings + row->count_at) = count;
-}
-
-static void snapshot_fill(struct snapshot *snapshot)
-{
-    char *settings = (char *)&snapshot->settings;
-    char why[WHY_SIZE];
-
-    for (size_t i = 0; i < COUNT(rows); i++) {
-        const struct row *row = &rows[i];
-        cfg_t *tree = row->section != NULL ? cfg_getsec(snapshot->tree, row->section) : snapshot->tree;
-
-        if (is_list(row))
-            list_take(row, tree, settings);
-        else
-            row_read(row, cfg_getstr(tree, row->name), settings + row->at, why);
-    }
-    rules_take(snapshot);
-}
-
-static void options_free(cfg_opt_t *options)
-{
-    for (cfg_opt_t *option = options; option != NULL && option->name != NULL; option++)
-        free(option->type == CFGT_STR ? (void *)((option->flags & CFGF_LIST) != 0 ? option->def.parsed
-                                                                                  : (char *)option->def.string)
-                                      : NULL);
-    free(options);
-}
-
-static void row_free(const struct row *row, char *settings)
-{
-    void **at = (void **)(settings + row->at);
-    size_t count = is_list(row) ? *(size_t *)(settings + row->count_at) : 0;
-
-    if (row->type == TYPE_NAMES || row->type == TYPE_WORDS)
-        for (size_t i = 0; i < count; i++)
-            free((*(char ***)at)[i]);
-    if ((is_list(row) && row->type != TYPE_SERVERS) || row->type == TYPE_TEXT || row->type == TYPE_SOCKET ||
-        row->type == TYPE_DATABASE)
-        free(*at);
-}
-
-static void snapshot_free(struct snapshot *snapshot)
-{
-    for (size_t i = 0; i < COUNT(rows); i++)
-        row_free(&rows[i], (char *)&snapshot->settings);
-    free((void *)snapshot->settings.judge.rules);
-    cfg_free(snapshot->tree);
-    for (size_t i = 0; i < COUNT(snapshot->options); i++)
-        options_free(snapshot->options[i]);
-    free(snapshot);
-}
-
-static void say_unreadable(const char *path)
-{
-    char line[600];
-
-    snprintf(line, sizeof line, "%.500s: %s", path, strerror(errno));
-    reading.report(reading.context, line);
+    if (file != NULL)
+        fclose(file);
+    return text;
 }
 
 struct settings *settings_load(const char *path, void (*report)(void *context, const char *line), void *context)
 {
     struct snapshot *snapshot = alloc_zeroed(1, sizeof *snapshot);
-    int parsed;
+    struct load this = {.path = path, .report = report, .context = context, .snapshot = snapshot};
+    struct settings *settings = &snapshot->settings;
+    struct options *options = alloc_zeroed(1, sizeof *options);
+    cfg_t *cfg = NULL;
+    char *text;
 
-    reading.report = report;
-    reading.context = context;
-    reading.faults = 0;
     atomic_init(&snapshot->holders, 1);
-    tree_make(snapshot);
-    tree_set_checks(snapshot->tree);
-    parsed = cfg_parse(snapshot->tree, path);
-    if (parsed == CFG_FILE_ERROR)
-        say_unreadable(path);
-    if (parsed != CFG_SUCCESS || reading.faults > 0) {
-        snapshot_free(snapshot);
-        return NULL;
+    load = &this;
+    text = file_read(path);
+    if (!this.failed) {
+        options_fill(options);
+        cfg = cfg_init(options->top, CFGF_NONE);
+        memset(this.lines, 0, sizeof this.lines); /* the defaults have none */
+        cfg_set_error_function(cfg, on_confuse_error);
+        if (cfg_parse_buf(cfg, text) != CFG_SUCCESS)
+            this.failed = true;
+        take_all(cfg);
+        name_sensor(snapshot);
+        cfg_free(cfg);
     }
-    snapshot_fill(snapshot);
-    return &snapshot->settings;
+    load = NULL;
+    free(this.domain_lines);
+    free(options);
+    free(text);
+    if (this.failed)
+        settings_release(&settings);
+    return settings;
 }
 
 struct settings *settings_hold(struct settings *settings)
@@ -622,49 +709,160 @@ struct settings *settings_hold(struct settings *settings)
     return settings;
 }
 
+static void texts_free(char **texts, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        free(texts[i]);
+    free(texts);
+}
+
 void settings_release(struct settings **settings)
 {
     struct snapshot *snapshot = (struct snapshot *)*settings;
+    struct judge_config *judge;
+    struct session_policy *session;
 
     *settings = NULL;
-    if (snapshot != NULL && atomic_fetch_sub(&snapshot->holders, 1) == 1)
-        snapshot_free(snapshot);
+    if (snapshot == NULL || atomic_fetch_sub(&snapshot->holders, 1) > 1)
+        return;
+    judge = &snapshot->settings.judge;
+    session = &snapshot->settings.session;
+    for (const struct row *row = rows; row < rows + ROW_COUNT; row++) {
+        texts_free(snapshot->values[row - rows].texts, snapshot->values[row - rows].count);
+        if (row->type == TYPE_TEXT)
+            free(*(char **)((char *)&snapshot->settings + row->offset));
+    }
+    texts_free(session->exempt_localparts, session->exempt_localpart_count);
+    texts_free((char **)(uintptr_t)judge->own_names, judge->own_name_count);
+    free((void *)(uintptr_t)judge->own_addresses);
+    free((void *)(uintptr_t)judge->rules);
+    free((void *)(uintptr_t)judge->ignored);
+    free((void *)(uintptr_t)judge->probe_allowed);
+    free(snapshot);
+}
+
+static bool values_equal(const struct row_values *a, const struct row_values *b)
+{
+    if (a->count != b->count)
+        return false;
+    for (size_t i = 0; i < a->count; i++)
+        if (strcmp(a->texts[i], b->texts[i]) != 0)
+            return false;
+    return true;
+}
+
+void settings_report_fixed(const struct settings *started_with, const struct settings *loaded,
+                           void (*report)(void *context, const char *line), void *context)
+{
+    const struct snapshot *old = (const struct snapshot *)started_with, *new = (const struct snapshot *)loaded;
+    char *name;
+
+    for (const struct row *row = rows; row < rows + ROW_COUNT; row++)
+        if (row->fixed && !values_equal(&old->values[row - rows], &new->values[row - rows])) {
+            name = row_full_name(row);
+            report(context, name);
+            free(name);
+        }
+}
+
+/* TEXT between double quotes, as libConfuse reads it back: it expands ${VARIABLE} there. */
+static void print_quoted(const char *text, FILE *out)
+{
+    putc('"', out);
+    for (; *text != '\0'; text++) {
+        if (*text == '\n') {
+            fputs("\\n", out);
+            continue;
+        }
+        if (strchr("\"\\$", *text) != NULL)
+            putc('\\', out);
+        putc(*text, out);
+    }
+    putc('"', out);
+}
+
+static void print_values(const struct row *row, char *const *texts, size_t count, FILE *out)
+{
+    bool quoted = row->type == TYPE_TEXT || row->type == TYPE_TAKEN || row->type == TYPE_LIST;
+
+    if (row->type == TYPE_LIST)
+        putc('{', out);
+    for (size_t i = 0; i < count; i++) {
+        fputs(i > 0 ? ", " : "", out);
+        if (quoted)
+            print_quoted(texts[i], out);
+        else
+            fputs(texts[i], out);
+    }
+    fputs(row->type == TYPE_LIST ? "}\n" : "\n", out);
+}
+
+static bool begins_section(const struct row *row)
+{
+    return row->section != NULL && (row[-1].section == NULL || strcmp(row[-1].section, row->section) != 0);
+}
+
+static bool ends_section(const struct row *row)
+{
+    return row->section != NULL && strcmp(row[1].section, row->section) != 0;
 }
 
 void settings_dump(const struct settings *settings, FILE *out)
 {
-    cfg_print(((const struct snapshot *)settings)->tree, out);
+    const struct snapshot *snapshot = (const struct snapshot *)settings;
+
+    for (const struct row *row = rows; row < rows + ROLE_ROW; row++) {
+        const struct row_values *values = &snapshot->values[row - rows];
+
+        if (begins_section(row))
+            fprintf(out, "%s {\n", row->section);
+        fprintf(out, "%s%s = ", row->section != NULL ? "    " : "", row->name);
+        print_values(row, values->texts, values->count, out);
+        if (ends_section(row))
+            fputs("}\n", out);
+    }
+    for (size_t i = 0; i < settings->judge.rule_count; i++)
+        fprintf(out, "domain \"%s\" {\n    role = %s\n}\n", settings->judge.rules[i].pattern,
+                roles[settings->judge.rules[i].role]);
 }
 
-static void sample_print_row(const struct row *row, FILE *out)
+/* The default of ROW, as print_values() wants it. */
+static void print_standard(const struct row *row, FILE *out)
 {
-    const char *indent = row->section != NULL ? "    " : "";
-    bool quoted = !is_list(row) && (row->type == TYPE_TEXT || row->type == TYPE_SOCKET || row->type == TYPE_DATABASE ||
-                                    row->type == TYPE_REPLY);
+    char *copy = alloc_text(row->standard), *rest = copy, *text;
+    char *texts[16];
+    size_t count = 0;
 
-    fprintf(out, "%s# %s\n", indent, row->help);
-    if (row->initial == NULL)
-        fprintf(out, "%s# %s = \"the host's name\"\n", indent, row->name);
-    else
-        fprintf(out, quoted ? "%s# %s = \"%s\"\n" : "%s# %s = %s\n", indent, row->name, row->initial);
+    if (row->type == TYPE_LIST) {
+        while (count < sizeof texts / sizeof *texts && (text = strtok_r(rest, "{, }", &rest)) != NULL)
+            texts[count++] = text;
+    } else {
+        texts[count++] = copy;
+    }
+    print_values(row, texts, count, out);
+    free(copy);
 }
 
 void settings_print_sample(FILE *out)
 {
-    fputs("# The settings of hunnypot-milter(8), each with its default; see hunnypot.conf(5).\n", out);
-    for (size_t i = 0; i < COUNT(rows); i++)
-        if (rows[i].section == NULL) {
-            fputc('\n', out);
-            sample_print_row(&rows[i], out);
-        }
-    for (size_t s = 0; s < COUNT(sections); s++) {
-        fprintf(out, "\n%s {\n", sections[s]);
-        for (size_t i = 0; i < COUNT(rows); i++)
-            if (rows[i].section != NULL && strcmp(rows[i].section, sections[s]) == 0)
-                sample_print_row(&rows[i], out);
-        fputs("}\n", out);
+    fputs("# hunnypot.conf - settings of hunnypot-milter, see hunnypot.conf(5).\n"
+          "# Every setting is here with its default.  After a change: hunnypot-milter --check, then SIGUSR1.\n",
+          out);
+    for (const struct row *row = rows; row < rows + ROW_COUNT; row++) {
+        bool is_role = row == &rows[ROLE_ROW];
+        const char *indent = row->section != NULL ? "    " : "";
+
+        if (is_role)
+            fputs("\n# One section for each domain that needs more than auto; the longest match wins.\n"
+                  "domain \"*\" {\n",
+                  out);
+        else if (begins_section(row))
+            fprintf(out, "\n%s {\n", row->section);
+        else
+            fputs(row->section == NULL ? "\n" : "", out);
+        fprintf(out, "%s# %s\n%s#%s = ", indent, row->help, indent, row->name);
+        print_standard(row, out);
+        if (is_role || ends_section(row))
+            fputs("}\n", out);
     }
-    fputs("\n# What this host is to a domain: auto, trap, backup, address or off; the longest matching name wins\n"
-          "# domain \"*\" { role = auto }\n"
-          "# domain \"old.example.com\" { role = trap }\n", out);
 }

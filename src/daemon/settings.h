@@ -2,7 +2,8 @@
  *
  * The table in settings.c is the only place where a setting exists (name, type, default, bounds, unit, help); it feeds
  * load, reload, --check, --dump, the sample file and the manual page.
- * Threads:  settings_load() any; a snapshot is read-only; hold and release are atomic.
+ * Threads:  settings_load() in one at a time (libConfuse's scanner is global); a snapshot is read-only; hold and
+ *           release are atomic.
  * Owns:     a snapshot owns all it points to; settings_release() frees it with its last holder.
  * Fails:    NULL from load, after one line for each fault (file, line, what is wrong, what would be right) went to REPORT.
  */
@@ -37,6 +38,10 @@ struct settings *settings_load(const char *path, void (*report)(void *context, c
 
 struct settings *settings_hold(struct settings *settings);
 void settings_release(struct settings **settings);
+
+/* One line to REPORT for each setting that differs between the two and is only read at start. */
+void settings_report_fixed(const struct settings *started_with, const struct settings *loaded,
+                           void (*report)(void *context, const char *line), void *context);
 
 /* The settings in force, as a file that settings_load() reads back to the same. */
 void settings_dump(const struct settings *settings, FILE *out);

@@ -1,23 +1,21 @@
-/* server.h - libmilter's listener: open, run, stop.
+/* server.h - libmilter's listener: opened early (as root perhaps), run later, stopped quickly.
  *
- * Threads:  server_open() and server_run() main's; server_stop() any.
- * Fails:    false; the reason is in errno (open) or was logged by libmilter to syslog (run).
+ * Threads:  server_open() before any thread; server_run() in one thread, server_stop() from another.
+ * Owns:     the listening socket, which libmilter keeps.
+ * Fails:    false, and errno where libmilter leaves one.
  */
 #ifndef MILTER_SERVER_H
 #define MILTER_SERVER_H
 
 #include <stdbool.h>
 
-/* Listen on SOCKET (libmilter's syntax).  A unix socket's file must not be there. */
-bool server_open(const char *socket);
+/* After session_register(): make and listen on SOCKET (libmilter's syntax).  A file in the way is an error. */
+bool server_open(const char *socket) __attribute__((warn_unused_result));
 
-/* Serve until server_stop(). */
+/* Serve until server_stop(), or until libmilter gives up: false. */
 bool server_run(void);
 
-/* Make server_run() return.  libmilter looks for a stop only every 5 s, or when somebody connects: so this connects. */
+/* End server_run() at once: libmilter itself would look only every 5 s. */
 void server_stop(const char *socket);
-
-/* The path of a unix socket SPEC, or NULL for inet and inet6. */
-const char *server_unix_path(const char *spec);
 
 #endif
