@@ -360,30 +360,30 @@ static struct liveness_view host_ask(struct judge *judge, const struct mx_host *
     return view;
 }
 
-static void prefetch_locked(struct judge *judge, const struct identity *self, const char *name, int64_t now_ms)
+/* Start what is missing to judge hits on DOMAIN.  That is not a use of it: the answers to a flood of questions would
+ * otherwise push out of the table what is really asked for. */
+static void missing_start(struct judge *judge, struct domain *domain, const struct identity *self, int64_t now_ms)
 {
-    enum role_setting setting = rule_for(&judge->settings->config, name);
-    const struct mx_answer *mx;
+    const struct mx_answer *mx = domain_ask(judge, domain, self, now_ms);
     struct role_result role;
 
-    if (setting == ROLE_OFF)
-        return;
-    mx = domain_ask(judge, domain_find_or_add(judge, name), self, now_ms);
     if (mx == NULL)
         return;
-    role_decide(setting, mx, &self->role, &role);
+    role_decide(rule_for(&judge->settings->config, domain->name), mx, &self->role, &role);
     for (size_t i = 0; i < role.primary_count; i++)
         host_ask(judge, &mx->hosts[role.primaries[i]], now_ms);
 }
 
-void judge_prefetch(struct judge *judge, const char *domain, const struct ipaddr *local, const char *mta_name)
+void judge_prefetch(struct judge *judge, const char *name, const struct ipaddr *local, const char *mta_name)
 {
     struct identity self;
 
     pthread_mutex_lock(&judge->mutex);
-    identity_open(&self, &judge->settings->config, local, mta_name);
-    prefetch_locked(judge, &self, domain, clock_monotonic_ms());
-    identity_close(&self);
+    if (rule_for(&judge->settings->config, name) != ROLE_OFF) {
+        identity_open(&self, &judge->settings->config, local, mta_name);
+        missing_start(judge, domain_find_or_add(judge, name), &self, clock_monotonic_ms());
+        identity_close(&self);
+    }
     pthread_mutex_unlock(&judge->mutex);
 }
 
@@ -621,6 +621,12 @@ static bool job_is_wanted(const struct judge *judge, const struct job *job)
     return domain != NULL && domain->looking_up && job->settings == judge->settings;
 }
 
+static void news_tell(struct judge *judge)
+{
+    judge->generation++;
+    pthread_cond_broadcast(&judge->news);
+}
+
 /* The next job that somebody still waits for; NULL when it is time to stop. */
 static struct job *job_take(struct judge *judge)
 {
@@ -636,16 +642,11 @@ static struct job *job_take(struct judge *judge)
         if (!job_is_wanted(judge, job)) {
             job_free(job);
             job = NULL;
+            news_tell(judge); /* there is room again for a question that found the queue full */
         }
     }
     pthread_mutex_unlock(&judge->mutex);
     return job;
-}
-
-static void news_tell(struct judge *judge)
-{
-    judge->generation++;
-    pthread_cond_broadcast(&judge->news);
 }
 
 static void lookup_run(struct judge *judge, const struct job *job)
@@ -654,13 +655,15 @@ static void lookup_run(struct judge *judge, const struct job *job)
     int64_t started_ms = clock_monotonic_ms();
     struct mx_answer answer;
     struct identity self;
+    struct domain *domain;
 
     mx_resolve(&config->dns, job->name, &judge->stop, &answer);
     identity_open(&self, config, &job->lookup.local, job->lookup.mta_name);
     pthread_mutex_lock(&judge->mutex);
     if (!judge->stop && job_is_wanted(judge, job)) {
-        domain_store(domain_find(judge, job->name), &answer, started_ms, config->remember_ms);
-        prefetch_locked(judge, &self, job->name, clock_monotonic_ms());
+        domain = domain_find(judge, job->name);
+        domain_store(domain, &answer, started_ms, config->remember_ms);
+        missing_start(judge, domain, &self, clock_monotonic_ms());
     }
     news_tell(judge);
     pthread_mutex_unlock(&judge->mutex);
