@@ -146,7 +146,7 @@ SELECT j.network, j.class, j.since, j.until, j.code, j.return_address, j.hits, j
 FROM hunnypot.judgement j
 WHERE j.until > now()
   -- RFC 5782: 127.0.0.1 is never listed, nor is its IPv6 form; what else is in these networks are test entries.
-  AND NOT j.network && '127.0.0.0/8' AND NOT j.network && '::/64'
+  AND NOT j.network <<= '127.0.0.0/8' AND NOT j.network <<= '::/64'
   AND NOT EXISTS (SELECT FROM hunnypot.allow a
                   WHERE a.network && j.network AND (a.expires IS NULL OR a.expires > now()));
 

@@ -1,4 +1,5 @@
 """A private PostgreSQL: its socket is /run/postgresql, where libpq looks first, and there is no TCP port."""
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -94,7 +95,8 @@ class Postgres:
 
     def thaw(self):
         for pid in self._processes():
-            os.kill(pid, signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):  # a child that has just ended
+                os.kill(pid, signal.SIGCONT)
 
     def reload(self):
         self.server.send(signal.SIGHUP)

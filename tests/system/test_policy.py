@@ -1,0 +1,354 @@
+"""The policy in the database: who is listed and for how long, who never is, when the brake holds, what is forgotten."""
+import select
+from datetime import timedelta
+
+import psycopg2
+import pytest
+
+from testbed.offences import listings, offend
+
+CLIENT = "203.0.113.7"
+NOW, DAY, HOUR, SECOND = timedelta(), timedelta(days=1), timedelta(hours=1), timedelta(seconds=1)
+
+
+def as_role(pg, role, statement):
+    """The rows of STATEMENT, run by a role that nobody logs in as."""
+    connection = pg.connect()
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET ROLE {role}")
+            cursor.execute(statement)
+            return cursor.fetchall() if cursor.description else None
+    finally:
+        connection.close()
+
+
+# name: ((class, domain, ago, null sender) of each hit, {class: days left})
+CASES = {
+    "one hit on a trap": ([("trap", "a", NOW)], {"trap": 30}),
+    "a trap hit at the end of its listing": ([("trap", "a", 29.9 * DAY)], {"trap": 0.1}),
+    "a trap hit after its listing": ([("trap", "a", 30 * DAY + SECOND)], {}),
+    "one hit on a backup": ([("backup", "a", NOW)], {}),
+    "two hits on a backup within the hour": ([("backup", "a", HOUR - SECOND), ("backup", "a", NOW)], {}),
+    "two hits on a backup an hour apart": ([("backup", "a", HOUR), ("backup", "a", NOW)], {"backup": 7}),
+    "two hits on a backup, the later reported first":
+        ([("backup", "a", NOW), ("backup", "a", 2 * HOUR)], {"backup": 7}),
+    "two domains at once": ([("backup", "a", NOW), ("backup", "b", NOW)], {"backup": 7}),
+    "a backup and an address hit do not add up": ([("backup", "a", 2 * HOUR), ("address", "b", NOW)], {}),
+    "two hits on an address": ([("address", "a", 2 * HOUR), ("address", "a", HOUR)], {"address": 7}),
+    "one network in two classes":
+        ([("trap", "a", NOW), ("address", "a", NOW), ("address", "b", NOW)], {"trap": 30, "address": 7}),
+    "bounces to a trap": ([("trap", "a", NOW, True)], {"trap": 30}),
+    "bounces elsewhere are watched only":
+        ([("backup", "a", 2 * DAY, True), ("address", "b", DAY, True), ("backup", "a", NOW, True)], {}),
+    "bounces do not add to other hits": ([("backup", "a", 2 * HOUR, True), ("backup", "a", NOW)], {}),
+    "back after its listing": ([("trap", "a", 40 * DAY), ("trap", "a", NOW)], {"trap": 60}),
+    "back with another domain": ([("trap", "a", 40 * DAY), ("trap", "b", NOW)], {"trap": 60}),
+    "back twice": ([("trap", "a", 110 * DAY), ("trap", "a", 70 * DAY), ("trap", "a", NOW)], {"trap": 120}),
+    "back so often that the maximum counts":
+        ([("trap", "a", 400 * DAY), ("trap", "a", 360 * DAY), ("trap", "a", 290 * DAY),
+          ("trap", "a", 160 * DAY), ("trap", "a", NOW)], {"trap": 120}),
+    "still listed is not back": ([("trap", "a", 20 * DAY), ("trap", "a", NOW)], {"trap": 30}),
+    "a late report is not back": ([("trap", "a", NOW), ("trap", "a", 40 * DAY)], {"trap": 30}),
+    "never listed before is not back": ([("backup", "a", 20 * DAY), ("backup", "a", NOW)], {"backup": 7}),
+    "listed for two domains, then back":
+        ([("backup", "a", 20 * DAY), ("backup", "b", 20 * DAY), ("backup", "c", NOW)], {"backup": 14}),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_who_is_listed_for_how_long(pg, name):
+    hits, wanted = CASES[name]
+    for kind, domain, ago, *null_sender in hits:
+        offend(pg, CLIENT, kind, domain, ago, bool(null_sender))
+    assert listings(pg, CLIENT) == wanted
+
+
+def test_one_batch_counts_as_its_hits_one_by_one(pg):
+    pg.query("""SELECT hunnypot.count_offences(
+        array_fill('203.0.113.7'::inet, ARRAY[3]), ARRAY['backup', 'backup', 'backup'],
+        ARRAY['a.example', 'a.example', 'b.example'], ARRAY[false, false, true],
+        ARRAY[now() - interval '2 hours', now(), now()])""")
+    assert listings(pg, CLIENT) == {"backup": 7}
+    assert pg.query("SELECT class, domain, hits FROM hunnypot.offence ORDER BY class, domain") == [
+        ("backup", "a.example", 2), ("null-sender", "b.example", 1)]
+
+
+def test_since_is_when_it_came_on_the_list(pg):
+    offend(pg, CLIENT, "backup", "a.example", 3 * DAY)
+    offend(pg, CLIENT, "backup", "b.example", 2 * DAY)
+    [(since,)] = pg.query("SELECT since FROM hunnypot.listed(%s)", CLIENT)
+    [(recent,)] = pg.query("SELECT now() - %s < interval '1 minute'", since)
+    assert recent
+    offend(pg, CLIENT, "backup", "c.example")
+    assert pg.query("SELECT since FROM hunnypot.listed(%s)", CLIENT) == [(since,)]
+
+
+def test_a_rule_that_is_changed_counts_at_once_for_what_was_recorded(pg):
+    offend(pg, CLIENT, "backup")
+    assert listings(pg, CLIENT) == {}
+    pg.query("UPDATE hunnypot.policy SET min_hits = 1, min_domains = 1, lasts = '1 day' WHERE class = 'backup'")
+    assert listings(pg, CLIENT) == {"backup": 1}
+    pg.query("UPDATE hunnypot.policy SET listed = false WHERE class = 'backup'")
+    assert listings(pg, CLIENT) == {}
+
+
+@pytest.mark.parametrize("change", [
+    "policy SET reason = 'say \"hi\"'", "policy SET reason = E'two\\nlines'", "policy SET reason = 'gr\u00fc\u00df'",
+    "policy SET reason = 'costs $1'", "policy SET code = '250 2.0.0'", "policy SET code = '550 4.7.1'",
+    "policy SET return_address = '127.0.0.1' WHERE rank = 1", "policy SET return_address = '192.0.2.1' WHERE rank = 1",
+    "policy SET growth = 0.5", "policy SET min_hits = 0", "setting SET value = '-1 day' WHERE name = 'keep_hits'",
+    "setting SET value = 'soon' WHERE name = 'keep_offences'", "setting SET value = '7' WHERE name = 'brake_share'",
+    "setting SET value = E'http://x/\\t' WHERE name = 'lookup_url'"])
+def test_nonsense_is_refused(pg, change):
+    with pytest.raises(psycopg2.DataError if "soon" in change else psycopg2.IntegrityError):
+        pg.query(f"UPDATE hunnypot.{change}")
+
+
+def test_ipv6_clients_are_listed_by_their_64(pg):
+    offend(pg, "2001:db8:c:1::7", "backup", "a.example", 2 * HOUR)
+    offend(pg, "2001:db8:c:1:ffff::8", "backup", "a.example")
+    assert listings(pg, "2001:db8:c:1::9") == {"backup": 7}
+    assert listings(pg, "2001:db8:c:2::7") == {}
+    assert pg.query("SELECT network FROM hunnypot.listing") == [("2001:db8:c:1::/64",)]
+
+
+@pytest.mark.parametrize("network, expires, listed", [
+    ("203.0.113.7/32", None, False), ("203.0.112.0/20", None, False), ("0.0.0.0/0", None, False),
+    ("203.0.113.8/32", None, True), ("203.0.113.0/24", "+1 hour", False), ("203.0.113.0/24", "-1 hour", True)])
+def test_allowed_networks_are_never_listed(pg, network, expires, listed):
+    offend(pg, CLIENT)
+    pg.query("SELECT hunnypot.allow_add('198.51.100.0/24', 'other', 'me')")
+    pg.query("SELECT hunnypot.allow_add(%s, 'a friend', 'me', now() + %s::interval)", network, expires)
+    assert (listings(pg, CLIENT) != {}) == listed
+    assert (pg.query("SELECT count(*) FROM hunnypot.listing") != [(0,)]) == listed
+    assert pg.query("SELECT hunnypot.allow_del(%s)", network) == [(True,)]
+    assert pg.query("SELECT hunnypot.allow_del(%s)", network) == [(False,)]
+    assert listings(pg, CLIENT) == {"trap": 30}
+
+
+def test_one_allowed_address_keeps_its_64_off_the_list(pg):
+    offend(pg, "2001:db8:c:1::7")
+    pg.query("SELECT hunnypot.allow_add('2001:db8:c:1::25')")
+    assert listings(pg, "2001:db8:c:1::7") == {}
+
+
+def test_allowing_again_changes_the_words(pg):
+    pg.query("SELECT hunnypot.allow_add('203.0.113.0/24', 'first', 'me', now() + interval '1 day')")
+    pg.query("SELECT hunnypot.allow_add('203.0.113.0/24', 'second', 'you')")
+    assert pg.query("SELECT reason, author, expires FROM hunnypot.allow") == [("second", "you", None)]
+
+
+def test_test_entries_of_a_dnsbl_are_never_clients(pg):
+    for client in ("127.0.0.1", "127.0.0.2", "::1", "::ffff:127.0.0.1"):
+        offend(pg, client)
+    assert pg.query("SELECT * FROM hunnypot.listing") == []
+
+
+def test_the_worst_class_speaks_for_a_network(pg):
+    offend(pg, CLIENT, "address", "a.example")
+    offend(pg, CLIENT, "address", "b.example")
+    offend(pg, CLIENT, "trap")
+    assert pg.query("SELECT class FROM hunnypot.worst_listing('')") == [("trap",)]
+    assert pg.query("SELECT class FROM hunnypot.worst_listing('address')") == [("address",)]
+    assert pg.query("SELECT class FROM hunnypot.worst_listing('backup')") == []
+    with pytest.raises(psycopg2.DataError, match='no class "adress"'):
+        pg.query("SELECT class FROM hunnypot.worst_listing('adress')")
+
+
+REFUSED = "550 5.7.1 Listed for sending to a domain that gets no mail, see https://why.example/?"
+
+
+@pytest.mark.parametrize("key, wanted", [
+    (CLIENT, REFUSED + CLIENT),
+    ("2001:db8:c:1::7", REFUSED + "2001:db8:c:1::"),
+    ("2001:DB8:C:1:0:0:0:9", REFUSED + "2001:db8:c:1::"),
+    ("2001:db8:c:1::", REFUSED + "2001:db8:c:1::"),
+    # Postfix cuts 2001::5:6:7:8:9, of 2001:0:0:5::/64, to this, which would be in 2001::/64.
+    ("2001::5:6:7:8", None),
+    *[(key, None) for key in (
+        "203.0.113.8", "203.0.113", "203", "", "client7.example.com", "com", "203.0.113.7.", " 203.0.113.7",
+        "203.0.113.07", "203.0.113.256", "unknown", "[203.0.113.7]", "203.0.113.7/32", "'; SELECT 1",
+        "2001:db8:c:1", "2001:db8:c:1:", ":::", "::ffff:203.0.113.7", "1:2:3:4:5:6:7:8:9", "2001:db8:c:g::", "a" * 10000)]],
+    ids=lambda value: str(value)[:30])
+def test_postfix_gets_an_answer_or_nothing_for_any_key(pg, key, wanted):
+    pg.query("UPDATE hunnypot.setting SET value = 'https://why.example/?$' WHERE name = 'lookup_url'")
+    for client in (CLIENT, "2001:db8:c:1::1", "2001::1", "::5"):
+        offend(pg, client)
+    assert pg.query("SELECT hunnypot.postfix_action(%s)", key) == [(wanted,)]
+
+
+def test_an_address_is_looked_up_by_index(pg):
+    pg.query("""INSERT INTO hunnypot.offence (network, class, domain, first_seen, last_seen, hits)
+        SELECT ('10.0.0.0'::inet + number)::cidr, 'trap', 'trap.example', now(), now(), 1
+        FROM generate_series(1, 100000) number""")
+    pg.query("INSERT INTO hunnypot.allow (network) "
+             "SELECT ('172.16.0.0'::inet + number)::cidr FROM generate_series(1, 5000) number")
+    pg.query("ANALYZE hunnypot.offence, hunnypot.allow")
+    plan = "\n".join(row[0] for row in pg.query("EXPLAIN SELECT * FROM hunnypot.listed('10.0.4.4')"))
+    assert "using offence_pkey" in plan or "on offence_pkey" in plan, plan
+    assert "Seq Scan on offence" not in plan and "Seq Scan on allow" not in plan, plan
+    assert listings(pg, "10.0.4.4") == {"trap": 30}
+
+
+def fill(pg, first, count):
+    pg.query("""INSERT INTO hunnypot.offence (network, class, domain, first_seen, last_seen, hits)
+        SELECT ('10.0.0.0'::inet + number)::cidr, 'trap', 'trap.example', now(), now(), 1
+        FROM generate_series(%s, %s) number""", first, first + count - 1)
+
+
+def brake(pg):
+    return pg.query("SELECT hunnypot.publish_check()")[0][0]
+
+
+def test_the_brake_holds_when_too_much_is_new(pg):
+    fill(pg, 1, 1000)
+    assert brake(pg) is None, "nothing was published yet"
+    as_role(pg, "hunnypot_reader", "SELECT hunnypot.published()")
+    fill(pg, 2001, 500)
+    assert brake(pg) is None
+    fill(pg, 2501, 1)
+    assert brake(pg).startswith("501 networks are new since the 1000 that were published")
+    as_role(pg, "hunnypot_reader", "SELECT hunnypot.published()")
+    assert brake(pg) is not None, "a reader cannot release it"
+    as_role(pg, "hunnypot_operator", "SELECT hunnypot.brake_release()")
+    assert brake(pg) is None
+
+
+def test_the_brake_counts_what_is_new_and_not_how_many_there_are(pg):
+    fill(pg, 1, 400)
+    pg.query("SELECT hunnypot.published()")
+    pg.query("TRUNCATE hunnypot.offence")
+    fill(pg, 1001, 400)
+    assert brake(pg).startswith("400 networks are new")
+
+
+def test_the_brake_lets_a_small_list_grow(pg):
+    fill(pg, 1, 2)
+    pg.query("SELECT hunnypot.published()")
+    fill(pg, 3, 100)
+    assert brake(pg) is None
+    fill(pg, 103, 1)
+    assert brake(pg) is not None
+    pg.query("UPDATE hunnypot.setting SET value = '1000' WHERE name = 'brake_floor'")
+    assert brake(pg) is None
+
+
+@pytest.mark.parametrize("network, wanted", [
+    ("10.0.0.0/24", None), ("10.0.0.0/23", "10.0.0.0/23 is shorter than a /24"), ("2001:db8::/48", None),
+    ("2001:db8::/47", "2001:db8::/47 is shorter than a /48"), ("0.0.0.0/0", "0.0.0.0/0 is shorter than a /24")])
+def test_the_brake_holds_for_wide_networks(pg, network, wanted):
+    pg.query("INSERT INTO hunnypot.offence (network, class, domain, first_seen, last_seen, hits) "
+             "VALUES (%s, 'trap', 'trap.example', now(), now(), 1)", network)
+    assert brake(pg) == wanted
+    pg.query("SELECT hunnypot.published()")
+    assert brake(pg) == wanted, "having been published once does not make it right"
+
+
+def add_hit(pg, client, ago):
+    pg.query("SELECT hunnypot.make_partitions(ARRAY[((now() - %s) AT TIME ZONE 'UTC')::date])", ago)
+    pg.query("""INSERT INTO hunnypot.hit (time, sensor_id, spool, seq, client, client_port, client_name, helo, sender,
+            recipients, recipients_total, null_sender, tls, class, domain, queue_id, mta_name)
+        VALUES (now() - %s, 1, gen_random_uuid(), 1, %s, 25, '', '', '', '{}', 1, false, false, 'trap', 'a', '', '')""",
+             ago, client)
+
+
+def removed(pg, call):
+    return dict(as_role(pg, "hunnypot_operator", f"SELECT * FROM hunnypot.{call}"))
+
+
+@pytest.mark.parametrize("network, hits, offences", [
+    ("203.0.113.7", 2, 1), ("203.0.113.0/24", 3, 2), ("2001:db8:c:1::7", 1, 1), ("2001:db8:c::/48", 1, 1),
+    ("192.0.2.1", 0, 0)])
+def test_forget_removes_what_is_known_below_a_network(pg, network, hits, offences):
+    for client in (CLIENT, "203.0.113.8", "2001:db8:c:1::7", "198.51.100.7"):
+        add_hit(pg, client, DAY)
+        offend(pg, client)
+    add_hit(pg, CLIENT, 3 * DAY)
+    pg.query("SELECT hunnypot.published()")
+    assert removed(pg, f"forget('{network}')") == {"hits": hits, "offences": offences}
+    for table, column in (("hit", "client"), ("offence", "network"), ("published_network", "network")):
+        assert pg.query(f"SELECT count(*) FROM hunnypot.{table} WHERE {column} <<= %s", network) == [(0,)], table
+    assert pg.query("SELECT count(*) FROM hunnypot.hit") == [(5 - hits,)]
+
+
+def test_expire_drops_old_partitions_and_forgotten_offences(pg):
+    for ago in (0, 29, 31, 40):
+        add_hit(pg, CLIENT, ago * DAY)  # those without a partition are in the default one
+    add_hit(pg, CLIENT, 20 * DAY)
+    offend(pg, "203.0.113.1", ago=91 * DAY)
+    offend(pg, "203.0.113.2", ago=89 * DAY)
+    offend(pg, "203.0.113.3", ago=200 * DAY)
+    pg.query("UPDATE hunnypot.offence SET returns = 9 WHERE network = '203.0.113.1'")  # listed for 120 days
+    pg.query("SELECT hunnypot.allow_add('10.0.0.1', '', 'me', now() - interval '1 s')")
+    pg.query("SELECT hunnypot.allow_add('10.0.0.2', '', 'me', now() + interval '1 day')")
+    assert removed(pg, "expire()") == {
+        "hit partitions": 0, "hits": 2, "offences": 1, "allows": 1}
+    pg.query("UPDATE hunnypot.setting SET value = '10 days' WHERE name = 'keep_hits'")
+    assert removed(pg, "expire()") == {
+        "hit partitions": 2, "hits": 0, "offences": 0, "allows": 0}
+    assert pg.query("SELECT count(*) FROM hunnypot.hit") == [(1,)]
+    assert pg.query("SELECT network FROM hunnypot.offence ORDER BY 1") == [("203.0.113.1/32",), ("203.0.113.2/32",)]
+
+
+@pytest.mark.parametrize("change, told", [
+    ("SELECT hunnypot.allow_add('10.0.0.0/8')", True), ("DELETE FROM hunnypot.allow", True),
+    ("UPDATE hunnypot.policy SET listed = false", True),
+    ("UPDATE hunnypot.setting SET value = '' WHERE name = 'lookup_url'", True),
+    ("SELECT * FROM hunnypot.forget('10.0.0.0/8')", True),
+    ("SELECT hunnypot.count_offences('{10.0.0.1}', '{trap}', '{a.example}', '{f}', '{now}')", True),
+    ("SELECT hunnypot.count_offences('{10.0.0.1}', '{backup}', '{a.example}', '{f}', '{now}')", True),
+    ("SELECT * FROM hunnypot.listing", False)])
+def test_readers_are_told_when_the_list_may_have_changed(pg, change, told):
+    listener = pg.connect()
+    listener.cursor().execute("LISTEN hunnypot_listing")
+    pg.query(change)
+    select.select([listener], [], [], 5 if told else 0.5)
+    listener.poll()
+    assert bool(listener.notifies) == told
+    listener.close()
+
+
+def test_the_serial_rises_with_each_change_of_the_list(pg):
+    def serial():
+        return pg.query("SELECT hunnypot.listing_serial()")[0][0]
+    # All that happened so far was an hour ago.
+    pg.query("UPDATE hunnypot.change SET at = now() - interval '1 hour'")
+    start = serial()
+    offend(pg, CLIENT, "backup")
+    assert serial() == start, "nobody was listed"
+    offend(pg, CLIENT)
+    listed = serial()
+    assert listed > start
+    pg.query("UPDATE hunnypot.offence SET since = since - interval '30 min', "
+             "last_seen = last_seen - interval '30 days 10 min'")
+    ended = serial()
+    assert start < ended < listed, "when the listing ended"
+    pg.query("SELECT hunnypot.allow_add('10.0.0.0/8')")
+    assert serial() > ended
+
+
+READING = [
+    "SELECT * FROM hunnypot.listing", "SELECT * FROM hunnypot.allow", "SELECT hunnypot.publish_check()",
+    "SELECT * FROM hunnypot.listed('10.0.0.1')", "SELECT hunnypot.postfix_action('10.0.0.1')",
+    "SELECT * FROM hunnypot.worst_listing('')", "SELECT hunnypot.listing_serial()", "SELECT hunnypot.published()"]
+OPERATING = [
+    "SELECT hunnypot.allow_add('10.0.0.1')", "SELECT hunnypot.allow_del('10.0.0.1')", "DELETE FROM hunnypot.allow",
+    "SELECT * FROM hunnypot.forget('10.0.0.1')", "SELECT * FROM hunnypot.expire()", "SELECT hunnypot.brake_release()",
+    "UPDATE hunnypot.policy SET listed = false", "UPDATE hunnypot.setting SET value = '1 day' WHERE name ~ 'keep'"]
+NOBODY = [
+    "SELECT hunnypot.count_offences('{10.0.0.1}', '{trap}', '{a.example}', '{f}', '{now}')",
+    "DELETE FROM hunnypot.offence", "DELETE FROM hunnypot.hit", "DROP TABLE hunnypot.hit",
+    "DELETE FROM hunnypot.published_network"]
+
+
+@pytest.mark.parametrize("role, may, may_not", [
+    ("hunnypot_sensor", [], READING + OPERATING + NOBODY), ("hunnypot_reader", READING, OPERATING + NOBODY),
+    ("hunnypot_operator", READING + OPERATING, NOBODY)], ids=["sensor", "reader", "operator"])
+def test_each_role_may_do_its_work_and_nothing_else(pg, role, may, may_not):
+    for statement in may:
+        as_role(pg, role, statement)
+    for statement in may_not:
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            as_role(pg, role, statement)
+            pytest.fail(f"{role} may {statement}")
