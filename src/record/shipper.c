@@ -32,9 +32,11 @@ struct shipper {
 
     /* The thread's own. */
     bool connected;
-    bool troubled;                  /* said so in the log */
+    bool troubled;                  /* nothing got through since the last failure */
+    bool announced;                 /* the log says that the database is there */
+    int64_t shipped;                /* the database has the outbox up to this number */
     int64_t backoff_ms, heartbeat_ms;
-    _Atomic int64_t logged_ms;
+    _Atomic int64_t logged_ms, spool_logged_ms;
     uint64_t seen;
 };
 
@@ -59,42 +61,61 @@ static void trouble(struct shipper *shipper)
     counter_add(COUNTER_DATABASE_ERRORS, 1);
     shipper->connected = false;
     shipper->troubled = true;
+    shipper->announced = false;
     if (log_is_due(&shipper->logged_ms, LOG_EVERY_MS))
         log_event(LOG_LEVEL_WARNING, "database-error reason=\"%s\" effect=\"hits wait in the spool\"",
                   store_why(shipper->store));
-    pause_for(shipper, shipper->backoff_ms * 2 / 3 + random() % (shipper->backoff_ms / 3 + 1));
+    pause_for(shipper, shipper->backoff_ms * 2 / 3 + clock_realtime_us() % (shipper->backoff_ms / 3 + 1));
     shipper->backoff_ms = shipper->backoff_ms * 2 < BACKOFF_MAX_MS ? shipper->backoff_ms * 2 : BACKOFF_MAX_MS;
 }
 
-static void confirm(struct shipper *shipper, int64_t last)
+/* The database took something.  A connection alone says little: it may be read-only, or its disk full. */
+static void success(struct shipper *shipper)
 {
-    if (spool_confirm(shipper->spool, last) != SPOOL_OK && log_is_due(&shipper->logged_ms, LOG_EVERY_MS))
-        log_event(LOG_LEVEL_ERROR, "spool-failed step=confirm");
+    shipper->troubled = false;
+    shipper->backoff_ms = BACKOFF_FIRST_MS;
+    if (shipper->announced)
+        return;
+    shipper->announced = true;
+    atomic_store(&shipper->logged_ms, 0);
+    log_event(LOG_LEVEL_INFO, "database-connected recorded=%lld", (long long)shipper->shipped);
+}
+
+static void spool_trouble(struct shipper *shipper, const char *step)
+{
+    if (log_is_due(&shipper->spool_logged_ms, LOG_EVERY_MS))
+        log_event(LOG_LEVEL_ERROR, "spool-failed step=%s", step);
+}
+
+/* Should the spool not be able to forget now, it will with the next batch. */
+static void confirm(struct shipper *shipper)
+{
+    if (spool_confirm(shipper->spool, shipper->shipped) != SPOOL_OK)
+        spool_trouble(shipper, "confirm");
 }
 
 /* The database knows what it has: a hit whose COMMIT went unanswered is forgotten here, not sent again. */
 static bool connect_store(struct shipper *shipper)
 {
-    int64_t recorded;
-
-    if (store_connect(shipper->store, &recorded) != DB_OK)
+    if (store_connect(shipper->store, &shipper->shipped) != DB_OK)
         return false;
-    confirm(shipper, recorded);
-    log_event(LOG_LEVEL_INFO, "database-connected recorded=%lld%s", (long long)recorded,
-              shipper->troubled ? " again=yes" : "");
+    confirm(shipper);
     shipper->connected = true;
-    shipper->troubled = false;
-    shipper->backoff_ms = BACKOFF_FIRST_MS;
     shipper->heartbeat_ms = 0;
     return true;
 }
 
-static void set_aside(struct shipper *shipper, const struct hit *hit)
+/* False when HIT still is in the outbox: nothing behind it may be recorded before it is kept apart, or else the next
+ * confirmation would forget it. */
+static bool set_aside(struct shipper *shipper, const struct hit *hit)
 {
-    if (spool_set_aside(shipper->spool, hit->id, store_why(shipper->store)) != SPOOL_OK)
-        return;
+    if (spool_set_aside(shipper->spool, hit->id, store_why(shipper->store)) != SPOOL_OK) {
+        spool_trouble(shipper, "set-aside");
+        return false;
+    }
     counter_add(COUNTER_SET_ASIDE, 1);
     log_event(LOG_LEVEL_ERROR, "set-aside number=%lld reason=\"%s\"", (long long)hit->id, store_why(shipper->store));
+    return true;
 }
 
 /* Record HITS; what the database refuses is narrowed down to the single hit, which is set aside. */
@@ -110,8 +131,7 @@ static bool record(struct shipper *shipper, const struct hit *hits, size_t count
         return false;
     if (count > 1)
         return record(shipper, hits, count / 2) && record(shipper, hits + count / 2, count - count / 2);
-    set_aside(shipper, hits);
-    return true;
+    return set_aside(shipper, hits);
 }
 
 /* Ship one batch.  False when the database failed; *MORE: there may be more. */
@@ -121,15 +141,19 @@ static bool ship(struct shipper *shipper, bool *more)
     size_t count = 0;
     bool shipped = true;
 
-    if (spool_read_outbox(shipper->spool, 0, hits, STORE_BATCH_MAX, &count) != SPOOL_OK) {
-        count = 0;
+    if (spool_read_outbox(shipper->spool, shipper->shipped, hits, STORE_BATCH_MAX, &count) != SPOOL_OK) {
+        spool_trouble(shipper, "read");
         pause_for(shipper, SPOOL_RETRY_MS);
+        *more = !is_stopping(shipper);
     }
     if (count > 0)
         shipped = record(shipper, hits, count);
-    if (count > 0 && shipped)
-        confirm(shipper, hits[count - 1].id);
-    *more = count == STORE_BATCH_MAX;
+    if (count > 0 && shipped) {
+        shipper->shipped = hits[count - 1].id;
+        confirm(shipper);
+        success(shipper);
+    }
+    *more |= count == STORE_BATCH_MAX;
     for (size_t i = 0; i < count; i++)
         hit_clear(&hits[i]);
     free(hits);
@@ -148,30 +172,33 @@ static bool heartbeat(struct shipper *shipper)
     counters = counter_json();
     status = store_heartbeat(shipper->store, shipper->version, depth.inbox, depth.outbox, depth.aside, counters);
     free(counters);
+    if (status != DB_OK)
+        return false;
     shipper->heartbeat_ms = clock_monotonic_ms() + HEARTBEAT_MS;
-    return status == DB_OK;
+    success(shipper);
+    return true;
 }
 
+/* At the end: one more round, unless the database is known to be away; then for as long as there is more and time. */
 static void *shipper_thread(void *argument)
 {
     struct shipper *shipper = argument;
 
-    for (;;) {
-        bool stopping = is_stopping(shipper), more = false;
+    while (!is_stopping(shipper) || !shipper->troubled) {
+        bool more = false;
+        bool well = (shipper->connected || connect_store(shipper)) && ship(shipper, &more) && heartbeat(shipper);
+        int64_t stop_at_ms = atomic_load(&shipper->stop_at_ms);
 
-        if (!((shipper->connected || connect_store(shipper)) && ship(shipper, &more) && heartbeat(shipper))) {
-            if (stopping)
-                return NULL;
+        if (stop_at_ms != 0 && (!well || !more || clock_monotonic_ms() >= stop_at_ms))
+            break;
+        if (!well) {
             trouble(shipper);
         } else if (!more) {
-            if (stopping)
-                return NULL;
             spool_wait_outbox(shipper->spool, &shipper->seen, shipper->heartbeat_ms);
             pause_for(shipper, GATHER_MS);
-        } else if (stopping && clock_monotonic_ms() >= atomic_load(&shipper->stop_at_ms)) {
-            return NULL;
         }
     }
+    return NULL;
 }
 
 struct shipper *shipper_start(struct spool *spool, const char *database, const char *sensor, const char *version)
