@@ -98,9 +98,11 @@ int cli_keep_open(struct cli *cli, enum db_status (*body)(struct cli *cli, void 
 
     if (status != CLI_OK)
         return status;
-    while ((status == CLI_OK ? body(cli, context) : DB_UNREACHABLE) != DB_STOPPED) {
+    do {
         if (status == CLI_OK) {
             backoff_ms = BACKOFF_MIN_MS;
+            if (body(cli, context) == DB_STOPPED || stopped_within(cli, 0))
+                break;
             cli_fail("%s; connecting again", db_why(cli->db));
         }
         db_close(&cli->db);
@@ -108,6 +110,6 @@ int cli_keep_open(struct cli *cli, enum db_status (*body)(struct cli *cli, void 
             break;
         backoff_ms = backoff_ms * 2 < BACKOFF_MAX_MS ? backoff_ms * 2 : BACKOFF_MAX_MS;
         status = cli_open(cli);
-    }
+    } while (true);
     return CLI_OK;
 }

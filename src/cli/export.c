@@ -36,8 +36,9 @@ struct export {
 
 struct sink {
     struct file_replacement *replacement;
-    const char *problem;
+    const char *problem; /* with the last row */
     uint64_t rows;
+    bool unwritable; /* somebody else says why */
 };
 
 /* One row is one line: what could make two of it, or steer a terminal, comes from no client and is a mistake. */
@@ -56,21 +57,19 @@ static bool take_row(void *context, const char *data, size_t length)
     struct sink *sink = context;
     char *row = alloc_zeroed(length + 1, 1), *rest = row, *line;
     size_t line_length;
-    bool fine;
 
     memcpy(row, data, length);
     line = output_next_value(&rest);
     sink->rows++;
     sink->problem = rest != NULL ? "has more than one column" : line_problem(line);
-    fine = sink->problem == NULL;
-    if (fine) {
+    if (sink->problem == NULL) {
         line_length = strlen(line);
         line[line_length] = '\n'; /* the row's own line end, or further in, was here */
-        fine = sink->replacement != NULL ? file_replace_write(sink->replacement, line, line_length + 1)
-                                         : fwrite(line, 1, line_length + 1, stdout) == line_length + 1;
+        sink->unwritable = sink->replacement != NULL ? !file_replace_write(sink->replacement, line, line_length + 1)
+                                                     : fwrite(line, 1, line_length + 1, stdout) != line_length + 1;
     }
     free(row);
-    return fine;
+    return sink->problem == NULL && !sink->unwritable;
 }
 
 static int check_brake(struct cli *cli, bool force)
@@ -99,8 +98,8 @@ static int copy_rows(struct cli *cli, const struct export *export, struct sink *
     free(copy);
     if (sink->problem != NULL)
         exit_status = cli_fail("%s: row %llu %s", export->path, (unsigned long long)sink->rows, sink->problem);
-    else if (status == DB_ERROR && sink->replacement == NULL && ferror(stdout))
-        exit_status = CLI_FAILED; /* main() says why */
+    else if (sink->unwritable)
+        exit_status = CLI_FAILED;
     else if (status != DB_OK)
         exit_status = cli_fail("%s: %s", export->path, db_why(cli->db));
     return exit_status;

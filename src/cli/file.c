@@ -47,7 +47,6 @@ struct file_replacement {
     char *target, *fresh, *lock;
     int lock_fd;
     FILE *file;
-    int write_error; /* errno of the first write that failed */
     bool there;      /* `old` is what the target is now */
     struct stat old;
 };
@@ -115,9 +114,10 @@ int file_replace_begin(struct file_replacement **replacement, const char *target
 
 bool file_replace_write(struct file_replacement *replacement, const char *data, size_t length)
 {
-    if (fwrite(data, 1, length, replacement->file) != length && replacement->write_error == 0)
-        replacement->write_error = errno;
-    return replacement->write_error == 0;
+    if (fwrite(data, 1, length, replacement->file) == length)
+        return true;
+    cli_fail("%s: %s", replacement->fresh, strerror(errno));
+    return false;
 }
 
 /* FILE from its start on against what the target holds. */
@@ -172,10 +172,8 @@ int file_replace_commit(struct file_replacement *replacement, bool *changed)
     int fd = fileno(replacement->file);
 
     *changed = false;
-    if (fflush(replacement->file) != 0 && replacement->write_error == 0)
-        replacement->write_error = errno;
-    if (replacement->write_error != 0)
-        return cli_fail("%s: %s", replacement->fresh, strerror(replacement->write_error));
+    if (fflush(replacement->file) != 0)
+        return cli_fail("%s: %s", replacement->fresh, strerror(errno));
     if (is_same(replacement))
         return CLI_OK;
     if (!keep_mode(replacement, fd) || fsync(fd) != 0)

@@ -15,7 +15,7 @@ struct file_replacement;
 /* CLI_OK with *REPLACEMENT to be ended, or CLI_FAILED. */
 int file_replace_begin(struct file_replacement **replacement, const char *target);
 
-/* False when it could not be written; file_replace_commit() then says why. */
+/* False, and says why, when it could not be written. */
 bool file_replace_write(struct file_replacement *replacement, const char *data, size_t length);
 
 /* Put it in place, with mode and owner of the old file, so that it is there after a power cut; or leave the old one

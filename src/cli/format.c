@@ -33,7 +33,7 @@ static int read_parameter(struct format *format, const char *text, const char *e
     struct format_parameter *parameter = &format->parameters[format->parameter_count];
 
     if (equals == NULL)
-        return cli_fail("%s: a parameter without a default: %.*s", format->path, (int)(end - text), text);
+        return cli_fail("%s: a parameter without a default:%.*s", format->path, (int)(end - text), text);
     if (format->parameter_count == FORMAT_PARAMETERS_MAX)
         return cli_fail("%s: more than %d parameters", format->path, FORMAT_PARAMETERS_MAX);
     value = equals + 1;

@@ -1,0 +1,491 @@
+"""The command line: what each command prints in each format, and how it fails."""
+import csv
+import io
+import json
+import os
+import pty
+import shutil
+import signal
+import subprocess
+
+import pytest
+
+from cli_data import Sensor
+from testbed import base
+from testbed.base import BUILD, TOP, wait_for
+from testbed.milter import environment
+
+# A terminal's escape, its 8-bit form as UTF-8, DEL, line ends, quotes, a backslash, COPY's and CSV's own characters, %.
+HOSTILE = "\x1b]0;owned\x07\u009b31m\x7f\r\n\t'\"\\N,;$(id)`%s%n\ufeff\U0001f480"
+PRINTABLE = {ord("\n"), *range(0x20, 0x7f)}
+
+
+@pytest.fixture
+def sensor(pg):
+    return Sensor(pg)
+
+
+@pytest.fixture
+def caught(sensor):
+    """Three networks in three classes."""
+    sensor.record({"ago": "3 h"}, {"ago": "10 min", "queue_id": "Second", "tls": True},
+                  {"class": "trap", "domain": "trap.example", "client": "203.0.113.9", "primary_host": None,
+                   "primary_age_ms": None, "ago": "2 days"},
+                  {"class": "address", "domain": "address.example", "client": "2001:db8:c:1::5", "null_sender": True,
+                   "sender": "", "ago": "1 min"})
+    sensor.heartbeat()
+    return sensor
+
+
+def rows_of(done):
+    """A table as dictionaries."""
+    head, *lines = done.stdout.splitlines()
+    names = [name for name in head.split("  ") if name.strip()]
+    starts = [head.index(name.strip()) for name in names] + [None]
+    return [{name.strip(): line[starts[i]:starts[i + 1]].strip() for i, name in enumerate(names)} for line in lines]
+
+
+# list
+
+@pytest.mark.parametrize("filters, networks", [
+    ([], ["2001:db8:c:1::/64", "203.0.113.7/32", "203.0.113.9/32"]),
+    (["--class", "trap"], ["203.0.113.9/32"]),
+    (["--class", "null-sender"], ["2001:db8:c:1::/64"]),
+    (["--domain", "backup.example"], ["203.0.113.7/32"]),
+    (["--domain", "' OR true --"], []),
+    (["--network", "203.0.113.0/24"], ["203.0.113.7/32", "203.0.113.9/32"]),
+    (["--network", "2001:db8::/32"], ["2001:db8:c:1::/64"]),
+    (["--network", "203.0.113.9"], ["203.0.113.9/32"]),
+    (["--since", "2h"], ["2001:db8:c:1::/64", "203.0.113.7/32"]),
+    (["--since", "2000-01-01 00:00"], ["2001:db8:c:1::/64", "203.0.113.7/32", "203.0.113.9/32"]),
+    (["--min-hits", "2"], ["203.0.113.7/32"]),
+    (["--class", "backup", "--min-hits", "3"], []),
+])
+def test_list_filters(caught, hunnypot, hunnypot_json, filters, networks):
+    assert [row["network"] for row in hunnypot_json("list", *filters)] == networks
+    assert [row["network"] for row in rows_of(hunnypot("list", *filters))] == networks
+    table = csv.DictReader(io.StringIO(hunnypot("list", "--format", "csv", *filters).stdout))
+    assert [row["network"] for row in table] == networks
+
+
+def test_list_columns(caught, hunnypot, hunnypot_json):
+    row = hunnypot_json("list", "--class", "backup")[0]
+    assert row.pop("first_seen") < row.pop("last_seen") < row.pop("listed_until")
+    assert row == {"network": "203.0.113.7/32", "class": "backup", "domain": "backup.example", "hits": 2}
+    assert hunnypot_json("list", "--class", "null-sender")[0]["listed_until"] is None
+    assert list(rows_of(hunnypot("list"))[0]) == ["network", "class", "domain", "hits", "first seen", "last seen",
+                                                  "listed until"]
+
+
+def test_list_streams_many_rows(pg, hunnypot, hunnypot_json):
+    pg.query("""INSERT INTO hunnypot.offence (network, class, domain, first_seen, last_seen, hits)
+        SELECT network(set_masklen('198.18.0.0'::inet + i, 32)), 'trap', 'trap.example', now(), now(), i
+        FROM generate_series(1, 3000) i""")
+    assert len(hunnypot_json("list")) == 3000
+    assert len(rows_of(hunnypot("list"))) == 3000
+
+
+# show
+
+def test_show_prints_the_evidence(caught, hunnypot, hunnypot_json):
+    found = hunnypot_json("show", "203.0.113.7")
+    assert found["network"] == "203.0.113.7/32"
+    assert [offence["hits"] for offence in found["offences"]] == [2]
+    newest, oldest = found["hits"]
+    assert newest.pop("time") > oldest.pop("time")
+    assert newest == {"sensor": "trap1", "client": "203.0.113.7", "client_name": "host7.example", "helo": "helo.example",
+                      "sender": "a@sender.example", "recipients": ["b@backup.example"], "recipients_total": 1,
+                      "class": "backup", "domain": "backup.example", "primary_host": "mx1.backup.example",
+                      "primary_age_ms": 1500, "queue_id": "Second", "tls": True, "null_sender": False}
+    text = hunnypot("show", "203.0.113.7").stdout
+    for line in ("client name:      host7.example", "primary host:     mx1.backup.example", "primary age ms:   1500",
+                 "queue id:         4XyZ", "queue id:         Second", "tls:              t", "tls:              f"):
+        assert line in text.splitlines(), text
+    assert text.index("Second") < text.index("4XyZ")
+    table = list(csv.DictReader(io.StringIO(hunnypot("show", "203.0.113.7", "--format", "csv").stdout)))
+    assert [row["queue_id"] for row in table] == ["Second", "4XyZ"]
+
+
+@pytest.mark.parametrize("what, hits", [("2001:db8:c:1::5", 1), ("2001:db8:c:1::99", 1), ("203.0.113.0/24", 3),
+                                        ("203.0.113.8", 0)])
+def test_show_an_address_stands_for_its_network(caught, hunnypot, hunnypot_json, what, hits):
+    assert len(hunnypot_json("show", what)["hits"]) == hits
+    assert hunnypot("show", what).stdout.count("client:") == hits
+
+
+def test_show_limit(caught, hunnypot_json):
+    assert [hit["queue_id"] for hit in hunnypot_json("show", "203.0.113.7", "--limit", "1")["hits"]] == ["Second"]
+
+
+# status
+
+def test_status(caught, pg, hunnypot, hunnypot_json):
+    Sensor(pg, "trap2").heartbeat()
+    pg.query("UPDATE hunnypot.sensor SET last_seen = now() - interval '31 s' WHERE name = 'trap2'")
+    first, second = hunnypot_json("status")
+    assert (first["sensor"], first["state"], first["inbox"], first["outbox"], first["aside"]) == ("trap1", "alive", 1, 2, 0)
+    assert first["counters"] == {"hits": 3, "lost": 0} and first["last_batch"] is not None
+    assert (second["sensor"], second["state"], second["last_batch"]) == ("trap2", "SILENT", None)
+    text = hunnypot("status").stdout
+    assert "state:      SILENT" in text and "counters:   hits=3\n" in text
+    assert hunnypot("status", "--format", "csv").stdout.count("alive") == 1
+
+
+# top
+
+@pytest.mark.parametrize("by, first", [("client", "203.0.113.7"), ("network", "203.0.113.0/24"),
+                                       ("domain", "backup.example"), ("helo", "helo.example"), ("class", "backup"),
+                                       ("sensor", "trap1")])
+def test_top(caught, hunnypot, hunnypot_json, by, first):
+    rows = hunnypot_json("top", "--by", by)
+    assert rows[0][by] == first
+    assert sum(row["hits"] for row in rows) == 4
+    assert rows_of(hunnypot("top", "--by", by))[0][by] == first
+    assert hunnypot("top", "--by", by, "--format", "csv").stdout.startswith(f"{by},hits,clients,domains,")
+
+
+def test_top_since_and_limit(caught, hunnypot_json):
+    assert sum(row["hits"] for row in hunnypot_json("top", "--since", "1h")) == 2
+    assert len(hunnypot_json("top", "--limit", "1")) == 1
+
+
+# listed
+
+@pytest.mark.parametrize("addresses, status", [(["203.0.113.9"], 0), (["203.0.113.8"], 1),
+                                               (["203.0.113.9", "203.0.113.8"], 1), (["2001:db8:c:1::5"], 1)])
+def test_listed_exit_status(caught, hunnypot, addresses, status):
+    for form in ("table", "json", "csv"):
+        assert hunnypot("listed", *addresses, "--format", form, check=False).returncode == status
+
+
+def test_listed_says_why(caught, hunnypot, hunnypot_json):
+    row = hunnypot_json("listed", "203.0.113.9")[0]
+    assert row["listed"] and row["class"] == "trap" and row["code"] == "550 5.7.1" and row["since"] < row["until"]
+    text = hunnypot("listed", "203.0.113.8", "203.0.113.9", check=False).stdout
+    assert text.splitlines()[:2] == ["address:        203.0.113.8", "listed:         f"]
+    assert "reason:         Listed for sending to a domain that gets no mail" in text
+
+
+def test_listed_error_is_not_an_answer(pg_server, hunnypot):
+    """A check in a script must not take a database that is down for "not listed"."""
+    pg_server.stop()
+    assert hunnypot("listed", "203.0.113.9", check=False).returncode == 2
+
+
+# allow
+
+def test_allow(caught, hunnypot, hunnypot_json, pg):
+    hunnypot("allow", "add", "203.0.113.0/28", "2001:db8::/32", "--reason", "it's ours", "--expires", "2d",
+             env=environment(PGUSER="postgres", SUDO_USER="alice"))
+    assert hunnypot("listed", "203.0.113.9", check=False).returncode == 1
+    row = hunnypot_json("allow", "list")[0]
+    assert (row["network"], row["reason"], row["author"]) == ("203.0.113.0/28", "it's ours", "alice")
+    assert pg.query("SELECT DISTINCT expires - created FROM hunnypot.allow")[0][0].total_seconds() == 2 * 86400
+    assert [row["network"] for row in rows_of(hunnypot("allow", "list"))] == ["203.0.113.0/28", "2001:db8::/32"]
+    hunnypot("allow", "del", "203.0.113.0/28")
+    assert hunnypot("listed", "203.0.113.9").returncode == 0
+
+
+def test_allow_from_file(pg, hunnypot, hunnypot_json, tmp_path):
+    networks = tmp_path / "networks"
+    networks.write_text("# our own\n\n192.0.2.0/24\n  198.51.100.7\t# the monitor \r\n2001:db8::/32#x")
+    hunnypot("allow", "add", "--from", networks, "--reason", "known")
+    assert [(row["network"], row["reason"]) for row in hunnypot_json("allow", "list")] == [
+        ("192.0.2.0/24", "known"), ("198.51.100.7/32", "the monitor"), ("2001:db8::/32", "x")]
+
+
+@pytest.mark.parametrize("line", ["192.0.2.1/24", "nonsense", "192.0.2.0/24 192.0.3.0/24", "\x1b[31m", "x" * 100000])
+def test_allow_from_a_bad_file_adds_nothing(pg, hunnypot, hunnypot_json, tmp_path, line):
+    networks = tmp_path / "networks"
+    networks.write_text(f"192.0.2.0/24\n{line}\n")
+    done = hunnypot("allow", "add", "--from", networks, check=False)
+    assert done.returncode == 1 and f"{networks}:2: " in done.stderr and one_line(done.stderr)
+    assert hunnypot_json("allow", "list") == []
+
+
+def test_allow_del_of_what_is_not_there(pg, hunnypot, hunnypot_json):
+    hunnypot("allow", "add", "192.0.2.0/24")
+    done = hunnypot("allow", "del", "192.0.2.0/24", "192.0.3.0/24", check=False)
+    assert (done.returncode, done.stderr) == (1, "hunnypot: 192.0.3.0/24 is not on the allowlist; nothing was removed\n")
+    assert len(hunnypot_json("allow", "list")) == 1
+
+
+# forget, expire
+
+def test_forget(caught, hunnypot, hunnypot_json):
+    removed = hunnypot_json("forget", "203.0.113.0/24")
+    assert {row["what"]: row["removed"] for row in removed} == {"hits": 3, "offences": 2}
+    assert [row["network"] for row in hunnypot_json("list")] == ["2001:db8:c:1::/64"]
+    assert hunnypot_json("show", "203.0.113.0/24")["hits"] == []
+
+
+def test_expire(caught, pg, hunnypot, hunnypot_json):
+    pg.query("UPDATE hunnypot.setting SET value = '1 day' WHERE name = 'keep_hits'")
+    caught.record({"ago": "40 days"})  # too old for a partition of its own
+    assert sum(row["removed"] for row in hunnypot_json("expire")) >= 1
+    assert hunnypot("expire", "--format", "csv").stdout.startswith("what,removed\n")
+
+
+def test_long_work_shows_progress_on_a_terminal_only(caught, pg, hunnypot):
+    holder = pg.connect()
+    with holder.cursor() as cursor:
+        cursor.execute("BEGIN; LOCK TABLE hunnypot.hit")
+        main, terminal = pty.openpty()
+        work = subprocess.Popen([BUILD / "hunnypot", "forget", "203.0.113.7"], stdout=subprocess.DEVNULL,
+                                stderr=terminal, env=environment(PGUSER="postgres"))
+        quiet = subprocess.Popen([BUILD / "hunnypot", "forget", "203.0.113.9"], stdout=subprocess.DEVNULL,
+                                 stderr=subprocess.PIPE, env=environment(PGUSER="postgres"))
+        os.close(terminal)
+        seen = b""
+        while b"2 s" not in seen:
+            seen += os.read(main, 1000)
+        cursor.execute("ROLLBACK")
+    holder.close()
+    assert seen.startswith(b"\rhunnypot: forget: 1 s\rhunnypot: forget: 2 s")
+    assert work.wait(20) == 0
+    assert quiet.communicate(timeout=20)[1] == b"" and quiet.returncode == 0
+    os.close(main)
+
+
+# tail
+
+class Tail:
+    def __init__(self, pg, *words):
+        self.process = subprocess.Popen([BUILD / "hunnypot", "tail", *words], stdout=subprocess.PIPE,
+                                        stderr=subprocess.PIPE, env=environment(PGUSER="postgres"), text=True)
+        self.wait_listening(pg)
+
+    @staticmethod
+    def wait_listening(pg):
+        """It waits when its last statement was the one that found nothing new."""
+        wait_for(lambda: pg.query("""SELECT 1 FROM pg_stat_activity WHERE application_name = 'hunnypot'
+            AND state = 'idle' AND query LIKE '%%json_object_agg(spool%%'"""), what="tail that waits")
+
+    def line(self):
+        return self.process.stdout.readline()
+
+    def end(self):
+        self.process.terminate()
+        return self.process.communicate(timeout=10)[1]
+
+
+def test_tail(caught, pg):
+    tail = Tail(pg)
+    caught.record({"client": "203.0.113.20"}, {"client": "203.0.113.21", "helo": HOSTILE})
+    Sensor(pg, "trap2").record({"client": "203.0.113.22"})
+    assert " backup 203.0.113.20 backup.example name=host7.example helo=helo.example sensor=trap1\n" in tail.line()
+    hostile = tail.line()
+    assert " 203.0.113.21 " in hostile and set(hostile.encode()) <= PRINTABLE
+    assert "203.0.113.22" in tail.line()
+    tail.end()
+
+
+def test_tail_json_survives_a_restart(caught, pg):
+    tail = Tail(pg, "--format", "json")
+    caught.record({"queue_id": "before"})
+    assert json.loads(tail.line())["queue_id"] == "before"
+    pg.restart()
+    caught.record({"queue_id": "while away"})
+    assert json.loads(tail.line())["queue_id"] == "while away"
+    caught.record({"queue_id": "after", "helo": HOSTILE})
+    line = tail.line()
+    assert set(line.encode()) <= PRINTABLE and json.loads(line)["queue_id"] == "after"
+    assert json.loads(line)["helo"] == HOSTILE
+    assert "connecting again" in tail.end()
+
+
+# Hostile bytes
+
+@pytest.mark.parametrize("form", ["table", "json", "csv"])
+@pytest.mark.parametrize("words", [("list",), ("show", "203.0.113.7"), ("top", "--by", "helo"), ("top", "--by", "domain"),
+                                   ("status",), ("allow", "list"), ("listed", "203.0.113.7"), ("db", "status")],
+                         ids=" ".join)
+def test_hostile_bytes_are_printed_escaped(pg, hunnypot, words, form):
+    sensor = Sensor(pg, HOSTILE)
+    sensor.heartbeat(json.dumps({HOSTILE: 1}))
+    sensor.record({key: HOSTILE for key in ("client_name", "helo", "sender", "recipients", "domain", "primary_host",
+                                            "queue_id", "mta_name")})
+    pg.query("SELECT hunnypot.allow_add('192.0.2.0/24', %s, %s)", HOSTILE, HOSTILE)
+    done = hunnypot(*words, "--format", form, check=False)
+    assert done.stderr == "" and done.stdout
+    assert {byte for byte in done.stdout.encode() if byte not in PRINTABLE} == set()
+    if form == "json":
+        json.loads(done.stdout)
+    if words == ("list",):
+        if form == "json":
+            assert json.loads(done.stdout)[0]["domain"] == HOSTILE
+        else:
+            assert "\\x1B]0;owned\\x07\\xC2\\x9B31m\\x7F\\x0D\\x0A\\x09'" in done.stdout
+        assert len(done.stdout.splitlines()) == (1 if form == "json" else 2)
+
+
+# Errors
+
+def one_line(text):
+    return text.startswith("hunnypot: ") and text.count("\n") == 1 and set(text.encode()) <= PRINTABLE
+
+
+@pytest.mark.parametrize("words", [
+    [], ["nonsense"], ["db"], ["db", "nonsense"], ["list", "extra"], ["list", "--nonsense"], ["list", "--class"],
+    ["list", "--class", "none"], ["list", "--network", "192.0.2.1/24"], ["list", "--min-hits", "-1"],
+    ["list", "--min-hits", "1; DROP TABLE x"], ["list", "--format", "xml"], ["show"], ["show", "1.2.3"],
+    ["show", "192.0.2.1", "--limit", "all"], ["show", "192.0.2.1", "192.0.2.2"], ["top", "--by", "time"], ["listed"],
+    ["listed", "example.com"], ["allow", "add"], ["allow", "add", "192.0.2.1/24"],
+    ["allow", "add", "192.0.2.1", "--expires", "soon"], ["allow", "del"], ["forget"], ["forget", "0.0.0.0/0", "::/0"],
+    ["expire", "everything"], ["tail", "--format", "csv"], ["export"], ["export", "../plain"], ["export", "plain", "--watch"],
+    ["export", "plain", "--set", "class"], ["export", "plain", "--set", "nonsense=1"], ["export", "--list", "plain"],
+    ["export", "plain", "-o", "/tmp/x", "--interval", "-1s"], ["--nonsense"], ["-d"], ["status", "\x1b[31m\n"],
+    ["list", "--class", "x" * 65536],
+], ids=lambda words: " ".join(words)[:40].replace("\x1b", "ESC").replace("\n", "LF") or "nothing")
+def test_usage_errors(net, hunnypot, words):
+    done = hunnypot(*words, check=False)
+    assert done.returncode == 64 and one_line(done.stderr) and done.stdout == ""
+
+
+@pytest.mark.parametrize("words", [["--help"], ["list", "--help"], ["export", "-h"], ["--version"]], ids=" ".join)
+def test_help(net, hunnypot, words):
+    done = hunnypot(*words)
+    assert "hunnypot" in done.stdout and done.stderr == ""
+
+
+@pytest.mark.parametrize("words", [["-d", "dbname=hunnypot password=sesame", "list"],
+                                   ["list", "--database=postgresql://u:sesame@/hunnypot"]], ids=["keyword", "URI"])
+def test_a_password_in_an_argument_is_refused_and_not_repeated(net, hunnypot, words):
+    done = hunnypot(*words, check=False)
+    assert done.returncode == 64 and "password" in done.stderr and "sesame" not in done.stderr
+
+
+def fails(hunnypot, *words, **options):
+    done = hunnypot(*words, check=False, **options)
+    assert done.returncode == 1 and one_line(done.stderr), done
+    return done.stderr
+
+
+def test_error_server_is_down(pg_server, hunnypot):
+    pg_server.stop()
+    assert "connection to server" in fails(hunnypot, "list")
+
+
+def test_error_no_database(pg, hunnypot):
+    assert "createdb" in fails(hunnypot, "-d", "dbname=nowhere", "list")
+
+
+def test_error_wrong_password(pg, hunnypot):
+    pg.query("DROP ROLE IF EXISTS secretive; CREATE ROLE secretive LOGIN PASSWORD 'right' IN ROLE needs_password")
+    wrong = environment(PGUSER="secretive", PGPASSWORD="wrong")
+    assert "password authentication failed" in fails(hunnypot, "list", env=wrong)
+
+
+def test_error_no_permission(pg, hunnypot):
+    pg.query("DROP ROLE IF EXISTS nobody_here; CREATE ROLE nobody_here LOGIN")
+    assert "permission denied" in fails(hunnypot, "list", user="nobody_here")
+
+
+def test_error_since_is_no_time(pg, hunnypot):
+    assert "yesterdayish" in fails(hunnypot, "list", "--since", "yesterdayish")
+
+
+def test_error_no_schema(pg_server, hunnypot):
+    pg_server.query("DROP DATABASE IF EXISTS bare", database="postgres")
+    pg_server.query("CREATE DATABASE bare", database="postgres")
+    for words in (["list"], ["status"], ["allow", "list"], ["export", "plain"], ["tail"], ["db", "upgrade"]):
+        assert "hunnypot db init" in fails(hunnypot, "-d", "dbname=bare", *words)
+
+
+def test_error_schema_too_old(pg, hunnypot):
+    pg.query("DELETE FROM hunnypot.schema_version WHERE version > 1")
+    assert "run: hunnypot db upgrade" in fails(hunnypot, "list")
+    assert "hunnypot db upgrade" in fails(hunnypot, "db", "status")
+
+
+def test_output_that_cannot_be_written(caught, hunnypot):
+    with open("/dev/full", "w", encoding="ascii") as full:
+        done = subprocess.run([BUILD / "hunnypot", "list"], stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+                              env=environment(PGUSER="postgres"))
+    assert (done.returncode, done.stderr) == (1, "hunnypot: standard output: No space left on device\n")
+
+
+@pytest.mark.parametrize("ignored", [False, True], ids=["SIGPIPE kills", "SIGPIPE ignored"])
+def test_a_reader_that_goes_away_is_no_error(pg, ignored):
+    pg.query("""INSERT INTO hunnypot.offence (network, class, domain, first_seen, last_seen, hits)
+        SELECT network(set_masklen('198.18.0.0'::inet + i, 32)), 'trap', 'trap.example', now(), now(), i
+        FROM generate_series(1, 30000) i""")
+    process = subprocess.Popen([BUILD / "hunnypot", "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               env=environment(PGUSER="postgres"), restore_signals=not ignored)
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait(20) == (0 if ignored else -signal.SIGPIPE)
+
+
+# db
+
+@pytest.fixture
+def bare(pg_server):
+    """An empty database, and the environment to use it."""
+    pg_server.query("DROP DATABASE IF EXISTS bare WITH (FORCE)", database="postgres")
+    pg_server.query("CREATE DATABASE bare", database="postgres")
+    return environment(PGUSER="postgres", HUNNYPOT_DATABASE="dbname=bare")
+
+
+@pytest.fixture
+def files(tmp_path, bare):
+    """A copy of the schema files to add to."""
+    shutil.copytree(TOP / "sql", tmp_path / "sql")
+    bare["HUNNYPOT_DATADIR"] = str(tmp_path)
+    return tmp_path / "sql"
+
+
+def newest():
+    return len(list((TOP / "sql").glob("[0-9][0-9][0-9]-*.sql")))
+
+
+def test_db_init_again_changes_nothing(bare, hunnypot):
+    assert hunnypot("db", "init", env=bare).stdout.splitlines()[0] == "001-schema.sql"
+    for word in ("init", "upgrade"):
+        assert hunnypot("db", word, env=bare).stdout == f"already at version {newest()}\n"
+    status = json.loads(hunnypot("db", "status", "--format", "json", env=bare).stdout)[0]
+    assert status["schema_version"] == status["newest_version"] == newest()
+    assert "hunnypot_sensor" in status["roles"] and "offence" in status["tables"]
+
+
+def test_db_init_at_the_same_time(bare):
+    started = [subprocess.Popen([BUILD / "hunnypot", "db", "init"], env=bare, stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    outputs = [process.communicate(timeout=60) for process in started]
+    assert [process.returncode for process in started] == [0] * 4, outputs
+    assert sorted(output[0].splitlines()[0] for output in outputs)[1:] == [f"already at version {newest()}"] * 3
+
+
+def test_db_upgrade_applies_what_is_missing(bare, files, hunnypot, pg_server):
+    hunnypot("db", "init", env=bare)
+    number = newest() + 1
+    (files / f"{number:03}-more.sql").write_text("CREATE TABLE hunnypot.more (n int); -- a comment at the end")
+    assert fails(hunnypot, "db", "status", env=bare).endswith("run: hunnypot db upgrade\n")
+    assert hunnypot("db", "init", env=bare).stdout == f"already at version {newest()}; run: hunnypot db upgrade\n"
+    assert hunnypot("db", "upgrade", env=bare).stdout == f"{number:03}-more.sql\n"
+    assert pg_server.query("SELECT count(*) FROM hunnypot.more", database="bare") == [(0,)]
+
+
+def test_db_a_file_that_fails_changes_nothing(bare, files, hunnypot, pg_server):
+    number = newest() + 1
+    (files / f"{number:03}-wrong.sql").write_text("SELECT 1/0")
+    assert fails(hunnypot, "db", "init", env=bare) == f"hunnypot: {number:03}-wrong.sql: division by zero\n"
+    assert pg_server.query("SELECT to_regnamespace('hunnypot')", database="bare") == [(None,)]
+
+
+def test_db_refuses_a_newer_schema(bare, hunnypot, pg_server):
+    hunnypot("db", "init", env=bare)
+    pg_server.query("INSERT INTO hunnypot.schema_version VALUES (999)", database="bare")
+    for word in ("init", "upgrade"):
+        assert "999, newer than this program" in fails(hunnypot, "db", word, env=bare)
+
+
+def test_db_a_number_that_is_missing(bare, files, hunnypot):
+    (files / "099-gap.sql").write_text("SELECT 1")
+    assert "099-gap.sql" in fails(hunnypot, "db", "init", env=bare)
+
+
+def test_schema_version_that_the_command_needs_exists(net):
+    needed = int((TOP / "src/cli/cli.h").read_text().split("CLI_SCHEMA_VERSION = ")[1].split(",")[0])
+    assert needed <= newest()

@@ -1,0 +1,418 @@
+"""hunnypot export, whatever the format: what becomes of the file, its readers, and what they are told."""
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from cli_data import Sensor
+from testbed.base import BUILD, TOP, run, wait_for
+from testbed.milter import environment
+
+ADDRESSES = "SELECT host(network) FROM hunnypot.listing ORDER BY network"
+OLD = b"what was there before\nwithout an end of line"
+# Rows come one by one and slowly, so that something can happen in between; the first fill libpq's and the file's buffers.
+SLOW = """SELECT CASE WHEN i > 3000 THEN repeat('x', 100) || coalesce(pg_sleep(0.05)::text, '') ELSE repeat('x', 100) END
+    FROM generate_series(1, 5000) i"""
+
+
+@pytest.fixture
+def formats(tmp_path):
+    """formats(name, sql) puts a format into the user's folder, which is given to every run."""
+    folder = tmp_path / "formats"
+    folder.mkdir()
+
+    def write(name, sql):
+        (folder / f"{name}.sql").write_text(sql)
+    write.env = environment(PGUSER="postgres", HUNNYPOT_EXPORT_DIR=str(folder))
+    write.folder = folder
+    return write
+
+
+@pytest.fixture
+def listed(pg):
+    """Two listed networks, and what records more."""
+    sensor = Sensor(pg)
+    trap(sensor, "203.0.113.1", "203.0.113.2")
+    return sensor
+
+
+def trap(sensor, *clients):
+    sensor.record(*[{"class": "trap", "domain": "trap.example", "client": client} for client in clients])
+
+
+@pytest.fixture
+def target(tmp_path):
+    (tmp_path / "out").mkdir()
+    return tmp_path / "out" / "list"
+
+
+def export(formats, *words, status=0):
+    done = run(BUILD / "hunnypot", "export", *words, check=False, env=formats.env)
+    assert "Sanitizer" not in done.stderr, done.stderr
+    assert done.returncode == status, done
+    assert status == 0 or done.stderr.startswith("hunnypot: ") and done.stderr.count("\n") == 1, done.stderr
+    return done
+
+
+def identity(path):
+    """What changes when a file is written or replaced."""
+    now = path.stat()
+    return now.st_ino, now.st_mtime_ns, now.st_ctime_ns
+
+
+def in_folder(target):
+    return sorted(path.name for path in target.parent.iterdir())
+
+
+# Formats
+
+def test_a_file_in_the_folder_is_a_format(listed, formats, target):
+    formats("mine", f"-- consumer: my own\n{ADDRESSES} -- the end\n;\n")
+    export(formats, "mine", "-o", target)
+    assert target.read_text() == "203.0.113.1\n203.0.113.2\n"
+    assert export(formats, "mine").stdout == "203.0.113.1\n203.0.113.2\n"
+    assert "\nmine             my own\n" in "\n" + export(formats, "--list").stdout
+
+
+def test_a_users_format_goes_before_a_shipped_one(listed, formats):
+    formats("plain", "SELECT 'mine'")
+    assert export(formats, "plain").stdout == "mine\n"
+    listing = export(formats, "--list").stdout
+    assert listing.count("\nplain ") + listing.startswith("plain ") == 1
+
+
+def test_list_has_every_shipped_format(formats):
+    listed = [line.split()[0] for line in export(formats, "--list").stdout.splitlines() if not line.startswith(" ")]
+    assert listed == sorted(path.stem for path in (TOP / "sql/export").glob("*.sql"))
+
+
+PARAMETERS = """-- parameter: name = a default  what it is
+--   parameter: empty =   nothing
+-- parameter: last = x
+SELECT concat_ws('|', :'name', :'empty', :'last', ':', 'a:''b')"""
+
+
+@pytest.mark.parametrize("settings, line", [
+    ([], "a default||x|:|a:'b"),
+    (["name="], "||x|:|a:'b"),
+    (["name=a=b", "last=y z"], "a=b||y z|:|a:'b"),
+    (["name='; DROP SCHEMA hunnypot; --", "empty=\\'"], "'; DROP SCHEMA hunnypot; --|\\'|x|:|a:'b"),
+    (["name=\t:'last'$$\"%s\u00fc"], "\t:'last'$$\"%s\u00fc||x|:|a:'b"),
+])
+def test_parameters_are_literals(pg, formats, settings, line):
+    formats("parameters", PARAMETERS)
+    words = [word for setting in settings for word in ("--set", setting)]
+    assert export(formats, "parameters", *words).stdout == line + "\n"
+
+
+def test_text_comes_as_it_is(pg, formats):
+    formats("text", "SELECT unnest(ARRAY[E'a\\tb', E'\\\\', E'\\\\N', E'\\\\.', '', '\"', '%s', E'\u00fc'])")
+    assert export(formats, "text").stdout == "a\tb\n\\\n\\N\n\\.\n\n\"\n%s\n\u00fc\n"
+
+
+@pytest.mark.parametrize("sql, why", [
+    ("SELECT 1, 2", "row 1 has more than one column"),
+    ("SELECT 'fine' UNION ALL SELECT NULL", "row 2 is NULL"),
+    ("SELECT E'two\\nlines'", "row 1 has a control character"),
+    ("SELECT E'\\x1b[31m'", "row 1 has a control character"),
+    ("SELECT :'undeclared'", 'no "-- parameter:" line for undeclared'),
+    ("SELECT 1/(5000 - i) FROM generate_series(1, 6000) i", "division by zero"),
+    ("SELECT nonsense", 'column "nonsense" does not exist'),
+    ("", "syntax error"),
+    ("DELETE FROM hunnypot.offence RETURNING 'x'", "read-only transaction"),
+    ("-- parameter: name\nSELECT 1", "a parameter without a default: name"),
+    (f"SELECT pg_terminate_backend(pg_backend_pid())::text FROM generate_series(1, 3) i", "terminating connection"),
+], ids=lambda text: text[:30])
+@pytest.mark.parametrize("there", [True, False], ids=["replacing", "new"])
+def test_an_error_leaves_the_old_file(listed, formats, target, sql, why, there):
+    formats("wrong", sql)
+    if there:
+        target.write_bytes(OLD)
+    before = there and identity(target)
+    done = export(formats, "wrong", "-o", target, status=1)
+    assert why in done.stderr
+    if there:
+        assert target.read_bytes() == OLD and identity(target) == before
+    assert in_folder(target) == (["list", "list.lock"] if there else ["list.lock"]) or why.startswith(("no ", "a "))
+
+
+def test_no_such_format(net, formats):
+    assert "no such format: nonsense" in export(formats, "nonsense", status=1).stderr
+
+
+def test_a_disk_that_is_full_leaves_the_old_file(listed, formats, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    run("mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk)
+    try:
+        (disk / "list").write_bytes(OLD)
+        formats("large", "SELECT repeat('x', 1000) FROM generate_series(1, 1000)")
+        done = export(formats, "large", "-o", disk / "list", status=1)
+        assert "No space left on device" in done.stderr
+        assert (disk / "list").read_bytes() == OLD and not (disk / "list.new").exists()
+    finally:
+        run("umount", disk)
+
+
+@pytest.mark.parametrize("where, why", [("nowhere/list", "No such file or directory"), ("out", "is not a file"),
+                                        ("pipe", "is not a file")])
+def test_a_target_that_cannot_be(listed, formats, tmp_path, target, where, why):
+    os.mkfifo(tmp_path / "pipe")
+    assert why in export(formats, "plain", "-o", tmp_path / where, status=1).stderr
+
+
+def test_a_database_that_is_down_leaves_the_old_file(pg_server, formats, target):
+    target.write_bytes(OLD)
+    pg_server.stop()
+    export(formats, "plain", "-o", target, status=1)
+    assert target.read_bytes() == OLD and in_folder(target) == ["list"]
+
+
+# Replacing
+
+def test_identical_content_leaves_the_file_untouched(listed, formats, target):
+    formats("mine", ADDRESSES)
+    export(formats, "mine", "-o", target, "--command", f"echo >>{target}.ran")
+    before = identity(target)
+    export(formats, "mine", "-o", target, "--command", f"echo >>{target}.ran")
+    assert identity(target) == before
+    assert (target.parent / "list.ran").read_text() == "\n"
+
+
+@pytest.mark.parametrize("old", [b"", b"203.0.113.1\n", b"203.0.113.1\n203.0.113.2\n203.0.113.3\n",
+                                 b"203.0.113.1\n203.0.113.9\n"], ids=["empty", "shorter", "longer", "same length"])
+def test_other_content_is_replaced(listed, formats, target, old):
+    formats("mine", ADDRESSES)
+    target.write_bytes(old)
+    before = target.stat().st_ino
+    export(formats, "mine", "-o", target)
+    assert target.read_text() == "203.0.113.1\n203.0.113.2\n"
+    assert target.stat().st_ino != before and in_folder(target) == ["list", "list.lock"]
+
+
+def test_mode_and_owner_stay(listed, formats, target):
+    formats("mine", ADDRESSES)
+    target.write_bytes(OLD)
+    os.chmod(target, 0o640)
+    os.chown(target, 1234, 5678)
+    export(formats, "mine", "-o", target)
+    now = target.stat()
+    assert (now.st_mode & 0o7777, now.st_uid, now.st_gid) == (0o640, 1234, 5678)
+
+
+def test_a_link_stays_a_link(listed, formats, target, tmp_path):
+    formats("mine", ADDRESSES)
+    (tmp_path / "real").write_bytes(OLD)
+    target.symlink_to(tmp_path / "real")
+    export(formats, "mine", "-o", target)
+    assert target.is_symlink() and (tmp_path / "real").read_text() == "203.0.113.1\n203.0.113.2\n"
+
+
+def test_it_is_on_the_disk_before_it_is_in_place(listed, formats, target):
+    """In this order: the file's fsync, the rename, the folder's fsync."""
+    formats("mine", ADDRESSES)
+    trace = target.parent / "trace"
+    env = {**formats.env, "ASAN_OPTIONS": "detect_leaks=0"}  # LeakSanitizer cannot work under a tracer
+    run("strace", "-f", "-y", "-e", "trace=fsync,fdatasync,rename,renameat,renameat2", "-o", trace, BUILD / "hunnypot",
+        "export", "mine", "-o", target, env=env)
+    calls = [line.split(None, 1)[1] for line in trace.read_text().splitlines() if "(" in line]
+    assert [call.split("(")[0] for call in calls] == ["fsync", "rename", "fsync"], calls
+    assert "/out/list.new>" in calls[0] and "/out>" in calls[2]
+
+
+class Running:
+    def __init__(self, formats, *words):
+        self.process = subprocess.Popen([BUILD / "hunnypot", "export", *words], stderr=subprocess.PIPE, text=True,
+                                        env=formats.env)
+
+    def end(self, number=signal.SIGTERM):
+        self.process.send_signal(number)
+        error = self.process.communicate(timeout=30)[1]
+        assert "Sanitizer" not in error, error
+        return self.process.returncode, error
+
+
+def test_killed_while_it_writes(listed, formats, target):
+    """Not a byte of the old file is lost, and what lies about is no obstacle to the next run."""
+    formats("slow", SLOW)
+    formats("mine", ADDRESSES)
+    target.write_bytes(OLD)
+    running = Running(formats, "slow", "-o", target)
+    fresh = target.parent / "list.new"
+    wait_for(lambda: fresh.exists() and fresh.stat().st_size > 100000, what="half a file")
+    assert running.end(signal.SIGKILL)[0] == -signal.SIGKILL
+    assert target.read_bytes() == OLD and fresh.exists()
+    export(formats, "mine", "-o", target)
+    assert target.read_text() == "203.0.113.1\n203.0.113.2\n" and in_folder(target) == ["list", "list.lock"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stopped_while_it_writes(listed, formats, target, number):
+    formats("slow", SLOW)
+    target.write_bytes(OLD)
+    running = Running(formats, "slow", "-o", target)
+    fresh = target.parent / "list.new"
+    wait_for(lambda: fresh.exists() and fresh.stat().st_size > 100000, what="half a file")
+    assert running.end(number)[0] == 1
+    assert target.read_bytes() == OLD and in_folder(target) == ["list", "list.lock"]
+
+
+def test_server_killed_while_it_writes(listed, pg, formats, target):
+    formats("slow", SLOW)
+    target.write_bytes(OLD)
+    running = Running(formats, "slow", "-o", target)
+    fresh = target.parent / "list.new"
+    wait_for(lambda: fresh.exists() and fresh.stat().st_size > 100000, what="half a file")
+    pg.kill()
+    assert running.process.wait(30) == 1
+    assert target.read_bytes() == OLD and in_folder(target) == ["list", "list.lock"]
+
+
+def test_several_at_once(listed, formats, target):
+    formats("large", "SELECT repeat('x', 100) || i FROM generate_series(1, 20000) i")
+    running = [Running(formats, "large", "-o", target) for _ in range(6)]
+    assert [one.process.communicate(timeout=60)[1] for one in running] == [""] * 6
+    assert [one.process.returncode for one in running] == [0] * 6
+    assert target.read_text() == "".join(f"{'x' * 100}{i}\n" for i in range(1, 20001))
+    assert in_folder(target) == ["list", "list.lock"]
+
+
+def test_a_second_run_waits_for_the_first(listed, formats, target):
+    formats("slow", SLOW.replace("5000", "3040"))
+    formats("mine", ADDRESSES)
+    first = Running(formats, "slow", "-o", target)
+    wait_for((target.parent / "list.new").exists, what="first run")
+    export(formats, "mine", "-o", target)
+    assert first.process.poll() == 0
+    assert target.read_text() == "203.0.113.1\n203.0.113.2\n"
+
+
+# The brake
+
+def test_the_brake(listed, pg, formats, target):
+    formats("mine", ADDRESSES)
+    pg.query("UPDATE hunnypot.setting SET value = '1' WHERE name = 'brake_floor'")
+    export(formats, "mine", "-o", target)
+    trap(listed, "203.0.113.3")
+    export(formats, "mine", "-o", target)
+    before = target.read_bytes()
+    assert before.count(b"\n") == 3
+    trap(listed, *[f"203.0.113.{i}" for i in range(4, 10)])
+    for _ in range(2):
+        done = export(formats, "mine", "-o", target, status=1)
+        assert "6 networks are new" in done.stderr and "--force" in done.stderr
+        assert target.read_bytes() == before and in_folder(target) == ["list", "list.lock"]
+    assert export(formats, "mine", status=1).stdout == ""
+    export(formats, "mine", "-o", target, "--force")
+    assert target.read_bytes().count(b"\n") == 9
+    export(formats, "mine", "-o", target)
+
+
+def test_the_brake_holds_for_a_wide_network(listed, pg, formats, target):
+    pg.query("""INSERT INTO hunnypot.offence (network, class, domain, first_seen, last_seen, hits)
+        VALUES ('203.0.0.0/16', 'trap', 'trap.example', now(), now(), 1)""")
+    assert "203.0.0.0/16 is shorter than a /24" in export(formats, "plain", "-o", target, status=1).stderr
+    assert not target.exists()
+
+
+def test_standard_output_does_not_count_as_published(listed, pg, formats):
+    export(formats, "plain")
+    assert pg.query("SELECT count(*) FROM hunnypot.publication") == [(0,)]
+
+
+def test_a_reader_may_export(listed, pg, formats, target):
+    pg.query("DROP ROLE IF EXISTS looker; CREATE ROLE looker LOGIN IN ROLE hunnypot_reader")
+    formats.env["PGUSER"] = "looker"
+    export(formats, "plain", "-o", target)
+    assert target.read_text().count("203.0.113.") == 2
+
+
+# Commands
+
+@pytest.mark.parametrize("command, why", [("exit 3", "exit status 3"), ("kill -9 $$", "killed by signal 9"),
+                                          ("/nonexistent", "exit status 127")])
+def test_a_command_that_fails(listed, formats, target, command, why):
+    done = run(BUILD / "hunnypot", "export", "plain", "-o", target, "--command", command, check=False, env=formats.env)
+    assert done.returncode == 1 and why in done.stderr and target.exists()
+
+
+# Watch
+
+@pytest.fixture
+def watch(formats, target):
+    started = []
+
+    def start(*words):
+        formats("mine", ADDRESSES)
+        started.append(Running(formats, "mine", "-o", target, "--watch", *words))
+        wait_for(target.exists, what="first export")
+        return started[-1]
+    yield start
+    for one in started:
+        if one.process.poll() is None:
+            one.process.kill()
+
+
+def lines(path):
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def test_watch_exports_what_changes(listed, formats, target, watch, pg, hunnypot):
+    ran = target.parent / "ran"
+    running = watch("--interval", "100ms", "--command", f"wc -l <{target} >>{ran}")
+    wait_for(lambda: lines(ran) == ["2"], what="command after the first export")
+    trap(listed, "203.0.113.3")
+    wait_for(lambda: len(lines(target)) == 3, timeout=2, what="new client in the file")
+    hunnypot("allow", "add", "203.0.113.1")
+    wait_for(lambda: lines(target) == ["203.0.113.2", "203.0.113.3"], timeout=2, what="file without the allowed client")
+    wait_for(lambda: lines(ran) == ["2", "3", "2"], what="command after each replacement")
+    # A hit that lists nobody new: the file is looked at and left alone, and no command runs.
+    inode = target.stat().st_ino
+    trap(listed, "203.0.113.3")
+    trap(listed, "203.0.113.4")
+    wait_for(lambda: len(lines(ran)) == 4, what="next replacement")
+    assert lines(ran) == ["2", "3", "2", "3"] and target.stat().st_ino != inode
+    assert running.end() == (0, "")
+    assert in_folder(target) == ["list", "list.lock", "ran"]
+
+
+def test_watch_exports_at_most_once_in_the_interval(listed, target, watch):
+    ran = target.parent / "ran"
+    running = watch("--interval", "1s", "--command", f"date +%s.%N >>{ran}")
+    end = time.monotonic() + 3
+    number = 3
+    while time.monotonic() < end:
+        trap(listed, f"203.0.113.{number}")
+        number += 1
+        time.sleep(0.05)
+    wait_for(lambda: len(lines(target)) == number - 1, what="all of them")
+    times = [float(line) for line in lines(ran)]
+    assert len(times) >= 3 and min(b - a for a, b in zip(times, times[1:])) > 0.8
+    assert running.end()[0] == 0
+
+
+def test_watch_survives_what_goes_wrong(listed, target, watch, pg, formats):
+    """A command that fails, a restart, a format that breaks: each is said, and it goes on."""
+    running = watch("--interval", "100ms", "--command", "exit 3")
+    pg.restart("immediate")
+    trap(listed, "203.0.113.3")
+    wait_for(lambda: len(lines(target)) == 3, timeout=20, what="export after the restart")
+    pg.query("ALTER VIEW hunnypot.listing RENAME TO gone")
+    trap(listed, "203.0.113.4")
+    trap(listed, "203.0.113.5")
+    time.sleep(0.5)
+    assert len(lines(target)) == 3
+    pg.query("ALTER VIEW hunnypot.gone RENAME TO listing")
+    trap(listed, "203.0.113.6")
+    wait_for(lambda: len(lines(target)) == 6, timeout=10, what="export after the mending")
+    status, said = running.end()
+    assert status == 0
+    for word in ("exit 3: exit status 3", "connecting again", "does not exist"):
+        assert word in said, said
+
+
+def test_watch_ends_at_once_when_it_cannot_begin(pg_server, formats, target):
+    pg_server.stop()
+    export(formats, "plain", "-o", target, "--watch", status=1)
