@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pty
+import re
 import shutil
 import signal
 import subprocess
@@ -346,6 +347,16 @@ def test_usage_errors(net, hunnypot, words):
 def test_help(net, hunnypot, words):
     done = hunnypot(*words)
     assert "hunnypot" in done.stdout and done.stderr == ""
+
+
+def test_the_manual_page_has_every_command_and_option(net, hunnypot):
+    page = (TOP / "man/hunnypot.1").read_text().replace("\\-", "-")
+    commands = re.findall(r"^  (\w+(?: \w+)?)  ", hunnypot("--help").stdout, re.M)
+    assert len(commands) > 12
+    for command in commands:
+        assert f"\\fBhunnypot {command}" in page, command
+        for option in re.findall(r"(--[a-z-]+)", hunnypot(*command.split(), "--help").stdout):
+            assert option in page, (command, option)
 
 
 @pytest.mark.parametrize("words", [["-d", "dbname=hunnypot password=sesame", "list"],

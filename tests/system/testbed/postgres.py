@@ -38,7 +38,7 @@ class Postgres:
         self.server = Server("postgres", [*AS_POSTGRES, binary("postgres"), "-D", self.data],
                              self.folder / "log", cwd="/")
         self.server.wait_ready(self._answers, 60)
-        if not self.query("SELECT FROM pg_roles WHERE rolname = 'needs_password'", database="postgres"):
+        if not self.query("SELECT 1 FROM pg_roles WHERE rolname = 'needs_password'", database="postgres"):
             self.query("CREATE ROLE needs_password", database="postgres")
 
     def _answers(self):
