@@ -74,7 +74,8 @@ class Postgres:
     def kill(self):
         """SIGKILL for the postmaster and all its children."""
         for pid in self._processes():
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.server.process.wait(10)
         self.server = None
 
