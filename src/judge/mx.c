@@ -87,7 +87,7 @@ static enum mx_status ask(struct lookup *lookup, const char *name, int type, siz
         return MX_UNKNOWN;
     if (lookup->resolver.res_h_errno == NO_DATA && header->qr)
         return MX_OK;
-    if (lookup->resolver.res_h_errno == HOST_NOT_FOUND && header->rcode == ns_r_nxdomain)
+    if (lookup->resolver.res_h_errno == HOST_NOT_FOUND)
         return MX_NXDOMAIN;
     lookup->silent = header->rcode == ns_r_noerror && lookup->resolver.res_h_errno == TRY_AGAIN;
     return MX_UNKNOWN;
@@ -129,7 +129,8 @@ static enum mx_status records_take(struct lookup *lookup, ns_msg *message, const
     for (int i = 0; i < ns_msg_count(*message, ns_s_an); i++) {
         if (ns_parserr(message, ns_s_an, i, &record) != 0)
             return MX_UNKNOWN;
-        if ((int)ns_rr_type(record) != type || ns_rr_class(record) != ns_c_in || strcasecmp(ns_rr_name(record), name) != 0)
+        if ((int)ns_rr_type(record) != type || ns_rr_class(record) != ns_c_in ||
+            strcasecmp(ns_rr_name(record), name) != 0)
             continue;
         ttl_note(lookup, record);
         if (!take(into, message, &record))

@@ -55,8 +55,8 @@ struct mx_config {
     int attempts;
 };
 
-/* Ask for DOMAIN's mail hosts.  STOP is looked at before each question: once it is true, nothing more is asked, and what
- * is not known yet stays MX_UNKNOWN. */
+/* Ask for DOMAIN's mail hosts.  STOP is looked at before each question: once it is true, nothing more is asked, and
+ * what is not known yet is MX_UNKNOWN. */
 void mx_resolve(const struct mx_config *config, const char *domain, const atomic_bool *stop, struct mx_answer *answer);
 
 #endif

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -37,7 +38,7 @@ static const struct judge_rule rules[] = {
     {"*", ROLE_AUTO},
     {"trap.test", ROLE_TRAP},
     {"*.trap.test", ROLE_TRAP},
-    {"backup.trap.test", ROLE_BACKUP},
+    {"b.trap.test", ROLE_BACKUP},
     {"*.off.trap.test", ROLE_OFF},
     {"address.test", ROLE_ADDRESS},
     {"off.test", ROLE_OFF},
@@ -167,8 +168,8 @@ static const struct verdict_case {
     {.name = "backup, late", .domains = {"d.test"}, .late = true, .want = VERDICT_UNKNOWN},
     {.name = "wildcard rule", .domains = {"x.trap.test"}, .want = VERDICT_OFFENCE, .want_domain = "x.trap.test",
      .want_primary = "", .want_class = CLASS_TRAP},
-    {.name = "exact rule beats wildcard", .domains = {"backup.trap.test"}, .want = VERDICT_OFFENCE,
-     .want_domain = "backup.trap.test", .want_primary = "x.mx", .want_class = CLASS_BACKUP},
+    {.name = "exact rule beats wildcard", .domains = {"b.trap.test"}, .want = VERDICT_OFFENCE,
+     .want_domain = "b.trap.test", .want_primary = "x.mx", .want_class = CLASS_BACKUP},
     {.name = "longer wildcard wins", .domains = {"x.off.trap.test"}, .want = VERDICT_NONE},
     {.name = "trap, DNS fails", .domains = {"fail.trap.test"}, .want = VERDICT_UNKNOWN},
     {.name = "trap, an MX host's address not known", .domains = {"half.trap.test"}, .want = VERDICT_UNKNOWN},
@@ -281,7 +282,7 @@ static void test_verdicts(void **state)
     fake_mx_set("half.trap.test", "10 x.mx 192.0.2.10;20 y.mx ?");
     fake_mx_set("mx.trap.test", "10 z.mx 192.0.2.50");
     fake_mx_set("i.trap.test", "@ 192.0.2.70");
-    fake_mx_set("backup.trap.test", "10 x.mx 192.0.2.10");
+    fake_mx_set("b.trap.test", "10 x.mx 192.0.2.10");
     for (size_t i = 0; i < COUNT(cases); i++) {
         const struct verdict_case *c = &cases[i];
         struct judge_answer got = case_run(c);
@@ -599,8 +600,15 @@ static void test_configure(void **state)
 {
     static const struct judge_rule now_trap[] = {{"*", ROLE_TRAP}};
     struct judge_config config = config_default();
-    struct judge *judge = *state;
+    struct judge *judge;
 
+    (void)state;
+    fake_mx_reset();
+    fake_probe_reset();
+    fake_mx_set("d.test", "10 a.mx 192.0.2.1;20 b.mx 192.0.2.2;30 t.mx " US);
+    fake_mx_set("e.test", "nxdomain");
+    config.probers = 1; /* so that the old look-up ends before the new one begins */
+    judge = judge_create(&config);
     assert_verdict(ask_about(judge, "d.test").verdict, VERDICT_OFFENCE);
     fake_mx_freeze(true);
     verdict_now(judge, "e.test"); /* under way by the old settings: its answer is not taken */
@@ -613,10 +621,108 @@ static void test_configure(void **state)
     fake_mx_freeze(false);
     assert_int_equal(ask_about(judge, "d.test").class, CLASS_TRAP);
     assert_int_equal(ask_about(judge, "e.test").class, CLASS_TRAP);
+    assert_int_equal(fake_mx_asked("e.test"), 2);
     config = config_default();
     judge_configure(judge, &config);
     assert_int_equal(ask_about(judge, "d.test").class, CLASS_BACKUP);
     assert_int_equal(fake_probe_made(NULL), 2); /* hosts are remembered */
+    judge_destroy(&judge);
+}
+
+/* Standard error goes to a file from the one call to the other, which returns how many lines hold TEXT. */
+static int log_before;
+static FILE *log_file;
+
+static void log_catch(void)
+{
+    log_file = tmpfile();
+    assert_non_null(log_file);
+    log_before = dup(STDERR_FILENO);
+    assert_true(dup2(fileno(log_file), STDERR_FILENO) >= 0);
+}
+
+static unsigned log_release(const char *text)
+{
+    char line[4096];
+    unsigned count = 0;
+
+    assert_true(dup2(log_before, STDERR_FILENO) >= 0);
+    close(log_before);
+    rewind(log_file);
+    while (fgets(line, sizeof line, log_file) != NULL)
+        count += strstr(line, text) != NULL;
+    fclose(log_file);
+    return count;
+}
+
+static void test_no_role_is_logged_once_a_day(void **state)
+{
+    struct judge *judge = *state;
+    const char *both[] = {"gone.test", "off.test"};
+    const struct judge_question question = {.client = address_of(CLIENT), .domains = both, .domain_count = 2};
+
+    log_catch();
+    for (int hour = 0; hour < 25; hour++) {
+        ask(judge, &question);
+        ask(judge, &question);
+        fake_clock_advance_ms(3600 * SECOND_MS);
+    }
+    assert_int_equal(log_release("no-role domain=gone.test why=\"the domain does not exist\""), 2);
+}
+
+static void test_no_role_lines_are_bounded(void **state)
+{
+    struct judge *judge = *state;
+
+    log_catch();
+    for (int i = 0; i < 500; i++) {
+        char name[32];
+
+        snprintf(name, sizeof name, "x%d.test", i);
+        ask_about(judge, name);
+    }
+    assert_int_equal(log_release("no-role"), 100);
+}
+
+static void test_all_probes_fail_is_said(void **state)
+{
+    static const struct {
+        const char *name, *dns;
+        unsigned rounds, want;
+    } fail_cases[] = {
+        {"two hosts, 10 failures", "10 a.mx 192.0.2.1;20 b.mx 192.0.2.2;30 t.mx " US, 5, 1},
+        {"two hosts, 8 failures", "10 a.mx 192.0.2.1;20 b.mx 192.0.2.2;30 t.mx " US, 4, 0},
+        {"two hosts, for three hours", "10 a.mx 192.0.2.1;20 b.mx 192.0.2.2;30 t.mx " US, 27, 3},
+        {"one host", "10 a.mx 192.0.2.1;30 t.mx " US, 27, 0},
+        {"one that answers", "10 a.mx 192.0.2.1;20 b.mx 192.0.2.2;25 c.mx 192.0.2.3;30 t.mx " US, 27, 0},
+    };
+    size_t failed = 0;
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(fail_cases); i++) {
+        const struct judge_config config = config_default();
+        struct judge *judge;
+        unsigned got;
+
+        fake_clock_set_ms(1000000);
+        fake_mx_reset();
+        fake_probe_reset();
+        fake_mx_set("d.test", fail_cases[i].dns);
+        states_set("192.0.2.1 192.0.2.2", LIVENESS_DOWN);
+        judge = judge_create(&config);
+        log_catch();
+        for (unsigned j = 0; j < fail_cases[i].rounds; j++) {
+            ask_about(judge, "d.test");
+            fake_clock_advance_ms(REMEMBER_MS + 1);
+        }
+        judge_destroy(&judge);
+        got = log_release("probes-all-fail");
+        if (got == fail_cases[i].want)
+            continue;
+        failed++;
+        print_error("%s: want %u lines, got %u\n", fail_cases[i].name, fail_cases[i].want, got);
+    }
+    assert_int_equal(failed, 0);
 }
 
 static void test_wake(void **state)
@@ -649,7 +755,10 @@ int main(void)
         cmocka_unit_test(test_flood_while_dns_is_frozen),
         cmocka_unit_test_setup_teardown(test_never_more_probes_than_probers, setup, teardown),
         cmocka_unit_test_setup_teardown(test_destroy_while_dns_is_frozen, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_configure, setup, teardown),
+        cmocka_unit_test(test_configure),
+        cmocka_unit_test_setup_teardown(test_no_role_is_logged_once_a_day, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_no_role_lines_are_bounded, setup, teardown),
+        cmocka_unit_test(test_all_probes_fail_is_said),
         cmocka_unit_test_setup_teardown(test_wake, setup, teardown),
     };
 

@@ -26,7 +26,17 @@
 enum { MESSAGE_MAX = 65535, PORT_TRIES = 20 };
 
 /* How the server answers for a name; where it says nothing else, with the records below that match. */
-enum behaviour { SERVE_HONEST, SERVE_SERVFAIL, SERVE_REFUSED, SERVE_SILENT, SERVE_WRONG_ID, SERVE_TRUNCATED, SERVE_COMPRESSION_LOOP, SERVE_GARBAGE, SERVE_SHORT_RDATA };
+enum behaviour {
+    SERVE_HONEST,
+    SERVE_SERVFAIL,
+    SERVE_REFUSED,
+    SERVE_SILENT,
+    SERVE_WRONG_ID,
+    SERVE_TRUNCATED,
+    SERVE_COMPRESSION_LOOP,
+    SERVE_GARBAGE,
+    SERVE_SHORT_RDATA
+};
 
 static const struct zone_record {
     const char *name;
@@ -44,6 +54,7 @@ static const struct zone_record {
     {"doubled.test", ns_t_mx, "20 a.mx.test", 300},
     {"doubled.test", ns_t_mx, "10 A.MX.test", 300},
     {"doubled.test", ns_t_mx, "10 a.mx.test", 300},
+    {"doubled.test", ns_t_mx, "30 a.mx.test", 300},
     {"equal.test", ns_t_mx, "10 b.mx.test", 300},
     {"equal.test", ns_t_mx, "10 a.mx.test", 300},
     {"null.test", ns_t_mx, "0 ", 300},
@@ -80,7 +91,7 @@ static const struct {
     const char *name;
     enum behaviour behaviour;
 } behaviours[] = {
-    {"servfail.test", SERVE_SERVFAIL},          {"refused.test", SERVE_REFUSED},
+    {"servfail.test", SERVE_SERVFAIL},     {"refused.test", SERVE_REFUSED},
     {"silent.test", SERVE_SILENT},              {"wrongid.test", SERVE_WRONG_ID},
     {"truncated.test", SERVE_TRUNCATED},        {"comploop.test", SERVE_COMPRESSION_LOOP},
     {"garbage.test", SERVE_GARBAGE},            {"shortrdata.test", SERVE_SHORT_RDATA},
@@ -215,7 +226,8 @@ static enum behaviour behaviour_of(const char *name, ns_type type)
 }
 
 /* The reply to QUERY in OUT; its length, 0 for none. */
-static size_t reply_make(struct server *server, const unsigned char *query, size_t length, unsigned char *reply, bool udp)
+static size_t reply_make(struct server *server, const unsigned char *query, size_t length, unsigned char *reply,
+                         bool udp)
 {
     char name[NS_MAXDNAME];
     struct writer out = {.start = reply, .at = reply};
@@ -394,8 +406,10 @@ static void answer_write(const struct mx_answer *answer, char *out, size_t size)
     size_t used = (size_t)snprintf(out, size, "%s%s", status_text(answer->status), answer->null_mx ? " null" : "");
 
     for (size_t i = 0; i < answer->host_count; i++) {
-        used += (size_t)snprintf(out + used, size - used, "; %u %s", answer->hosts[i].preference, answer->hosts[i].name);
-        used += addresses_write(&answer->hosts[i].addresses, out + used, size - used);
+        const struct mx_host *host = &answer->hosts[i];
+
+        used += (size_t)snprintf(out + used, size - used, "; %u %s", host->preference, host->name);
+        used += addresses_write(&host->addresses, out + used, size - used);
     }
     used += (size_t)snprintf(out + used, size - used, "; @");
     used += addresses_write(&answer->addresses, out + used, size - used);

@@ -259,6 +259,10 @@ static void test_addresses_of_a_host(void **state)
     server_stop(&good);
 
     server_start(&good, "127.0.0.1", 0);
+    assert_int_equal(probe(good.port, TIMEOUT_MS, -1, true, "127.0.0.1", "127.0.0.2"), LIVENESS_ACCEPTING);
+    server_stop(&good);
+
+    server_start(&good, "127.0.0.1", 0);
     assert_int_equal(probe(good.port, TIMEOUT_MS, -1, true, "127.0.0.1", "10.0.0.1"), LIVENESS_ACCEPTING);
     server_stop(&good);
 
