@@ -114,7 +114,7 @@ class Milter:
             address, family = where, socket.AF_UNIX
         else:
             port, _, host = where.partition("@")
-            address, family = (host, int(port)), socket.AF_INET6 if kind == "inet6" else socket.AF_INET
+            address, family = (host.strip("[]"), int(port)), socket.AF_INET6 if kind == "inet6" else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as knock:
             return knock.connect_ex(address) == 0
 

@@ -121,9 +121,9 @@ class Postfix:
         return run(f"{PREFIX}/usr/sbin/{name}", "-c", self.etc, *words, env=self.environment, **options)
 
     def queued(self):
-        """Messages that were taken: none, on a trap."""
+        """Messages that were taken: none, on a trap.  (A file that cannot be executed is one that is being received.)"""
         return [path for sub in ("incoming", "active", "deferred", "maildrop", "hold")
-                for path in (self.queue / sub).rglob("*") if path.is_file()]
+                for path in (self.queue / sub).rglob("*") if path.is_file() and path.stat().st_mode & 0o100]
 
     def taken(self):
         """How many messages were taken and delivered (to nowhere)."""

@@ -1,0 +1,250 @@
+"""The daemon's life: start, checks, reload, restart, crash, stop; and who it is while it lives."""
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from testbed.base import BUILD, run
+from testbed.milter import Milter, environment, settings_text
+
+REPLY = "451 4.7.1 "
+
+
+def daemon_output(*arguments, conf=None, check=False):
+    """Run hunnypot-milter to its end."""
+    words = ["-c", conf] if conf else []
+    return run(BUILD / "hunnypot-milter", *words, *arguments, check=check, env=environment())
+
+
+@pytest.fixture
+def conf(tmp_path):
+    def write(text):
+        path = tmp_path / "hunnypot.conf"
+        path.write_text(text)
+        return path
+    return write
+
+
+def test_check_takes_good_settings(conf):
+    done = daemon_output("--check", conf=conf(settings_text({"limits": {"connections": 5}, "user": "hunnypot"})))
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("text, wanted", [
+    ("nonsense = 1\n", "nonsense"),
+    ("limits { connections = -1 }\n", "connections"),
+    ("limits {\n  idle = \"soon\"\n}\n", "idle"),
+    ("reply = \"550 5.7.1 no\"\n", "451"),
+    ("reply = \"250 2.0.0 fine\"\n", "451"),
+    ("liveness { require = most }\n", "require"),
+    ("domain \"x.example\" { role = king }\n", "role"),
+    ("ignore_clients = {\"192.0.2.1/24\"}\n", "ignore_clients"),
+    ("socket = \"nowhere\"\n", "socket"),
+    ("\n\nlimits {\n", "4"),
+])
+def test_check_names_what_is_wrong(conf, text, wanted):
+    path = conf(text)
+    done = daemon_output("--check", conf=path)
+    assert done.returncode != 0
+    assert wanted in done.stderr and str(path) in done.stderr
+
+
+def test_dump_is_read_back_to_the_same(conf):
+    path = conf(settings_text({"limits": {"connections": 5, "idle": "7s"}, "domain": {"*.example": {"role": "trap"}}}))
+    first = daemon_output("--dump", conf=path, check=True).stdout
+    second = daemon_output("--dump", conf=conf(first), check=True).stdout
+    assert first == second and "7s" in first and "*.example" in first
+
+
+def test_reload(mta, milter, deliver, wait_for):
+    daemon = milter(reply="451 4.7.1 before")
+    mta()
+    assert deliver("203.0.113.7", "a@trap.example") == "451 4.7.1 before"
+    daemon.configure(reply="451 4.7.1 after")
+    daemon.reload()
+    wait_for(lambda: "reloaded " in daemon.log(), what="reload")
+    assert deliver("203.0.113.7", "a@trap.example") == "451 4.7.1 after"
+
+
+def test_running_session_keeps_its_settings(postfix, milter, smtp, wait_for):
+    daemon = milter(reply="451 4.7.1 before")
+    postfix()
+    session = smtp()
+    session.command("EHLO client.example.com")
+    daemon.configure(reply="451 4.7.1 after")
+    daemon.reload()
+    wait_for(lambda: "reloaded " in daemon.log(), what="reload")
+    assert session.transaction("a@trap.example", helo=None) == "451 4.7.1 before"
+
+
+def test_bad_file_at_reload_keeps_the_old_settings(postfix, milter, deliver, wait_for):
+    daemon = milter(reply="451 4.7.1 before")
+    postfix()
+    daemon.configure(reply="550 5.7.1 never")
+    daemon.reload()
+    wait_for(lambda: "reload-failed" in daemon.log(), what="refusal")
+    assert deliver("203.0.113.7", "a@trap.example") == "451 4.7.1 before"
+
+
+def test_reload_changes_roles(postfix, milter, deliver, pg, hits, wait_for):
+    daemon = milter(domain={"trap.example": {"role": "off"}})
+    postfix()
+    deliver("203.0.113.7", "a@trap.example")
+    wait_for(lambda: "not-recorded client=203.0.113.7" in daemon.log(), what="verdict")
+    daemon.configure(domain={"trap.example": {"role": "trap"}})
+    daemon.reload()
+    wait_for(lambda: "reloaded " in daemon.log(), what="reload")
+    deliver("203.0.113.8", "a@trap.example")
+    assert [hit["client"] for hit in hits(wait=1)] == ["203.0.113.8"]
+
+
+def test_restart_loses_and_doubles_nothing(mta, milter, pg, hits, deliver):
+    daemon = milter()
+    mta()
+    for number in range(1, 6):
+        deliver(f"203.0.113.{number}", "a@trap.example")
+        daemon.restart()
+    assert [hit["client"] for hit in hits(wait=5)] == [f"203.0.113.{number}" for number in range(1, 6)]
+
+
+def test_killed_after_the_451_loses_nothing(postfix, milter, pg, hits, deliver):
+    """The hit is committed before the reply."""
+    daemon = milter()
+    postfix()
+    for number in range(1, 6):
+        assert deliver(f"203.0.113.{number}", "a@trap.example").startswith(REPLY)
+        daemon.kill()
+        daemon.start()
+    assert [hit["client"] for hit in hits(wait=5)] == [f"203.0.113.{number}" for number in range(1, 6)]
+
+
+def test_hits_wait_in_the_spool_for_the_database(postfix, milter, pg, hits, deliver):
+    pg.stop()
+    milter()
+    postfix()
+    for number in range(1, 4):
+        assert deliver(f"203.0.113.{number}", "a@trap.example").startswith(REPLY)
+    pg.start()
+    assert len(hits(wait=3, timeout=60)) == 3
+
+
+def test_database_stops_and_comes_back(postfix, milter, pg, hits, deliver):
+    milter()
+    postfix()
+    for number, mode in enumerate(("fast", "immediate"), 1):
+        assert deliver(f"203.0.113.{number}", "a@trap.example").startswith(REPLY)
+        pg.stop(mode)
+        assert deliver(f"203.0.113.{number + 10}", "a@trap.example").startswith(REPLY)
+        pg.start()
+    assert len(hits(wait=4, timeout=60)) == 4
+
+
+def test_spool_only(postfix, milter, deliver):
+    """Without a database there is the spool, and the 451."""
+    milter(database="")
+    postfix()
+    assert deliver("203.0.113.7", "a@trap.example").startswith(REPLY)
+
+
+def test_stops_within_a_second_when_idle(milter):
+    daemon = milter()
+    started = time.monotonic()
+    daemon.stop()
+    assert time.monotonic() - started < 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stops_with_sessions_open(postfix, milter, smtp, number):
+    """libmilter calls neither abort nor close then; the leak check at the end counts what is left."""
+    daemon = milter()
+    postfix()
+    sessions = [smtp(f"203.0.113.{n}") for n in range(1, 6)]
+    for session in sessions:
+        session.command("EHLO client.example.com")
+        session.command("MAIL FROM:<a@sender.example>")
+        session.command("RCPT TO:<a@trap.example>")
+    assert daemon.server.stop(number) == 0
+    assert sessions[0].command("DATA").startswith("451")
+    daemon.check_log()
+    daemon.server = None
+
+
+def test_a_second_daemon_on_one_spool_is_refused(milter):
+    first = milter(database="")
+    second = Milter({"database": "", "spool": str(first.spool), "socket": "unix:/run/hunnypot/second.sock"}, "second")
+    second.start(wait=False)
+    assert second.server.process.wait(10) != 0
+    assert str(first.spool) in second.log()
+    assert first.listens()
+    second.remove()
+
+
+def test_the_socket_of_a_running_daemon_is_not_taken(milter, postfix, deliver):
+    first = milter(database="")
+    second = Milter({"database": ""}, "second")
+    second.start(wait=False)
+    assert second.server.process.wait(10) != 0
+    assert "in use" in second.log()
+    postfix()
+    assert deliver("203.0.113.7", "a@trap.example").startswith(REPLY)
+    assert first.running()
+
+
+def test_a_stale_socket_is_removed(milter):
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind("/run/hunnypot/milter.sock")
+    run("chown", "hunnypot:hunnypot", "/run/hunnypot/milter.sock")
+    assert milter(database="").listens()
+
+
+def status_of(pid):
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+
+
+def test_privileges_are_dropped_before_the_first_session(milter, postfix, deliver, pg, hits):
+    """Started as root, it is nobody special when it serves."""
+    daemon = milter(as_root=True)
+    status = status_of(daemon.pid)
+    assert set(status["Uid"].split()) == {"64701"} and set(status["Gid"].split()) == {"64701"}
+    assert "0" not in status["Groups"].split()
+    assert all(int(status[name], 16) == 0 for name in ("CapInh", "CapPrm", "CapEff", "CapAmb"))
+    assert status["NoNewPrivs"] == "1"
+    postfix()
+    assert deliver("203.0.113.7", "a@trap.example").startswith(REPLY)
+    assert len(hits(wait=1)) == 1
+
+
+def test_root_is_refused_as_user(milter):
+    daemon = Milter({"database": "", "user": "root"}, "rootly", as_root=True)
+    daemon.start(wait=False)
+    assert daemon.server.process.wait(10) != 0
+    daemon.remove()
+
+
+def test_spool_is_nobody_elses_business(milter):
+    daemon = milter(database="")
+    assert os.stat(daemon.spool).st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("word", ["--help", "--version"])
+def test_words_about_itself(word):
+    done = daemon_output(word)
+    assert done.returncode == 0 and done.stdout
+
+
+def test_shipped_unit(tmp_path):
+    """systemd reads the unit without complaint."""
+    if run("which", "systemd-analyze", check=False).returncode:
+        pytest.fail("systemd-analyze is missing")
+    unit = tmp_path / "hunnypot-milter.service"
+    run("make", "-s", "-C", BUILD, "systemd/hunnypot-milter.service")
+    text = (BUILD / "systemd/hunnypot-milter.service").read_text()
+    assert "@" not in text.replace("@system-service", "").replace("~@privileged @resources", "").replace("=@chown", "")
+    unit.write_text(text.replace("/usr/local/sbin/hunnypot-milter", str(BUILD / "hunnypot-milter")))
+    done = run("systemd-analyze", "verify", "--man=no", unit, check=False)
+    ours = [line for line in done.stderr.splitlines() if "hunnypot" in line]
+    assert done.returncode == 0 and not ours, done.stderr

@@ -1,0 +1,219 @@
+"""Each limit as the client sees it.  The MTA's own limits are taken out of the way where ours is looked at."""
+import time
+
+import pytest
+
+from testbed.smtp import Closed
+
+REPLY = "451 4.7.1 "
+WIDE = {
+    "postfix": {"main": {"smtpd_client_connection_count_limit": "0"}},
+    "sendmail": {"replace": {"R$*\t\t$: $(hunnypot_count l $@ 3 $@": "R$*\t\t$: $(hunnypot_count l $@ 999 $@"}},
+}
+
+
+@pytest.fixture(params=["postfix", "sendmail"])
+def wide_mta(request):
+    """An MTA whose own limit for each client is out of the way."""
+    start = request.getfixturevalue(request.param)
+    return lambda: start(**WIDE[request.param])
+
+
+def refused(connect, **options):
+    """Is the connection answered 421 and closed?"""
+    try:
+        session = connect(**options)
+    except (Closed, ConnectionResetError):
+        return False
+    greeting = session.greeting
+    if greeting.startswith("220"):  # sendmail says its greeting first
+        greeting = session.command("EHLO client.example.com")
+    return greeting.startswith("421") and session.closed()
+
+
+def test_connections_per_client(wide_mta, milter, smtp):
+    milter(limits={"connections_per_client": 2})
+    wide_mta()
+    first, second = smtp("203.0.113.7"), smtp("203.0.113.7")
+    assert first.command("NOOP").startswith("250") and second.command("NOOP").startswith("250")
+    assert refused(smtp, client="203.0.113.7")
+    assert smtp("203.0.113.8").command("EHLO x.example.com").startswith("250")
+    first.quit()
+    deadline = time.monotonic() + 5
+    while refused(smtp, client="203.0.113.7"):
+        assert time.monotonic() < deadline, "the place was not given back"
+
+
+def test_ipv6_clients_are_counted_per_64(wide_mta, milter, smtp):
+    milter(limits={"connections_per_client": 2})
+    wide_mta()
+    smtp("2001:db8:c::1").command("EHLO x.example.com")
+    smtp("2001:db8:c::2").command("EHLO x.example.com")
+    assert refused(smtp, client="2001:db8:c::3")
+    assert smtp("2001:db8:c:1::1").command("EHLO x.example.com").startswith("250")
+
+
+def test_connections(wide_mta, milter, smtp):
+    milter(limits={"connections": 3})
+    wide_mta()
+    for number in range(1, 4):
+        smtp(f"203.0.113.{number}").command("EHLO x.example.com")
+    assert refused(smtp, client="203.0.113.9")
+
+
+def test_a_refused_connection_is_no_hit(wide_mta, milter, smtp, pg, hits):
+    milter(limits={"connections": 1})
+    wide_mta()
+    session = smtp("203.0.113.1")
+    session.command("EHLO x.example.com")
+    assert refused(smtp, client="203.0.113.9")
+    session.transaction("a@trap.example")
+    assert [hit["client"] for hit in hits(wait=1)] == ["203.0.113.1"]
+
+
+def test_client_bytes(mta, milter, smtp):
+    """The limit is 1024 bytes of what a milter can see."""
+    milter()
+    mta()
+    session = smtp()
+    assert session.command("EHLO client.example.com").startswith("250")
+    sent, replies = 0, []
+    try:
+        for number in range(60):
+            for line in (f"MAIL FROM:<a{number}@sender.example>", f"RCPT TO:<a{number}@trap.example>", "RSET"):
+                reply = session.command(line)
+                replies.append(reply[:3])
+                sent += 0 if line == "RSET" else len(line) + 2
+                if reply.startswith("421"):
+                    raise Closed
+    except Closed:
+        pass
+    assert replies[-1] == "421" and session.closed()
+    assert 900 < sent < 1150
+
+
+def test_client_bytes_under_the_limit(mta, milter, smtp):
+    milter()
+    mta()
+    session = smtp()
+    assert session.transaction(*[f"a{number}@trap.example" for number in range(20)]).startswith(REPLY)
+
+
+def test_late_command(mta, milter, smtp):
+    """The MTA's own 30 s come first as shipped; a milter with a shorter time answers the next command it sees."""
+    milter(limits={"idle": "1s"})
+    mta()
+    session = smtp()
+    assert session.command("EHLO client.example.com").startswith("250")
+    time.sleep(1.5)
+    session.send(b"MAIL FROM:<a@sender.example>\r\nRCPT TO:<a@trap.example>\r\nDATA\r\n")
+    replies = []
+    try:
+        while len(replies) < 3:
+            replies.append(session.reply()[:3])
+    except Closed:
+        pass
+    assert replies[-1] == "421" and session.closed(), replies
+
+
+def test_silent_session_gives_its_place_back(mta, milter, smtp):
+    milter(limits={"idle": "1s", "connections": 1})
+    mta()
+    silent = smtp("203.0.113.1")
+    assert silent.command("EHLO x.example.com").startswith("250")
+    assert refused(smtp, client="203.0.113.2")
+    time.sleep(1.2)
+    assert smtp("203.0.113.3").transaction("a@trap.example").startswith(REPLY)
+
+
+def test_no_limits(wide_mta, milter, smtp):
+    milter(limits={"connections": 0, "connections_per_client": 0, "idle": "0s", "client_bytes": 0})
+    wide_mta()
+    sessions = [smtp() for _ in range(10)]
+    assert all(session.transaction("a@trap.example").startswith(REPLY) for session in sessions)
+
+
+@pytest.mark.parametrize("name", ["postfix", "sendmail"])
+def test_shipped_limit_for_each_client(request, name, milter, smtp):
+    """The MTA's own: the fourth connection at once gets 421 before the milter hears of it."""
+    milter(limits={"connections_per_client": 0})
+    request.getfixturevalue(name)()
+    for _ in range(3):
+        assert smtp().command("EHLO x.example.com").startswith("250")
+    assert refused(smtp, client="203.0.113.7")
+    assert smtp("203.0.113.8").command("EHLO x.example.com").startswith("250")
+
+
+def test_shipped_limit_holds_for_mynetworks(postfix, milter, smtp):
+    milter(limits={"connections_per_client": 0})
+    postfix()
+    for _ in range(3):
+        smtp("127.0.0.1")
+    assert smtp("127.0.0.1").greeting.startswith("421")
+
+
+def test_shipped_limit_of_all_connections_sendmail(sendmail, milter, smtp):
+    """The twenty-first is not let in."""
+    milter(limits={"connections": 0})
+    sendmail()
+    for number in range(1, 21):
+        smtp(f"203.0.113.{number}").command("EHLO x.example.com")
+    with pytest.raises((ConnectionRefusedError, TimeoutError)):
+        smtp("203.0.113.30", timeout=3)
+
+
+def test_shipped_limit_of_all_connections_postfix(postfix, milter, smtp):
+    """The twenty-first waits outside until another leaves."""
+    milter(limits={"connections": 0})
+    postfix()
+    sessions = [smtp(f"203.0.113.{number}") for number in range(1, 21)]
+    waiting = smtp("203.0.113.30", greeting=False, timeout=1)
+    with pytest.raises(TimeoutError):
+        waiting.reply()
+    sessions[0].quit()
+    waiting.socket.settimeout(10)
+    assert waiting.reply().startswith("220")
+
+
+@pytest.mark.parametrize("name, options, seconds", [
+    ("postfix", {"main": {"smtpd_timeout": "2s"}}, 2),
+    ("sendmail", {"replace": {"O Timeout.command=30s": "O Timeout.command=2s"}}, 2),
+])
+def test_silent_client_is_cut_off(request, name, options, seconds, milter, smtp):
+    """Shipped with 30 s; shortened here."""
+    milter()
+    request.getfixturevalue(name)(**options)
+    session = smtp()
+    started = time.monotonic()
+    try:
+        assert session.reply().startswith("421")
+    except Closed:
+        pass
+    assert seconds - 0.5 < time.monotonic() - started < seconds + 3
+    assert session.closed()
+
+
+def test_trickling_client_is_cut_off(postfix, milter, smtp):
+    """A byte now and then does not count as an answer."""
+    milter()
+    postfix(main={"smtpd_timeout": "2s"})
+    session = smtp()
+    started = time.monotonic()
+    with pytest.raises((BrokenPipeError, ConnectionResetError, AssertionError)):
+        while time.monotonic() - started < 10:
+            session.send(b"x")
+            time.sleep(0.5)
+        raise AssertionError
+    assert time.monotonic() - started < 6
+
+
+@pytest.mark.parametrize("name", ["postfix", "sendmail"])
+def test_shipped_timeouts_are_thirty_seconds(request, name):
+    if name == "postfix":
+        shown = request.getfixturevalue(name)().command("postconf", "-h", "smtpd_timeout", "smtpd_per_request_deadline",
+                                                        "in_flow_delay").stdout.split()
+        assert shown == ["30s", "yes", "0"]
+    else:
+        text = (request.getfixturevalue(name)().etc / "sendmail.cf").read_text()
+        assert {"O Timeout.command=30s", "O Timeout.datablock=30s", "O MaxDaemonChildren=20",
+                "Xhunnypot, S=unix:/run/hunnypot/milter.sock, F=T, T=C:5s;S:10s;R:10s;E:10s"} <= set(text.splitlines())

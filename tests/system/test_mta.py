@@ -1,0 +1,347 @@
+"""Behind real Postfix and real sendmail: the session as a client sees it, and what happens when the milter is not there."""
+import socket
+import struct
+import time
+
+import pytest
+
+from testbed.base import BUILD, STATE, TOP, run
+from testbed.smtp import proxy_header
+
+REPLY = "451 4.7.1 "
+
+
+def talk(session, *lines):
+    return [session.command(line) for line in lines]
+
+
+def test_data_is_answered_451_and_the_session_goes_on(mta, milter, smtp):
+    milter()
+    server = mta()
+    session = smtp()
+    assert session.transaction("a@trap.example").startswith(REPLY)
+    assert session.command("NOOP").startswith("250")
+    assert session.command("RSET").startswith("250")
+    assert session.transaction("b@trap.example", helo=None).startswith(REPLY)
+    assert session.quit().startswith("221")
+    assert not server.queued()
+
+
+def test_several_transactions_are_several_hits(mta, milter, smtp, pg, hits):
+    milter(record_envelope="full")
+    mta()
+    session = smtp()
+    session.command("EHLO client.example.com")
+    for number in range(3):
+        assert session.transaction(f"r{number}@trap.example", helo=None).startswith(REPLY)
+        assert session.command("RSET").startswith("250")
+    session.quit()
+    assert [hit["recipients"] for hit in hits(wait=3)] == [[f"r{number}@trap.example"] for number in range(3)]
+
+
+def test_an_aborted_transaction_is_no_hit(mta, milter, smtp, pg, hits, wait_for):
+    daemon = milter()
+    mta()
+    session = smtp()
+    talk(session, "EHLO x.example.com", "MAIL FROM:<a@sender.example>", "RCPT TO:<a@trap.example>", "RSET")
+    talk(session, "MAIL FROM:<a@sender.example>", "RCPT TO:<a@trap.example>")
+    session.close()
+    wait_for(lambda: "close client=203.0.113.7" in daemon.log(), what="end of the session")
+    with_data = smtp("203.0.113.8")
+    assert with_data.transaction("b@trap.example").startswith(REPLY)
+    assert [hit["client"] for hit in hits(wait=1)] == ["203.0.113.8"]
+
+
+def test_data_again_without_rset_is_answered_at_once(mta, milter, smtp, pg, hits):
+    """libmilter would leave the client hanging for the milter timeout."""
+    milter()
+    mta()
+    session = smtp(timeout=5)
+    assert session.transaction("a@trap.example").startswith(REPLY)
+    for _ in range(3):
+        started = time.monotonic()
+        assert session.command("DATA").startswith(REPLY)
+        assert time.monotonic() - started < 1
+    assert session.command("RCPT TO:<b@trap.example>").startswith("250")
+    assert session.command("DATA").startswith(REPLY)
+    session.quit()
+    assert len(hits(wait=1)) == 1
+    time.sleep(1)  # nothing can be awaited that must not come
+    assert len(hits()) == 1
+
+
+def test_the_hang_that_the_cure_cures(mta, milter, smtp):
+    """The same with a daemon that is built without prime.c."""
+    program = "tests/system/hunnypot-milter-unprimed"
+    run("make", "-s", "-C", BUILD, program)
+    milter(program=BUILD / program, database="")
+    mta()
+    session = smtp(timeout=3)
+    assert session.transaction("a@trap.example").startswith(REPLY)
+    with pytest.raises(TimeoutError):
+        session.command("DATA")
+
+
+def test_pipelining(mta, milter, smtp, pg, hits):
+    milter(record_envelope="full")
+    mta()
+    session = smtp()
+    session.command("EHLO client.example.com")
+    # RFC 2920 3.1: DATA is the last of a group; sendmail refuses a client that sends more at once.
+    replies = session.pipeline("MAIL FROM:<a@sender.example>", "RCPT TO:<a@trap.example>", "RCPT TO:<b@trap.example>",
+                               "DATA")
+    assert [reply[:3] for reply in replies] == ["250", "250", "250", "451"]
+    replies = session.pipeline("RSET", "MAIL FROM:<c@sender.example>", "RCPT TO:<c@trap.example>", "DATA")
+    assert [reply[:3] for reply in replies] == ["250", "250", "250", "451"]
+    first, second = hits(wait=2)
+    assert first["recipients"] == ["a@trap.example", "b@trap.example"] and first["recipients_total"] == 2
+    assert second["recipients"] == ["c@trap.example"] and second["sender"] == "c@sender.example"
+
+
+@pytest.fixture(scope="session")
+def certificate(net):
+    folder = STATE / "tls"
+    folder.mkdir()
+    run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=mx2.example.org",
+        "-keyout", folder / "key.pem", "-out", folder / "cert.pem")
+    run("chmod", "600", folder / "key.pem")
+    return folder
+
+
+def with_tls(request, name, certificate):
+    """The MTA with STARTTLS offered."""
+    if name == "postfix":
+        return request.getfixturevalue(name)(main={
+            "smtpd_tls_security_level": "may", "smtpd_tls_cert_file": str(certificate / "cert.pem"),
+            "smtpd_tls_key_file": str(certificate / "key.pem")})
+    return request.getfixturevalue(name)(extra=f"""define(`confSERVER_CERT', `{certificate}/cert.pem')dnl
+define(`confSERVER_KEY', `{certificate}/key.pem')dnl""")
+
+
+@pytest.mark.parametrize("name", ["postfix", "sendmail"])
+def test_starttls_and_a_second_helo(request, name, certificate, milter, smtp, pg, hits):
+    milter()
+    with_tls(request, name, certificate)
+    session = smtp()
+    assert "STARTTLS" in session.command("EHLO before.example.com")
+    assert session.starttls().startswith("220")
+    assert session.transaction("a@trap.example", helo="after.example.com").startswith(REPLY)
+    session.quit()
+    hit = hits(wait=1)[0]
+    assert hit["tls"] is True and hit["helo"] == "after.example.com"
+
+
+def test_bdat_on_postfix(postfix, milter, smtp, pg, hits):
+    """CHUNKING is not offered; where a postmaster offers it, BDAT is answered like DATA."""
+    milter()
+    postfix(main={"smtpd_discard_ehlo_keywords": ""})
+    session = smtp()
+    assert "CHUNKING" in session.command("EHLO client.example.com")
+    talk(session, "MAIL FROM:<a@sender.example>", "RCPT TO:<a@trap.example>")
+    session.send(b"BDAT 14 LAST\r\nSubject: x\r\n\r\n")
+    assert session.reply().startswith(REPLY)
+    assert session.command("NOOP").startswith("250")
+    assert len(hits(wait=1)) == 1
+
+
+def test_chunking_is_not_offered(mta, milter, smtp):
+    milter()
+    mta()
+    assert "CHUNKING" not in smtp().command("EHLO client.example.com")
+
+
+def test_many_recipients(mta, milter, smtp, pg, hits):
+    milter(record_envelope="full", limits={"client_bytes": 0})
+    mta()
+    session = smtp()
+    assert session.transaction(*[f"r{n}@trap.example" for n in range(100)]).startswith(REPLY)
+    hit = hits(wait=1)[0]
+    assert hit["recipients_total"] == 100 and hit["recipients"][99] == "r99@trap.example"
+
+
+@pytest.mark.parametrize("mail, rcpt, sender, recipient", [
+    ("MAIL FROM:<>", "RCPT TO:<a@trap.example>", "", "a@trap.example"),
+    ("MAIL FROM:<a@sender.example>", "RCPT TO:<a@TRAP.Example>", "a@sender.example", "a@trap.example"),
+    ("MAIL FROM:<a@sender.example>", 'RCPT TO:<"a b"@trap.example>', "a@sender.example", "a b@trap.example"),
+    ("MAIL FROM:<a@sender.example> SIZE=1000", "RCPT TO:<A@trap.example>", "a@sender.example", "a@trap.example"),
+], ids=["null sender", "upper case", "quoted", "parameters"])
+def test_addresses(mta, milter, smtp, pg, hits, mail, rcpt, sender, recipient):
+    milter(record_envelope="full")
+    mta()
+    session = smtp()
+    replies = talk(session, "EHLO client.example.com", mail, rcpt, "DATA")
+    assert replies[-1].startswith(REPLY), replies
+    hit = hits(wait=1)[0]
+    assert hit["sender"] == sender and hit["null_sender"] is (sender == "")
+    assert [item.lower().replace('"', "") for item in hit["recipients"]] == [recipient]
+    assert hit["domain"] == "trap.example"
+
+
+def test_raw_bytes_harm_nothing(mta, milter, smtp, pg, hits):
+    """Whatever a client sends, the row is printable."""
+    milter(record_envelope="full")
+    mta()
+    session = smtp()
+    session.send(b"EHLO client.example.com\r\n")
+    session.reply()
+    session.send(b"XYZZY \xff\xfe\x1b[31m%s%n\r\n")
+    session.reply()
+    session.send("MAIL FROM:<a@sender.example>")
+    session.reply()
+    for line in (b"RCPT TO:<\xe4\xff\x1b[31m@trap.example>\r\n", b"RCPT TO:<ok@trap.example>\r\n"):
+        session.send(line)
+        session.reply()
+    assert session.command("DATA").startswith(REPLY)
+    hit = hits(wait=1)[0]
+    assert all(32 <= ord(char) < 127 for char in str(hit))
+
+
+def test_milter_missing(mta, dns, smtp):
+    """Both shipped configurations answer 451 at MAIL when there is no milter."""
+    mta()
+    session = smtp()
+    assert session.command("EHLO client.example.com").startswith("250")
+    assert session.command("MAIL FROM:<a@sender.example>").startswith("451 4.")
+
+
+def test_milter_killed_in_a_session(mta, milter, smtp):
+    daemon = milter()
+    server = mta()
+    session = smtp()
+    assert talk(session, "EHLO client.example.com", "MAIL FROM:<a@sender.example>")[-1].startswith("250")
+    daemon.kill()
+    replies = talk(session, "RCPT TO:<a@trap.example>", "DATA")
+    assert all(reply.startswith(("451", "503", "554")) for reply in replies), replies
+    assert "451" in {reply[:3] for reply in replies}
+    session.close()
+    assert smtp("203.0.113.8").transaction("a@trap.example").startswith("451 4.")
+    daemon.start()
+    assert smtp("203.0.113.9").transaction("a@trap.example").startswith(REPLY)
+    assert not server.queued() and not server.taken()
+
+
+def test_milter_frozen(mta, milter, smtp):
+    """A hung milter costs the client the MTA's milter timeout, and then it is a 451."""
+    daemon = milter()
+    server = mta()
+    daemon.freeze()
+    session = smtp(timeout=60)
+    assert session.transaction("a@trap.example").startswith("451 4.")
+    daemon.thaw()
+    assert not server.queued()
+
+
+@pytest.mark.parametrize("name", ["postfix", "sendmail"])
+def test_the_second_net(request, name, smtp, dns):
+    """A message that gets past DATA, as without any milter, is deferred at its end."""
+    without = {"postfix": {"main": {"smtpd_milters": ""}},
+               "sendmail": {"replace": {"O InputMailFilters=hunnypot": "O InputMailFilters="}}}[name]
+    server = request.getfixturevalue(name)(**without)
+    session = smtp()
+    assert session.transaction("a@trap.example").startswith("354")
+    session.send(b"Subject: x\r\n\r\nx\r\n.\r\n")
+    reply = session.reply()
+    assert reply.startswith(("450", "451")), reply
+    session.quit()
+    assert not server.queued() and not server.taken()
+
+
+def test_relaying_is_refused(mta, milter, smtp):
+    milter()
+    mta()
+    session = smtp()
+    replies = talk(session, "EHLO client.example.com", "MAIL FROM:<a@sender.example>", "RCPT TO:<a@elsewhere.example>")
+    assert replies[-1].startswith(("550", "554")), replies
+
+
+def test_mta_killed_in_a_session(mta, milter, smtp, wait_for):
+    """The milter takes back what the session held, and serves the next MTA."""
+    daemon = milter(limits={"connections": 1})
+    server = mta()
+    session = smtp()
+    assert session.transaction("a@trap.example").startswith(REPLY)
+    server.kill()
+    wait_for(lambda: "close client=203.0.113.7" in daemon.log(), what="end of the session")
+    server.start()
+    assert smtp("203.0.113.8").transaction("a@trap.example").startswith(REPLY)
+
+
+def test_client_that_resets(mta, milter, smtp, wait_for):
+    daemon = milter()
+    mta()
+    session = smtp()
+    talk(session, "EHLO client.example.com", "MAIL FROM:<a@sender.example>", "RCPT TO:<a@trap.example>")
+    session.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    session.close()
+    wait_for(lambda: "close client=203.0.113.7" in daemon.log(), what="end of the session")
+
+
+@pytest.mark.parametrize("where", ["inet:8899@127.0.0.1", "inet6:8899@[::1]"])
+def test_inet_socket_with_postfix(postfix, milter, deliver, where):
+    milter(socket=where)
+    postfix(main={"smtpd_milters": "inet:127.0.0.1:8899" if "127" in where else "inet:[::1]:8899"})
+    assert deliver("203.0.113.7", "a@trap.example").startswith(REPLY)
+
+
+@pytest.mark.parametrize("where", ["inet:8899@127.0.0.1", "inet6:8899@[::1]"])
+def test_inet_socket_with_sendmail(sendmail, milter, deliver, where):
+    milter(socket=where)
+    sendmail(replace={"S=unix:/run/hunnypot/milter.sock": f"S={where}"})
+    assert deliver("203.0.113.7", "a@trap.example").startswith(REPLY)
+
+
+def test_chrooted_postfix(postfix, milter, deliver):
+    """Debian's way: the socket lives in the queue folder, and only a chrooted smtpd sees it there by its short name."""
+    folder = STATE / "postfix/spool/hunnypot"
+    run("install", "-d", "-o", "hunnypot", "-g", "postfix", "-m", "2750", folder)
+    run("mkdir", "-p", STATE / "postfix/spool/etc")
+    for name in ("resolv.conf", "hosts", "nsswitch.conf", "services"):
+        run("cp", f"/etc/{name}", STATE / "postfix/spool/etc")
+    milter(socket=f"unix:{folder}/milter.sock")
+    server = postfix(main={"smtpd_milters": "unix:hunnypot/milter.sock"}, chroot=True)
+    assert deliver("203.0.113.7", "a@trap.example").startswith(REPLY), server.log()
+
+
+def test_socket_is_for_the_mta_only(milter):
+    milter()
+    mode = run("stat", "-c", "%a %U %G", "/run/hunnypot/milter.sock").stdout.strip()
+    assert mode == "660 hunnypot postfix"
+    stranger = run("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "/usr/bin/python3", "-c",
+                   "import socket; socket.socket(socket.AF_UNIX).connect('/run/hunnypot/milter.sock')", check=False)
+    assert "PermissionError" in stranger.stderr
+
+
+@pytest.mark.parametrize("client", ["203.0.113.99", "2001:db8:c::99"])
+def test_proxy_protocol(postfix, milter, smtp, pg, hits, client):
+    """Behind a load balancer the milter judges the client that the balancer names."""
+    milter()
+    postfix(master=["192.0.2.1:2525 inet n - n - 20 smtpd -o smtpd_upstream_proxy_protocol=haproxy"])
+    destination = "2001:db8::1" if ":" in client else "192.0.2.1"
+    session = smtp("203.0.113.1", port=2525, proxy=proxy_header(client, destination))
+    assert session.transaction("a@trap.example").startswith(REPLY)
+    session.quit()
+    hit = hits(wait=1)[0]
+    assert hit["client"] == client and hit["client_port"] == 4711 and hit["local"] == destination
+
+
+def test_example_has_the_lines_that_are_explained():
+    """postfix/example-main.cf is postfix/main.cf and the host's names."""
+    def parameters(name):
+        lines = (TOP / "postfix" / name).read_text().splitlines()
+        return {line.split("=", 1)[0].strip(): line.split("=", 1)[1].strip() for line in lines
+                if "=" in line and not line.startswith("#")}
+    lines, example = parameters("main.cf"), parameters("example-main.cf")
+    assert lines and {key: example.get(key) for key in lines} == lines
+
+
+def test_every_parameter_is_known_to_postfix(postfix):
+    """postconf names parameters that Postfix does not use."""
+    assert "unused parameter" not in postfix().command("postconf", "-n").stderr
+
+
+def test_a_session_takes_milliseconds(mta, milter, deliver):
+    milter()
+    mta()
+    started = time.monotonic()
+    assert deliver("203.0.113.7", "a@trap.example").startswith(REPLY)
+    assert time.monotonic() - started < 1
