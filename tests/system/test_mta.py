@@ -115,7 +115,8 @@ def with_tls(request, name, certificate):
             "smtpd_tls_security_level": "may", "smtpd_tls_cert_file": str(certificate / "cert.pem"),
             "smtpd_tls_key_file": str(certificate / "key.pem")})
     return request.getfixturevalue(name)(extra=f"""define(`confSERVER_CERT', `{certificate}/cert.pem')dnl
-define(`confSERVER_KEY', `{certificate}/key.pem')dnl""")
+define(`confSERVER_KEY', `{certificate}/key.pem')dnl
+define(`confCACERT_PATH', `/etc/ssl/certs')dnl""")
 
 
 @pytest.mark.parametrize("name", ["postfix", "sendmail"])
