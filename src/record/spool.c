@@ -18,6 +18,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/text.h"
 
 enum {
     WHY_SIZE = 256,
@@ -26,6 +27,9 @@ enum {
     APPLICATION_ID = 0x48756e79, /* marks a file as ours */
     FORMAT = 1
 };
+
+/* Nobody gets here by counting, only by damage; SQLite then takes no more hits when it has no more numbers. */
+#define NUMBER_MAX (INT64_MAX / 2)
 
 /* A hit, and what the verdict added: hit_bind(), verdict_bind() and hit_read() go by this order. */
 #define HIT_COLUMNS \
@@ -186,22 +190,27 @@ static void verdict_bind(sqlite3_stmt *statement, const struct hit *hit)
     bind_number(statement, &mark, hit->primary_age_ms);
 }
 
-/* Bit rot that quick_check does not see must not reach terminals and the database: only printable ASCII and line ends
- * (between the texts of a list) come through. */
-static char *read_text(sqlite3_stmt *row, int column)
+/* Bit rot that quick_check does not see must not reach terminals and the database: only printable ASCII and SEPARATOR
+ * come through. */
+static char *read_printable(sqlite3_stmt *row, int column, char separator)
 {
     const char *text = (const char *)sqlite3_column_text(row, column);
     char *copy = alloc_text(text != NULL ? text : "");
 
     for (char *byte = copy; *byte != '\0'; byte++)
-        if (*byte != '\n' && (*byte < 0x20 || *byte > 0x7e))
+        if (*byte != separator && (*byte < 0x20 || *byte > 0x7e))
             *byte = '?';
     return copy;
 }
 
+static char *read_text(sqlite3_stmt *row, int column)
+{
+    return read_printable(row, column, ' ');
+}
+
 static char **read_texts(sqlite3_stmt *row, int column, size_t limit, size_t *count)
 {
-    char *joined = read_text(row, column);
+    char *joined = read_printable(row, column, '\n');
     char **texts = texts_split(joined, limit, count);
 
     free(joined);
@@ -255,6 +264,17 @@ static void hit_read(sqlite3_stmt *row, struct hit *hit)
 }
 
 /* --- the file --- */
+
+/* What SQLite says may have several lines, and names from the file in it. */
+static void set_why(struct spool *spool, const char *text)
+{
+    char line[WHY_SIZE];
+
+    snprintf(line, sizeof line, "%s", text);
+    for (char *end = strchr(line, '\n'); end != NULL; end = strchr(end, '\n'))
+        *end = ' ';
+    text_printable(spool->why, WHY_SIZE, line, strlen(line));
+}
 
 static bool is_damage(int result)
 {
@@ -346,7 +366,7 @@ static int file_check(struct spool *spool)
     result = file_text(spool, "PRAGMA quick_check(1)", answer, sizeof answer);
     if (result != SQLITE_OK || strcmp(answer, "ok") == 0)
         return result;
-    snprintf(spool->why, WHY_SIZE, "%s", answer);
+    set_why(spool, answer);
     return SQLITE_CORRUPT;
 }
 
@@ -381,7 +401,9 @@ static int file_count(struct spool *spool)
         result = file_number(spool, questions[i].sql, questions[i].number);
     if (result == SQLITE_OK && spool->id[0] == '\0')
         result = file_text(spool, "SELECT id FROM spool", spool->id, sizeof spool->id);
-    if (result == SQLITE_OK && strlen(spool->id) != SPOOL_ID_SIZE - 1) {
+    if (result == SQLITE_OK && (strlen(spool->id) != SPOOL_ID_SIZE - 1 || tally.last_inbox > NUMBER_MAX ||
+                                tally.last_outbox > NUMBER_MAX)) {
+        set_why(spool, "the spool has no identity, or no numbers left");
         spool->id[0] = '\0';
         result = SQLITE_CORRUPT;
     }
@@ -434,7 +456,7 @@ static int file_open_once(struct spool *spool)
         result = file_count(spool);
     if (result != SQLITE_OK) {
         if (spool->why[0] == '\0')
-            snprintf(spool->why, WHY_SIZE, "%s", sqlite3_errmsg(spool->db));
+            set_why(spool, sqlite3_errmsg(spool->db));
         file_close(spool);
     }
     return result;
@@ -609,7 +631,7 @@ static int group_run(struct spool *spool, struct job *first, const struct job *e
         result = run_statement(spool, COMMIT);
     if (result == SQLITE_OK)
         return SQLITE_OK;
-    snprintf(spool->why, WHY_SIZE, "%s", sqlite3_errmsg(spool->db));
+    set_why(spool, sqlite3_errmsg(spool->db));
     if (!sqlite3_get_autocommit(spool->db))
         (void)run_statement(spool, ROLLBACK);
     spool->tally = before;

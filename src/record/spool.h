@@ -23,7 +23,7 @@ enum spool_status {
     SPOOL_OK,
     SPOOL_FULL,   /* `limit` is reached */
     SPOOL_LOCKED, /* another daemon has this spool (spool_open only) */
-    SPOOL_FAILED  /* disk full, I/O error, no permission; spool_why() says */
+    SPOOL_FAILED  /* disk full, I/O error, no permission; the log says which, once a minute */
 };
 
 struct spool;

@@ -1,0 +1,803 @@
+/* The spool on the real SQLite, in a folder of its own per test. */
+#include <dirent.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <sqlite3.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "record/spool.h"
+
+enum { LIMIT = 100000, WHY_SIZE = 256, PAGE = 4096 };
+
+static char folder[64];
+
+static char *path_of(const char *name)
+{
+    return alloc_format("%s/%s", folder, name);
+}
+
+static int make_folder(void **state)
+{
+    (void)state;
+    snprintf(folder, sizeof folder, "/tmp/test_spool.XXXXXX");
+    return mkdtemp(folder) == NULL;
+}
+
+static int remove_folder(void **state)
+{
+    DIR *files = opendir(folder);
+    struct dirent *entry;
+
+    (void)state;
+    while ((entry = readdir(files)) != NULL) {
+        char *path = path_of(entry->d_name);
+
+        unlink(path);
+        free(path);
+    }
+    closedir(files);
+    return rmdir(folder);
+}
+
+/* The file in the folder whose name is `spool.db` and starts to differ with PART; the caller frees.  NULL: none. */
+static char *find_file(const char *part)
+{
+    char *prefix = alloc_format("spool.db%s", part), *found = NULL;
+    DIR *files = opendir(folder);
+    struct dirent *entry;
+
+    while ((entry = readdir(files)) != NULL && found == NULL)
+        if (strncmp(entry->d_name, prefix, strlen(prefix)) == 0)
+            found = path_of(entry->d_name);
+    closedir(files);
+    free(prefix);
+    return found;
+}
+
+static bool file_exists(const char *part)
+{
+    char *path = find_file(part);
+    bool exists = path != NULL;
+
+    free(path);
+    return exists;
+}
+
+static enum spool_status try_open(struct spool **spool, int64_t limit, char why[WHY_SIZE])
+{
+    char *path = path_of("spool.db");
+    enum spool_status status;
+
+    why[0] = '\0';
+    status = spool_open(spool, path, limit, why, WHY_SIZE);
+    free(path);
+    return status;
+}
+
+static struct spool *open_spool(int64_t limit)
+{
+    struct spool *spool;
+    char why[WHY_SIZE];
+
+    if (try_open(&spool, limit, why) != SPOOL_OK)
+        fail_msg("spool_open: %s", why);
+    return spool;
+}
+
+static sqlite3 *open_raw(void)
+{
+    char *path = path_of("spool.db");
+    sqlite3 *raw;
+
+    assert_int_equal(sqlite3_open(path, &raw), SQLITE_OK);
+    free(path);
+    return raw;
+}
+
+static void run_raw(const char *sql)
+{
+    sqlite3 *raw = open_raw();
+    char *error = NULL;
+
+    if (sqlite3_exec(raw, sql, NULL, NULL, &error) != SQLITE_OK)
+        fail_msg("%s: %s", sql, error);
+    sqlite3_close(raw);
+}
+
+static struct hit make_hit(int number)
+{
+    struct hit hit = {
+        .time_us = 1700000000000000 + number,
+        .client_port = 65535,
+        .client_name = alloc_text("[203.0.113.7]"),
+        .helo = alloc_format("helo-%d", number),
+        .sender = alloc_text("\\xFF@example.net"),
+        .recipients = alloc_zeroed(2, sizeof(char *)),
+        .recipient_count = 2,
+        .recipients_total = 3000,
+        .domains = alloc_zeroed(2, sizeof(char *)),
+        .domain_count = 2,
+        .null_sender = true,
+        .exempt = number % 2 == 1,
+        .tls = true,
+        .queue_id = alloc_text("4Zz1"),
+        .mta_name = alloc_text("mx2.example.org"),
+    };
+
+    assert_true(ipaddr_parse("2001:db8:c::7", &hit.client));
+    assert_true(ipaddr_parse("192.0.2.1", &hit.local));
+    hit.recipients[0] = alloc_text("\"a b\"@one.example");
+    hit.recipients[1] = alloc_text("b@two.example");
+    hit.domains[0] = alloc_text("one.example");
+    hit.domains[1] = alloc_text("two.example");
+    return hit;
+}
+
+static void judge(struct hit *hit, enum hit_class class)
+{
+    hit->class = class;
+    hit->domain = alloc_text("one.example");
+    hit->primary = alloc_text("mx1.example.org");
+    hit->primary_age_ms = 398999;
+}
+
+static void put_hits(struct spool *spool, int count)
+{
+    for (int i = 0; i < count; i++) {
+        struct hit hit = make_hit(i);
+
+        assert_int_equal(spool_put(spool, &hit), SPOOL_OK);
+        hit_clear(&hit);
+    }
+}
+
+static void clear_hits(struct hit *hits, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        hit_clear(&hits[i]);
+}
+
+/* Put COUNT hits and move them to the outbox. */
+static void send_hits(struct spool *spool, size_t count)
+{
+    struct hit *hits = alloc_zeroed(count, sizeof *hits);
+    size_t read = 0;
+
+    put_hits(spool, (int)count);
+    assert_int_equal(spool_read_inbox(spool, 0, hits, count, &read), SPOOL_OK);
+    assert_int_equal(read, count);
+    for (size_t i = 0; i < count; i++)
+        judge(&hits[i], CLASS_BACKUP);
+    assert_int_equal(spool_settle(spool, hits, count), SPOOL_OK);
+    clear_hits(hits, count);
+    free(hits);
+}
+
+static void expect_depth(struct spool *spool, int64_t inbox, int64_t outbox, int64_t aside)
+{
+    struct spool_depth depth;
+
+    spool_depth(spool, &depth);
+    if (depth.inbox != inbox || depth.outbox != outbox || depth.aside != aside)
+        fail_msg("depth: wanted %lld/%lld/%lld, got %lld/%lld/%lld", (long long)inbox, (long long)outbox, (long long)aside,
+                 (long long)depth.inbox, (long long)depth.outbox, (long long)depth.aside);
+}
+
+/* The numbers in the outbox above AFTER are WANTED, which ends with 0. */
+static void expect_outbox(struct spool *spool, int64_t after, const int64_t *wanted)
+{
+    struct hit hits[16];
+    size_t count = 0;
+
+    assert_int_equal(spool_read_outbox(spool, after, hits, 16, &count), SPOOL_OK);
+    for (size_t i = 0; i < count; i++)
+        if (hits[i].id != wanted[i])
+            fail_msg("outbox[%zu]: wanted %lld, got %lld", i, (long long)wanted[i], (long long)hits[i].id);
+    assert_int_equal(wanted[count], 0);
+    clear_hits(hits, count);
+}
+
+#define EXPECT_OUTBOX(spool, after, ...) expect_outbox(spool, after, (const int64_t[]){__VA_ARGS__, 0})
+
+static void expect_same(const struct hit *got, const struct hit *wanted)
+{
+    assert_int_equal(got->time_us, wanted->time_us);
+    assert_true(ipaddr_equal(&got->client, &wanted->client));
+    assert_true(ipaddr_equal(&got->local, &wanted->local));
+    assert_int_equal(got->client_port, wanted->client_port);
+    assert_string_equal(got->client_name, wanted->client_name);
+    assert_string_equal(got->helo, wanted->helo);
+    assert_string_equal(got->sender, wanted->sender);
+    assert_int_equal(got->recipient_count, wanted->recipient_count);
+    for (size_t i = 0; i < wanted->recipient_count; i++)
+        assert_string_equal(got->recipients[i], wanted->recipients[i]);
+    assert_int_equal(got->recipients_total, wanted->recipients_total);
+    assert_int_equal(got->domain_count, wanted->domain_count);
+    for (size_t i = 0; i < wanted->domain_count; i++)
+        assert_string_equal(got->domains[i], wanted->domains[i]);
+    assert_int_equal(got->null_sender, wanted->null_sender);
+    assert_int_equal(got->exempt, wanted->exempt);
+    assert_int_equal(got->tls, wanted->tls);
+    assert_string_equal(got->queue_id, wanted->queue_id);
+    assert_string_equal(got->mta_name, wanted->mta_name);
+    assert_int_equal(got->class, wanted->class);
+    if (wanted->class != CLASS_NONE) {
+        assert_string_equal(got->domain, wanted->domain);
+        assert_string_equal(got->primary, wanted->primary);
+        assert_int_equal(got->primary_age_ms, wanted->primary_age_ms);
+    }
+}
+
+/* Everything known of a hit is there after each step, and after a restart. */
+static void keeps_the_evidence(void **state)
+{
+    struct spool *spool = open_spool(LIMIT);
+    struct hit hit = make_hit(1), got;
+    size_t count = 0;
+
+    (void)state;
+    assert_int_equal(spool_put(spool, &hit), SPOOL_OK);
+    assert_int_equal(spool_read_inbox(spool, 0, &got, 1, &count), SPOOL_OK);
+    assert_int_equal(count, 1);
+    assert_int_equal(got.id, hit.id);
+    expect_same(&got, &hit);
+    hit_clear(&got);
+
+    judge(&hit, CLASS_ADDRESS);
+    assert_int_equal(spool_settle(spool, &hit, 1), SPOOL_OK);
+    spool_close(&spool);
+    spool = open_spool(LIMIT);
+    assert_int_equal(spool_read_outbox(spool, 0, &got, 1, &count), SPOOL_OK);
+    assert_int_equal(count, 1);
+    expect_same(&got, &hit);
+    hit_clear(&got);
+    hit_clear(&hit);
+    spool_close(&spool);
+}
+
+/* A hit with as little evidence as there can be. */
+static void takes_an_empty_hit(void **state)
+{
+    struct spool *spool = open_spool(LIMIT);
+    struct hit hit = {.time_us = 1}, got;
+    size_t count = 0;
+
+    (void)state;
+    assert_true(ipaddr_parse("203.0.113.7", &hit.client));
+    assert_int_equal(spool_put(spool, &hit), SPOOL_OK);
+    assert_int_equal(spool_read_inbox(spool, 0, &got, 1, &count), SPOOL_OK);
+    assert_int_equal(count, 1);
+    assert_string_equal(got.helo, "");
+    assert_int_equal(got.recipient_count, 0);
+    assert_int_equal(got.local.family, 0);
+    hit_clear(&got);
+    spool_close(&spool);
+}
+
+static void moves_from_box_to_box(void **state)
+{
+    struct spool *spool = open_spool(LIMIT);
+    struct hit hits[8];
+    size_t count = 0;
+
+    (void)state;
+    put_hits(spool, 5);
+    expect_depth(spool, 5, 0, 0);
+    assert_int_equal(spool_read_inbox(spool, 0, hits, 3, &count), SPOOL_OK);
+    assert_int_equal(count, 3);
+    judge(&hits[0], CLASS_TRAP);
+    judge(&hits[2], CLASS_BACKUP);
+    assert_int_equal(spool_settle(spool, hits, 3), SPOOL_OK);
+    expect_depth(spool, 2, 2, 0);
+    EXPECT_OUTBOX(spool, 0, 1, 2);
+    EXPECT_OUTBOX(spool, 1, 2);
+
+    /* Settled again, as after an answer that was lost: nothing happens. */
+    assert_int_equal(spool_settle(spool, hits, 3), SPOOL_OK);
+    expect_depth(spool, 2, 2, 0);
+    clear_hits(hits, count);
+
+    assert_int_equal(spool_read_inbox(spool, 3, hits, 8, &count), SPOOL_OK);
+    assert_int_equal(count, 2);
+    assert_int_equal(hits[0].id, 4);
+    clear_hits(hits, count);
+    assert_int_equal(spool_confirm(spool, 1), SPOOL_OK);
+    EXPECT_OUTBOX(spool, 0, 2);
+    expect_depth(spool, 2, 1, 0);
+    spool_close(&spool);
+    spool = open_spool(LIMIT);
+    expect_depth(spool, 2, 1, 0);
+    spool_close(&spool);
+}
+
+static void never_gives_a_number_twice(void **state)
+{
+    struct spool *spool = open_spool(LIMIT);
+    char id[SPOOL_ID_SIZE];
+
+    (void)state;
+    snprintf(id, sizeof id, "%s", spool_id(spool));
+    assert_int_equal(strlen(id), SPOOL_ID_SIZE - 1);
+    send_hits(spool, 3);
+    assert_int_equal(spool_confirm(spool, 3), SPOOL_OK);
+    spool_close(&spool);
+    spool = open_spool(LIMIT);
+    assert_string_equal(spool_id(spool), id);
+    send_hits(spool, 1);
+    EXPECT_OUTBOX(spool, 0, 4);
+    spool_close(&spool);
+}
+
+/* A spool restored from a copy: the database knows numbers that the copy has not given out yet. */
+static void skips_numbers_that_the_database_knows(void **state)
+{
+    struct spool *spool = open_spool(LIMIT);
+
+    (void)state;
+    send_hits(spool, 2);
+    assert_int_equal(spool_confirm(spool, 10), SPOOL_OK);
+    send_hits(spool, 1);
+    EXPECT_OUTBOX(spool, 0, 11);
+    spool_close(&spool);
+}
+
+static void sets_one_aside(void **state)
+{
+    struct spool *spool = open_spool(LIMIT);
+
+    (void)state;
+    send_hits(spool, 3);
+    assert_int_equal(spool_set_aside(spool, 2, "value too long"), SPOOL_OK);
+    EXPECT_OUTBOX(spool, 0, 1, 3);
+    expect_depth(spool, 0, 2, 1);
+    assert_int_equal(spool_set_aside(spool, 2, "once more"), SPOOL_OK);
+    assert_int_equal(spool_confirm(spool, 3), SPOOL_OK);
+    spool_close(&spool);
+    spool = open_spool(LIMIT);
+    expect_depth(spool, 0, 0, 1);
+    spool_close(&spool);
+}
+
+static void stops_at_the_limit(void **state)
+{
+    struct spool *spool = open_spool(3);
+    struct hit hit = make_hit(9);
+
+    (void)state;
+    send_hits(spool, 2);
+    put_hits(spool, 1);
+    assert_int_equal(spool_put(spool, &hit), SPOOL_FULL);
+    expect_depth(spool, 1, 2, 0);
+    assert_int_equal(spool_confirm(spool, 1), SPOOL_OK);
+    assert_int_equal(spool_put(spool, &hit), SPOOL_OK);
+    assert_int_equal(spool_put(spool, &hit), SPOOL_FULL);
+    spool_close(&spool);
+
+    /* The limit counts what an earlier process left. */
+    spool = open_spool(3);
+    assert_int_equal(spool_put(spool, &hit), SPOOL_FULL);
+    hit_clear(&hit);
+    spool_close(&spool);
+}
+
+static void refuses_a_second_daemon(void **state)
+{
+    struct spool *spool = open_spool(LIMIT), *second;
+    char why[WHY_SIZE];
+
+    (void)state;
+    put_hits(spool, 1);
+    assert_int_equal(try_open(&second, LIMIT, why), SPOOL_LOCKED);
+    assert_null(second);
+    put_hits(spool, 1);
+    expect_depth(spool, 2, 0, 0);
+    spool_close(&spool);
+    assert_int_equal(try_open(&spool, LIMIT, why), SPOOL_OK);
+    expect_depth(spool, 2, 0, 0);
+    spool_close(&spool);
+}
+
+static void is_private(void **state)
+{
+    static const char *const parts[] = {"", "-wal", "-shm", ".lock"};
+    mode_t mask = umask(0);
+    struct spool *spool = open_spool(LIMIT);
+
+    (void)state;
+    umask(mask);
+    put_hits(spool, 1);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        char *name = alloc_format("spool.db%s", parts[i]), *path = path_of(name);
+        struct stat status;
+
+        assert_int_equal(stat(path, &status), 0);
+        if ((status.st_mode & 07777) != 0600)
+            fail_msg("%s: wanted 0600, got %o", name, status.st_mode & 07777);
+        free(path);
+        free(name);
+    }
+    spool_close(&spool);
+}
+
+static void says_why_it_cannot_open(void **state)
+{
+    struct spool *spool;
+    char why[WHY_SIZE] = "", *path = path_of("none/spool.db");
+
+    (void)state;
+    assert_int_equal(spool_open(&spool, path, LIMIT, why, sizeof why), SPOOL_FAILED);
+    assert_null(spool);
+    assert_non_null(strstr(why, "No such file"));
+    free(path);
+}
+
+/* Somebody else's database, by a slip in the settings, is not touched. */
+static void leaves_a_foreign_database_alone(void **state)
+{
+    struct spool *spool;
+    char why[WHY_SIZE];
+
+    (void)state;
+    run_raw("CREATE TABLE accounts (a); INSERT INTO accounts VALUES (1)");
+    assert_int_equal(try_open(&spool, LIMIT, why), SPOOL_FAILED);
+    assert_string_not_equal(why, "");
+    assert_false(file_exists(".damaged"));
+    run_raw("SELECT a FROM accounts");
+}
+
+/* Damage found at the start. */
+
+enum where { WHOLE, START, MIDDLE, HALF, WAL, NUMBERS, NAME, TABLE };
+
+static void overwrite(enum where where)
+{
+    char *path = path_of(where == WAL ? "spool.db-wal" : "spool.db"), junk[PAGE];
+    int fd = open(path, O_WRONLY | (where == WAL ? O_CREAT : 0), 0600);
+    struct stat status;
+
+    assert_true(fd >= 0);
+    assert_int_equal(fstat(fd, &status), 0);
+    memset(junk, 0xa5, sizeof junk);
+    switch (where) {
+    case WHOLE:
+        assert_int_equal(ftruncate(fd, 0), 0);
+        assert_int_equal(pwrite(fd, "root:x:0:0:\n", 12, 0), 12);
+        break;
+    case START:
+    case WAL:
+        assert_int_equal(pwrite(fd, junk, sizeof junk, 0), (ssize_t)sizeof junk);
+        break;
+    case MIDDLE:
+        for (off_t at = 3 * PAGE; at < status.st_size; at += PAGE)
+            assert_int_equal(pwrite(fd, junk, 100, at), 100);
+        break;
+    case HALF:
+        assert_int_equal(ftruncate(fd, status.st_size / 2 + 100), 0);
+        break;
+    case NUMBERS:
+    case NAME:
+    case TABLE:
+        break;
+    }
+    close(fd);
+    free(path);
+}
+
+static void spoil(enum where where)
+{
+    switch (where) {
+    case NUMBERS:
+        run_raw("UPDATE sqlite_sequence SET seq = 9223372036854775807");
+        break;
+    case NAME:
+        run_raw("UPDATE spool SET id = 'x'");
+        break;
+    case TABLE:
+        run_raw("DROP TABLE outbox");
+        break;
+    default:
+        overwrite(where);
+    }
+}
+
+static void starts_anew_when_damaged(void **state)
+{
+    static const struct {
+        const char *name;
+        enum where where;
+        bool damaged;
+    } cases[] = {
+        {"not a database at all", WHOLE, true}, {"first page gone", START, true},  {"rows gone", MIDDLE, true},
+        {"cut in half", HALF, true},            {"a log of rubbish", WAL, false},
+        {"no numbers left", NUMBERS, true},     {"no identity", NAME, true},
+        {"a table missing", TABLE, true},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct spool *spool = open_spool(LIMIT);
+        char id[SPOOL_ID_SIZE], why[WHY_SIZE];
+
+        put_hits(spool, 300);
+        snprintf(id, sizeof id, "%s", spool_id(spool));
+        spool_close(&spool);
+        spoil(cases[i].where);
+        if (try_open(&spool, LIMIT, why) != SPOOL_OK)
+            fail_msg("%s: %s", cases[i].name, why);
+        if ((strcmp(spool_id(spool), id) != 0) != cases[i].damaged || file_exists(".damaged") != cases[i].damaged)
+            fail_msg("%s: new id %d, old file kept %d", cases[i].name, strcmp(spool_id(spool), id) != 0,
+                     file_exists(".damaged"));
+        expect_depth(spool, cases[i].damaged ? 0 : 300, 0, 0);
+        put_hits(spool, 1);
+        spool_close(&spool);
+        assert_int_equal(remove_folder(NULL), 0);
+        assert_int_equal(mkdir(folder, 0700), 0);
+    }
+}
+
+/* Damage found while running: nothing that others remember becomes wrong, and what they hold in memory is not lost. */
+static void goes_on_when_damaged(void **state)
+{
+    struct spool *spool = open_spool(LIMIT);
+    struct hit hits[2], hit = make_hit(1);
+    char id[SPOOL_ID_SIZE];
+    size_t count = 0;
+    sqlite3 *raw;
+
+    (void)state;
+    snprintf(id, sizeof id, "%s", spool_id(spool));
+    send_hits(spool, 2);
+    put_hits(spool, 300);
+    assert_int_equal(spool_read_inbox(spool, 0, hits, 2, &count), SPOOL_OK);
+    /* Somebody writes, so that what the spool has cached does not count, and then the disk forgets. */
+    raw = open_raw();
+    assert_int_equal(sqlite3_exec(raw, "DELETE FROM aside; CREATE TABLE x (x); PRAGMA wal_checkpoint(TRUNCATE)", NULL, NULL,
+                                  NULL), SQLITE_OK);
+    overwrite(MIDDLE);
+    sqlite3_close(raw);
+
+    assert_int_equal(spool_put(spool, &hit), SPOOL_OK);
+    assert_true(file_exists(".damaged"));
+    assert_string_equal(spool_id(spool), id);
+    assert_true(hit.id > 302);
+    expect_depth(spool, 1, 0, 0);
+    judge(&hits[0], CLASS_TRAP);
+    judge(&hits[1], CLASS_TRAP);
+    assert_int_equal(spool_settle(spool, hits, 2), SPOOL_OK);
+    expect_depth(spool, 1, 2, 0);
+    EXPECT_OUTBOX(spool, 0, 3, 4);
+    clear_hits(hits, count);
+    hit_clear(&hit);
+    spool_close(&spool);
+    spool = open_spool(LIMIT);
+    expect_depth(spool, 1, 2, 0);
+    spool_close(&spool);
+}
+
+/* Bits that flip inside a text are seen by no check of SQLite's. */
+static void lets_no_odd_byte_through(void **state)
+{
+    struct spool *spool = open_spool(LIMIT);
+    struct hit got;
+    size_t count = 0;
+
+    (void)state;
+    send_hits(spool, 1);
+    run_raw("UPDATE outbox SET helo = CAST(X'611b5b330aff62' AS TEXT)");
+    assert_int_equal(spool_read_outbox(spool, 0, &got, 1, &count), SPOOL_OK);
+    assert_int_equal(count, 1);
+    for (const char *c = got.helo; *c != '\0'; c++)
+        if (*c < 0x20 || *c > 0x7e)
+            fail_msg("helo: %s", got.helo);
+    assert_int_equal(got.helo[0], 'a');
+    hit_clear(&got);
+    spool_close(&spool);
+}
+
+/* Several threads at once. */
+
+enum { THREADS = 8, EACH = 25 };
+
+/* cmocka's assertions are for the main thread: these count what went otherwise than it should. */
+static void *put_thread(void *spool)
+{
+    intptr_t failed = 0;
+
+    for (int i = 0; i < EACH; i++) {
+        struct hit hit = {.time_us = i, .client = {.family = 4, .bytes = {203, 0, 113, 7}}};
+
+        failed += spool_put(spool, &hit) != SPOOL_OK;
+    }
+    return (void *)failed;
+}
+
+static void *spoil_thread(void *spool)
+{
+    intptr_t passed = 0;
+
+    for (int i = 0; i < EACH; i++)
+        passed += spool_set_aside(spool, 1, NULL) != SPOOL_FAILED; /* the column takes no NULL */
+    return (void *)passed;
+}
+
+static void commits_for_many(void **state)
+{
+    struct spool *spool = open_spool(LIMIT);
+    struct hit hits[THREADS * EACH + 1];
+    pthread_t threads[THREADS + 1];
+    size_t count = 0;
+
+    (void)state;
+    send_hits(spool, 1);
+    for (int i = 0; i <= THREADS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, i < THREADS ? put_thread : spoil_thread, spool), 0);
+    for (int i = 0; i <= THREADS; i++) {
+        void *wrong;
+
+        pthread_join(threads[i], &wrong);
+        assert_int_equal((intptr_t)wrong, 0);
+    }
+    expect_depth(spool, THREADS * EACH, 1, 0);
+    assert_int_equal(spool_read_inbox(spool, 0, hits, THREADS * EACH + 1, &count), SPOOL_OK);
+    assert_int_equal(count, THREADS * EACH);
+    for (size_t i = 1; i < count; i++)
+        assert_true(hits[i].id > hits[i - 1].id);
+    clear_hits(hits, count);
+    spool_close(&spool);
+}
+
+static struct hit settled;
+
+static void *settle_thread(void *spool)
+{
+    return (void *)(intptr_t)spool_settle(spool, &settled, 1);
+}
+
+static void wakes_who_waits(void **state)
+{
+    struct spool *spool = open_spool(LIMIT);
+    int64_t later = clock_monotonic_ms() + 60000, before;
+    uint64_t seen = 0;
+    pthread_t thread;
+
+    (void)state;
+    settled = make_hit(1);
+    assert_int_equal(spool_put(spool, &settled), SPOOL_OK);
+    judge(&settled, CLASS_TRAP);
+    assert_int_equal(pthread_create(&thread, NULL, settle_thread, spool), 0);
+    spool_wait_outbox(spool, &seen, later);
+    EXPECT_OUTBOX(spool, 0, 1);
+    pthread_join(thread, NULL);
+    hit_clear(&settled);
+    spool_wake(spool);
+    spool_wait_outbox(spool, &seen, later);
+    before = clock_monotonic_ms();
+    spool_wait_outbox(spool, &seen, before + 20);
+    assert_true(clock_monotonic_ms() >= before + 20);
+    assert_true(clock_monotonic_ms() < later);
+    spool_close(&spool);
+
+    spool = open_spool(LIMIT); /* what was there before counts as news */
+    seen = 0;
+    spool_wait_outbox(spool, &seen, clock_monotonic_ms() + 60000);
+    assert_true(clock_monotonic_ms() < later);
+    spool_close(&spool);
+}
+
+/* A killed daemon: what was promised is there. */
+
+static void *promise_thread(void *context)
+{
+    struct spool *spool = context;
+
+    for (int i = 0;; i++) {
+        struct hit hit = make_hit(i);
+
+        if (spool_put(spool, &hit) == SPOOL_OK && write(STDOUT_FILENO, &hit.id, sizeof hit.id) != sizeof hit.id)
+            _exit(1);
+        hit_clear(&hit);
+    }
+}
+
+static void promise_until_killed(int fd)
+{
+    struct spool *spool = open_spool(LIMIT);
+    pthread_t threads[3];
+
+    dup2(fd, STDOUT_FILENO);
+    for (size_t i = 0; i < 3; i++)
+        pthread_create(&threads[i], NULL, promise_thread, spool);
+    pthread_join(threads[0], NULL);
+}
+
+static void expect_promises(const int64_t *promised, size_t count)
+{
+    struct spool *spool = open_spool(LIMIT);
+    struct hit *hits = alloc_zeroed(LIMIT, sizeof *hits);
+    size_t kept = 0;
+
+    assert_int_equal(spool_read_inbox(spool, 0, hits, LIMIT, &kept), SPOOL_OK);
+    for (size_t i = 0; i < count; i++) {
+        size_t at = 0;
+
+        while (at < kept && hits[at].id != promised[i])
+            at++;
+        if (at == kept)
+            fail_msg("hit %lld was promised, and is not there", (long long)promised[i]);
+    }
+    clear_hits(hits, kept);
+    free(hits);
+    spool_close(&spool);
+}
+
+static void keeps_promises_when_killed(void **state)
+{
+    int64_t *promised = alloc_zeroed(LIMIT, sizeof *promised);
+    size_t count = 0;
+
+    (void)state;
+    srand(399);
+    for (int round = 0; round < 15; round++) {
+        size_t until = count + 1 + (size_t)(rand() % 60);
+        int fds[2];
+        pid_t child;
+
+        assert_int_equal(pipe(fds), 0);
+        if ((child = fork()) == 0) {
+            promise_until_killed(fds[1]);
+            _exit(1);
+        }
+        close(fds[1]);
+        while (count < until && read(fds[0], &promised[count], sizeof *promised) == sizeof *promised)
+            count++;
+        kill(child, SIGKILL);
+        while (read(fds[0], &promised[count], sizeof *promised) == sizeof *promised)
+            count++;
+        close(fds[0]);
+        assert_int_equal(waitpid(child, NULL, 0), child);
+        assert_true(count >= until);
+        expect_promises(promised, count);
+    }
+    free(promised);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make_folder, remove_folder)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(keeps_the_evidence),
+        TEST(takes_an_empty_hit),
+        TEST(moves_from_box_to_box),
+        TEST(never_gives_a_number_twice),
+        TEST(skips_numbers_that_the_database_knows),
+        TEST(sets_one_aside),
+        TEST(stops_at_the_limit),
+        TEST(refuses_a_second_daemon),
+        TEST(is_private),
+        TEST(says_why_it_cannot_open),
+        TEST(leaves_a_foreign_database_alone),
+        TEST(starts_anew_when_damaged),
+        TEST(goes_on_when_damaged),
+        TEST(lets_no_odd_byte_through),
+        TEST(commits_for_many),
+        TEST(wakes_who_waits),
+        TEST(keeps_promises_when_killed),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
