@@ -688,8 +688,9 @@ struct settings *settings_load(const char *path, void (*report)(void *context, c
         cfg = cfg_init(options->top, CFGF_NONE);
         memset(this.lines, 0, sizeof this.lines); /* the defaults have none */
         cfg_set_error_function(cfg, on_confuse_error);
-        if (cfg_parse_buf(cfg, text) != CFG_SUCCESS)
-            this.failed = true;
+        /* libConfuse says nothing where the file just ends. */
+        if (cfg_parse_buf(cfg, text) != CFG_SUCCESS && !this.failed)
+            fault(cfg->line, "the file ends within a section or a value; is a } or a quote missing?");
         take_all(cfg);
         name_sensor(snapshot);
         cfg_free(cfg);

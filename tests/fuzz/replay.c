@@ -1,4 +1,4 @@
-/* Feed every file of the corpus folder (the first argument) to the fuzz target, whole, cut at each length, and with
+/* Feed every file of the corpus folder (FUZZ_CORPUS) to the fuzz target, whole, cut at each length, and with
  * each byte changed: a regression test that needs no fuzzing engine. */
 #include <dirent.h>
 #include <stdio.h>
@@ -36,22 +36,22 @@ static size_t replay_one(const char *path)
     return runs;
 }
 
-int main(int argc, char **argv)
+int main(void)
 {
     struct dirent *entry;
     size_t files = 0, runs = 0;
     DIR *folder;
 
-    if (argc != 2 || (folder = opendir(argv[1])) == NULL) {
-        fprintf(stderr, "usage: %s CORPUS-FOLDER\n", argv[0]);
-        return 2;
+    if ((folder = opendir(FUZZ_CORPUS)) == NULL) {
+        perror(FUZZ_CORPUS);
+        return EXIT_FAILURE;
     }
     while ((entry = readdir(folder)) != NULL) {
         char path[4096];
 
         if (entry->d_name[0] == '.')
             continue;
-        snprintf(path, sizeof path, "%s/%s", argv[1], entry->d_name);
+        snprintf(path, sizeof path, "%s/%s", FUZZ_CORPUS, entry->d_name);
         runs += replay_one(path);
         files++;
     }
