@@ -28,8 +28,9 @@ def conf(tmp_path):
     return write
 
 
-def test_check_takes_good_settings(conf):
-    done = daemon_output("--check", conf=conf(settings_text({"limits": {"connections": 5}, "user": "hunnypot"})))
+def test_check_takes_good_settings(conf, tmp_path):
+    settings = {"limits": {"connections": 5}, "user": "hunnypot", "spool": str(tmp_path / "spool.db")}
+    done = daemon_output("--check", conf=conf(settings_text(settings)))
     assert done.returncode == 0, done.stderr
 
 

@@ -116,7 +116,8 @@ def with_tls(request, name, certificate):
             "smtpd_tls_key_file": str(certificate / "key.pem")})
     return request.getfixturevalue(name)(extra=f"""define(`confSERVER_CERT', `{certificate}/cert.pem')dnl
 define(`confSERVER_KEY', `{certificate}/key.pem')dnl
-define(`confCACERT_PATH', `/etc/ssl/certs')dnl""")
+define(`confCACERT_PATH', `/etc/ssl/certs')dnl
+define(`confCACERT', `{certificate}/cert.pem')dnl""")
 
 
 @pytest.mark.parametrize("name", ["postfix", "sendmail"])
@@ -287,7 +288,7 @@ def test_inet_socket_with_postfix(postfix, milter, deliver, where):
 @pytest.mark.parametrize("where", ["inet:8899@127.0.0.1", "inet6:8899@[::1]"])
 def test_inet_socket_with_sendmail(sendmail, milter, deliver, where):
     milter(socket=where)
-    sendmail(replace={"S=unix:/run/hunnypot/milter.sock": f"S={where}"})
+    sendmail(replace={"S=unix:/run/hunnypot/milter.sock": f"S={where.replace('[::1]', '[IPv6:::1]')}"})
     assert deliver("203.0.113.7", "a@trap.example").startswith(REPLY)
 
 

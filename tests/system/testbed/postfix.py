@@ -90,13 +90,11 @@ class Postfix:
             run("chmod", mode, self.queue / sub)
 
     def start(self):
-        run(f"{PREFIX}/usr/lib/postfix/sbin/master", "-c", self.etc, "-w", env=self.environment, check=False)
+        done = run(f"{PREFIX}/usr/lib/postfix/sbin/master", "-c", self.etc, "-w", env=self.environment, check=False)
         pid_file = self.queue / "pid/master.pid"
-        if not pid_file.exists() or not pid_file.read_text().strip():
-            raise TestbedError(f"Postfix did not start: {self.log()[-3000:]}")
-        self.pid = int(pid_file.read_text())
+        self.pid = int(pid_file.read_text()) if done.returncode == 0 else None
         if not self.running():
-            raise TestbedError(f"Postfix did not start: {self.log()[-3000:]}")
+            raise TestbedError(f"Postfix did not start ({done.returncode}): {done.stderr} {self.log()[-1000:]}")
 
     def running(self):
         return self.pid is not None and os.path.exists(f"/proc/{self.pid}")

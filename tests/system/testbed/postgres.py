@@ -32,7 +32,7 @@ class Postgres:
         with open(self.data / "postgresql.conf", "a", encoding="ascii") as settings:
             settings.write("listen_addresses = ''\nunix_socket_directories = '/run/postgresql'\nshared_buffers = 32MB\n"
                            "max_wal_size = 256MB\nautovacuum_naptime = 10s\nlog_line_prefix = '%m %u@%d '\n"
-                           "dynamic_shared_memory_type = posix\n")
+                           "dynamic_shared_memory_type = posix\nlog_checkpoints = off\n")
 
     def start(self):
         self.server = Server("postgres", [*AS_POSTGRES, binary("postgres"), "-D", self.data],

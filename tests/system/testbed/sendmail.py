@@ -64,6 +64,7 @@ define(`confSERVICE_SWITCH_FILE', `{self.etc}/service.switch')dnl
 define(`confDONT_PROBE_INTERFACES', `true')dnl
 define(`confDEF_USER_ID', `nobody')dnl
 define(`confLOG_LEVEL', `14')dnl
+define(`confREFUSE_LA', `999')dnl
 {extra}
 """
         mc = mc.replace("OSTYPE(`linux')dnl\n", "OSTYPE(`linux')dnl\n" + ours)
@@ -85,9 +86,9 @@ define(`confLOG_LEVEL', `14')dnl
 
     @staticmethod
     def _listens():
-        """Without connecting, which would be a session: port 25 (0x19) in state 0A in both families' tables."""
-        tables = [Path(f"/proc/net/{name}").read_text() for name in ("tcp", "tcp6")]
-        return all(re.search(r":0019 \S+ 0A ", table) for table in tables)
+        """Are both addresses in the kernel's tables, with port 25 (0x19) and in state 0A?  To connect would be a session."""
+        return all(re.search(f" {address}:0019 \\S+ 0A ", Path(table).read_text()) for table, address in (
+            ("/proc/net/tcp", "010200C0"), ("/proc/net/tcp6", "B80D0120000000000000000001000000")))
 
     def running(self):
         return self.server is not None and self.server.running()
