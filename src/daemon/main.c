@@ -266,8 +266,8 @@ static void wake(unsigned char why)
 static void *server_thread(void *argument)
 {
     (void)argument;
-    server_run();
-    wake(0);
+    /* libmilter has a thread that waits for signals too: now and then it is that one which gets a SIGTERM. */
+    wake(server_run() ? SIGTERM : 0);
     return NULL;
 }
 
