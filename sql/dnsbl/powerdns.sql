@@ -22,8 +22,8 @@ CREATE OR REPLACE FUNCTION hunnypot.dnsbl_address(labels text) RETURNS inet
         WHEN $1 ~ '^([0-9a-f]\.){31}[0-9a-f]$' THEN
             hunnypot.address(rtrim(regexp_replace(reverse(replace($1, '.', '')), '(....)', '\1:', 'g'), ':')) END;
 
--- The records of QNAME, in the columns that the backend reads.  Every name that is on the way to an address exists (as an
--- empty non-terminal, which has no type), so that resolvers which ask label by label go on.
+-- The records of QNAME, in the columns that the backend reads.  Every name that is on the way to an address exists, as
+-- an empty non-terminal, which has no type: resolvers that ask label by label go on.
 CREATE OR REPLACE FUNCTION hunnypot.dnsbl(qname text, qtype text)
     RETURNS TABLE (content text, ttl int, prio int, type text, domain_id int, disabled int, name text, auth int)
     LANGUAGE plpgsql STABLE AS $$
@@ -61,7 +61,9 @@ BEGIN
         FROM hunnypot.listed(client) l,
              LATERAL (VALUES ('A', host(return_address)), ('TXT', '"' || reason || '"')) r (kind, record)
         WHERE l.class = coalesce(which, l.class) AND qtype IN (kind, 'ANY');
-    ELSIF below = '' OR below ~ '^([0-9a-f]\.){0,30}[0-9a-f]$' OR below ~ '^([0-9]{1,3}\.){0,2}[0-9]{1,3}$' THEN
+    END IF;
+    -- An IPv4 address of four digits that is not listed may be on the way to an IPv6 address.
+    IF NOT FOUND AND below ~ '^(([0-9a-f]\.){0,30}[0-9a-f]|([0-9]{1,3}\.){0,2}[0-9]{1,3})?$' THEN
         RETURN QUERY SELECT NULL::text, ttl, prio, NULL::text, domain_id, disabled, name, auth WHERE qtype = 'ANY';
     END IF;
 END $$;

@@ -5,7 +5,9 @@
 WITH entry AS (
     -- An interval set takes no network inside another one.
     SELECT network, until
-    FROM (SELECT network, until, max(broadcast(network)) OVER before AS covered FROM hunnypot.worst_listing(:'class')
+    FROM (SELECT network, until, max(set_masklen(broadcast(network), CASE family(network) WHEN 4 THEN 32 ELSE 128 END))
+                 OVER before AS covered
+          FROM hunnypot.worst_listing(:'class')
           WINDOW before AS (PARTITION BY family(network) ORDER BY network
                             ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)) l
     WHERE covered IS NULL OR network::inet > covered
