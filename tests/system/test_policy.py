@@ -169,7 +169,8 @@ REFUSED = "550 5.7.1 Listed for sending to a domain that gets no mail, see https
     *[(key, None) for key in (
         "203.0.113.8", "203.0.113", "203", "", "client7.example.com", "com", "203.0.113.7.", " 203.0.113.7",
         "203.0.113.07", "203.0.113.256", "unknown", "[203.0.113.7]", "203.0.113.7/32", "'; SELECT 1",
-        "2001:db8:c:1", "2001:db8:c:1:", ":::", "::ffff:203.0.113.7", "1:2:3:4:5:6:7:8:9", "2001:db8:c:g::", "a" * 10000)]],
+        "2001:db8:c:1", "2001:db8:c:1:", ":::", "::ffff:203.0.113.7", "1:2:3:4:5:6:7:8:9", "2001:db8:c:g::",
+        "a" * 10000)]],
     ids=lambda value: str(value)[:30])
 def test_postfix_gets_an_answer_or_nothing_for_any_key(pg, key, wanted):
     pg.query("UPDATE hunnypot.setting SET value = 'https://why.example/?$' WHERE name = 'lookup_url'")

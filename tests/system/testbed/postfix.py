@@ -69,12 +69,13 @@ class Postfix:
         smtp = next(line for line in (TOP / "postfix/master.cf").read_text().splitlines()
                     if line.startswith("smtp ")) if trap else None
         (self.etc / "master.cf").write_text("\n".join(master_lines(smtp, master, chroot)) + "\n")
-        (self.etc / "dynamicmaps.cf").write_text("")
+        (self.etc / "dynamicmaps.cf").write_text("pgsql postfix-pgsql.so dict_pgsql_open\n")
         # Postfix waits until a main.cf younger than two seconds has settled.
         old = time.time() - 60
         os.utime(self.etc / "main.cf", (old, old))
         self.environment = {"PATH": os.environ["PATH"], "LD_LIBRARY_PATH": LIBRARIES, "MAIL_CONFIG": str(self.etc)}
         self.pid = None
+        self.before = 0
 
     def _make_folders(self):
         for sub in (self.folder, self.etc, self.data, self.queue, self.queue / "pid"):
@@ -90,6 +91,7 @@ class Postfix:
             run("chmod", mode, self.queue / sub)
 
     def start(self):
+        self.before = len(self.log())  # of earlier instances of this name
         done = run(f"{PREFIX}/usr/lib/postfix/sbin/master", "-c", self.etc, "-w", env=self.environment, check=False)
         pid_file = self.queue / "pid/master.pid"
         self.pid = int(pid_file.read_text()) if done.returncode == 0 else None

@@ -1,0 +1,407 @@
+"""Every export format, read by the program it is for; and nothing that a client said is in any of them."""
+import csv
+import json
+import re
+import socket
+import subprocess
+import uuid
+from datetime import datetime, timedelta
+
+import pytest
+
+from testbed.base import DEBS, STATE, TOP, TRAP_HOST, TRAP_HOST6, Server, run
+from testbed.offences import offend
+from testbed.zone import Zone
+
+FORMATS = sorted(path.stem for path in (TOP / "sql/export").glob("*.sql"))
+TRAP, BACKUP, ADDRESS, FREE = "203.0.113.7", "203.0.113.8", "203.0.113.9", "203.0.113.10"
+TRAP6, FREE6 = "2001:db8:c::7", "2001:db8:d::7"
+ZERO6 = "2001:db8::7"  # of 2001:db8:0:0::/64: groups of zeros, which some consumers want to see
+HOUR = timedelta(hours=1)
+
+# Every character that the policy takes.
+REASON = "Listed (really) <by> [us] {here}: #1, 100% & more; ~^`!?*=+|@/_-."
+URL = "https://why.example/?a=%20&ip="
+
+
+def text_about(network, reason=REASON):
+    return f"{reason}, see {URL}{network}"
+
+
+@pytest.fixture
+def listed(pg):
+    """A client of each class, and IPv6 ones; one client is in two classes, of which the trap is the worse."""
+    pg.query("UPDATE hunnypot.setting SET value = %s WHERE name = 'lookup_url'", URL + "$")
+    pg.query("UPDATE hunnypot.policy SET reason = %s WHERE class = 'trap'", REASON)
+    for client in (TRAP, TRAP6, ZERO6):
+        offend(pg, client)
+    for kind, client in (("backup", BACKUP), ("address", ADDRESS), ("address", TRAP)):
+        offend(pg, client, kind, "a.example", HOUR)
+        offend(pg, client, kind, "b.example")
+    return pg
+
+
+@pytest.fixture
+def export(hunnypot):
+    """export("plain", name="value") returns the path of a new file with the list in it."""
+    def write(name, **parameters):
+        path = STATE / f"export.{name}"
+        path.unlink(missing_ok=True)
+        hunnypot("export", name, "-o", path, *[f"--set={key}={value}" for key, value in parameters.items()])
+        path.chmod(0o644)
+        return path
+    return write
+
+
+@pytest.fixture
+def serve():
+    """serve(server) stops it after the test."""
+    started = []
+
+    def start(name, command, zone):
+        started.append(Server(name, command, STATE / f"{name}.log"))
+        started[-1].wait_ready(zone.answers)
+        return zone
+    yield start
+    for server in started:
+        server.stop()
+
+
+def refused(client, port=25):
+    """Connect from CLIENT, and be refused or served: the reply to the greeting or to MAIL that says so."""
+    family = socket.AF_INET6 if ":" in client else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as session:
+        session.settimeout(15)
+        session.bind((client, 0))
+        session.connect((TRAP_HOST6 if ":" in client else TRAP_HOST, port))
+        stream = session.makefile("rw", newline="\r\n", errors="backslashreplace")
+
+        def reply():
+            lines = [stream.readline()]
+            while lines[-1][3:4] == "-":
+                lines.append(stream.readline())
+            return "".join(lines).strip()
+        for command in (None, "EHLO client.example.com", "MAIL FROM:<someone@sender.example>"):
+            if command:
+                stream.write(command + "\r\n")
+                stream.flush()
+            answer = reply()
+            if not answer.startswith("2"):
+                break
+    return answer
+
+
+# DNS lists
+
+def check_list_zone(zone):
+    """What RFC 5782 wants, and who is listed."""
+    assert zone.about("127.0.0.2") == ("NOERROR", ["127.0.0.2"])
+    assert zone.about("127.0.0.1") == ("NXDOMAIN", [])
+    assert zone.about("::ffff:127.0.0.2") == ("NOERROR", ["127.0.0.2"])
+    assert zone.about("::ffff:127.0.0.1") == ("NXDOMAIN", [])
+    for client, answer in ((TRAP, "127.0.0.2"), (BACKUP, "127.0.0.3"), (ADDRESS, "127.0.0.4"), (TRAP6, "127.0.0.2"),
+                           ("2001:db8:c:0:ffff::1", "127.0.0.2"), (ZERO6, "127.0.0.2")):
+        assert zone.about(client) == ("NOERROR", [answer]), client
+    for client in (FREE, FREE6, "2001:db8:c:1::7"):
+        assert zone.about(client) == ("NXDOMAIN", []), client
+    assert zone.about(TRAP, "TXT") == ("NOERROR", [f'"{text_about(TRAP)}"'])
+    assert zone.ask(zone.name, "NS")[1] == ["ns.list.example."]
+    assert zone.ask(zone.name, "SOA")[1][0].startswith("ns.list.example. admin.list.example. ")
+
+
+def test_rbldnsd_answers(listed, export, serve):
+    files = [export(f"rbldnsd-ip{version}", ns="ns.list.example", hostmaster="admin.list.example") for version in "46"]
+    zone = Zone("bl.test", 5301)
+    serve("rbldnsd", [DEBS / "rbldnsd/usr/sbin/rbldnsd", "-n", "-u", "nobody", "-b", "127.0.0.1/5301",
+                      f"bl.test:ip4trie:{files[0]}", f"bl.test:ip6trie:{files[1]}"], zone)
+    check_list_zone(zone)
+    assert zone.about(TRAP6, "TXT") == ("NOERROR", [f'"{text_about(TRAP6)}"']), "rbldnsd puts the address asked for"
+    log = (STATE / "rbldnsd.log").read_text()
+    assert not re.search(r"(?i)warning|error|invalid|unrecognized", log), log
+
+
+def test_rbldnsd_zones_of_one_class(listed, export, serve):
+    path = export("rbldnsd-ip4", **{"class": "backup"})
+    zone = Zone("backup.test", 5301)
+    serve("rbldnsd", [DEBS / "rbldnsd/usr/sbin/rbldnsd", "-n", "-u", "nobody", "-b", "127.0.0.1/5301",
+                      f"backup.test:ip4trie:{path}"], zone)
+    assert zone.about(BACKUP) == ("NOERROR", ["127.0.0.3"])
+    assert zone.about(TRAP) == ("NXDOMAIN", [])
+    assert zone.about("127.0.0.2") == ("NOERROR", ["127.0.0.3"])
+
+
+@pytest.fixture
+def named(serve):
+    """named(zone name, file, more="...") starts BIND on port 5302."""
+    def start(name, path, options=""):
+        folder = STATE / "named"
+        folder.mkdir(exist_ok=True)
+        (folder / "named.conf").write_text(f"""
+            options {{ directory "{folder}"; pid-file "{folder}/pid"; session-keyfile "{folder}/key";
+                listen-on port 5302 {{ 127.0.0.1; }}; listen-on-v6 {{ none; }}; dnssec-validation no;
+                notify no; check-names primary ignore; {options} }};
+            controls {{ }};
+            zone "{name}" {{ type primary; file "{path}"; }};
+            """)
+        return serve("named", [DEBS / "bind9/usr/sbin/named", "-g", "-c", folder / "named.conf"], Zone(name, 5302))
+    return start
+
+
+def test_bind_answers(listed, export, named):
+    path = export("bind", ns="ns.list.example", hostmaster="admin.list.example")
+    checked = run("named-checkzone", "bl.test", path)
+    assert checked.stdout.endswith("\nOK\n") and "warning" not in checked.stdout, checked.stdout
+    run("nsd-checkzone", "bl.test", path)
+    zone = named("bl.test", path)
+    check_list_zone(zone)
+    assert zone.about(TRAP6, "TXT") == ("NOERROR", [f'"{text_about("2001:db8:c::")}"'])
+
+
+def test_rpz_hides_names_of_listed_addresses(listed, export, named, dns):
+    path = export("rpz")
+    checked = run("named-checkzone", "rpz.test", path)
+    assert checked.stdout.endswith("\nOK\n"), checked.stdout
+    resolver = named("rpz.test", path, 'response-policy { zone "rpz.test"; }; forward only; forwarders { 127.0.0.1; };')
+    dns.add(f"zero.example.com. AAAA {ZERO6}")
+    assert resolver.ask("client7.example.com", "A")[0] == "NXDOMAIN"
+    assert resolver.ask("client7.example.com", "AAAA")[0] == "NXDOMAIN"
+    assert resolver.ask("zero.example.com", "AAAA")[0] == "NXDOMAIN"
+    assert resolver.ask("client10.example.com", "A") == ("NOERROR", [FREE])
+    assert not re.search("(?i)rpz.*(invalid|error|canonical)", (STATE / "named.log").read_text())
+
+
+def test_the_zone_files_serial_rises_with_the_list_only(listed, export):
+    def serial():
+        return int(re.search(r"SOA \S+ \S+ (\d+)", export("bind").read_text())[1])
+    first = serial()
+    assert serial() == first
+    listed.query("UPDATE hunnypot.change SET at = now() + interval '10 s'")
+    assert serial() > first
+
+
+def test_rbldns_has_one_class_a_file(listed, export):
+    for kind, answer, clients in (("trap", "127.0.0.2", [TRAP]), ("backup", "127.0.0.3", [BACKUP]),
+                                  ("address", "127.0.0.4", sorted([TRAP, ADDRESS]))):
+        head, *rest = export("rbldns", **{"class": kind}).read_text().splitlines()
+        assert re.fullmatch(rf":{answer}:[^$]+\$?", head)
+        assert rest == ["127.0.0.2", *clients]
+
+
+# Mail servers and what stands before them
+
+def test_tcprules_denies(listed, export):
+    with open(export("tcprules"), encoding="ascii") as rules:
+        subprocess.run(["tcprules", STATE / "rules.cdb", STATE / "rules.tmp"], stdin=rules, check=True)
+    for client, wanted in ((TRAP, "deny"), (BACKUP, "deny"), (FREE, "allow")):
+        answer = run("tcprulescheck", STATE / "rules.cdb", env={"TCPREMOTEIP": client, "PATH": "/usr/bin"}).stdout
+        assert f"{wanted} connection" in answer, client
+
+
+def test_tcprules_lets_rblsmtpd_explain(listed, export):
+    with open(export("tcprules", rule='allow,RBLSMTPD="-Listed"'), encoding="ascii") as rules:
+        subprocess.run(["tcprules", STATE / "rules.cdb", STATE / "rules.tmp"], stdin=rules, check=True)
+    answer = run("tcprulescheck", STATE / "rules.cdb", env={"TCPREMOTEIP": TRAP, "PATH": "/usr/bin"}).stdout
+    assert "set environment variable RBLSMTPD=-Listed" in answer
+
+
+def test_sendmail_refuses(listed, export, sendmail):
+    source = export("sendmail-access")
+    database = STATE / "access.db"
+    database.unlink(missing_ok=True)
+    with open(source, encoding="ascii") as entries:
+        subprocess.run([DEBS / "sendmail/usr/libexec/sendmail/makemap", "-C", "/dev/null", "hash", database],
+                       stdin=entries, check=True,
+                       env={"LD_LIBRARY_PATH": str(DEBS / "sendmail/usr/lib/x86_64-linux-gnu")})
+    sendmail(extra=f"FEATURE(`access_db', `hash -o {database}')dnl")
+    for client, network in ((TRAP, TRAP), (TRAP6, "2001:db8:c::"), (ZERO6, "2001:db8::")):
+        assert refused(client).startswith("550 5.7.1 ") and text_about(network) in refused(client), refused(client)
+    for client in (FREE, FREE6):
+        assert not refused(client).startswith("5"), client
+
+
+POSTFIX = {"smtpd_milters": "", "smtpd_delay_reject": "no", "smtpd_client_connection_count_limit": "0"}
+
+
+def test_postfix_refuses(listed, export, postfix):
+    path = export("postfix-cidr")
+    server = postfix(main={**POSTFIX, "smtpd_client_restrictions": f"check_client_access cidr:{path}"})
+    asked = server.command("postmap", "-q", TRAP, f"cidr:{path}")
+    assert (asked.stdout.strip(), asked.stderr) == (f"550 5.7.1 {text_about(TRAP)}", "")
+    for client, network in ((TRAP, TRAP), (TRAP6, "2001:db8:c::"), (ZERO6, "2001:db8::")):
+        answer = refused(client)
+        assert answer.startswith("550 5.7.1 ") and answer.endswith(text_about(network)), answer
+    for client in (FREE, FREE6):
+        assert refused(client).startswith("250"), client
+    assert "warning" not in server.log()[server.before:]
+
+
+def test_postscreen_refuses(listed, export, postfix):
+    path = export("postscreen-cidr")
+    server = postfix(
+        main={**POSTFIX, "postscreen_access_list": f"cidr:{path}", "postscreen_blacklist_action": "drop",
+              "postscreen_greet_action": "ignore", "postscreen_greet_wait": "1s", "postscreen_cache_map": ""},
+        master=[f"[{TRAP_HOST}]:2525 inet n - n - 1 postscreen", f"[{TRAP_HOST6}]:2525 inet n - n - 1 postscreen",
+                "smtpd pass - - n - - smtpd", "dnsblog unix - - n - 0 dnsblog", "tlsproxy unix - - n - 0 tlsproxy"])
+    for client in (TRAP, TRAP6, ZERO6):
+        assert refused(client, 2525).startswith("521 5.3.2 Service currently unavailable"), client
+    for client in (FREE, FREE6):
+        assert refused(client, 2525).startswith("250"), client
+    assert "warning" not in server.log()[server.before:]
+
+
+# Firewalls
+
+@pytest.fixture
+def listener(net):
+    """A server on port 2525 of the trap host, in both families."""
+    sockets = [socket.create_server((TRAP_HOST, 2525)),
+               socket.create_server((TRAP_HOST6, 2525), family=socket.AF_INET6)]
+    yield
+    for one in sockets:
+        one.close()
+
+
+def reaches(client):
+    family = socket.AF_INET6 if ":" in client else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as session:
+        session.settimeout(5)
+        session.bind((client, 0))
+        return session.connect_ex((TRAP_HOST6 if ":" in client else TRAP_HOST, 2525)) == 0
+
+
+def test_nftables_refuses(listed, export, listener):
+    path = export("nftables", table="mail")
+    run("nft", "-c", "-f", path)
+    run("nft", "-f", path)
+    try:
+        run("nft", "add chain inet mail input { type filter hook input priority 0; }")
+        for version, field in ((4, "ip"), (6, "ip6")):
+            run("nft", f"add rule inet mail input tcp dport 2525 {field} saddr @v{version} reject with tcp reset")
+        for client in (TRAP, BACKUP, ADDRESS, TRAP6, ZERO6):
+            assert not reaches(client), client
+        for client in (FREE, FREE6):
+            assert reaches(client), client
+        days = int(re.search(rf"{TRAP} timeout (\d+)d", run("nft", "list", "set", "inet", "mail", "v4").stdout)[1])
+        assert days == 30
+        listed.query("SELECT hunnypot.allow_add(%s)", TRAP)
+        run("nft", "-f", export("nftables", table="mail"))
+        assert reaches(TRAP) and not reaches(BACKUP)
+    finally:
+        run("nft", "delete", "table", "inet", "mail")
+
+
+def test_nftables_takes_a_network_within_a_network(listed, export):
+    listed.query("INSERT INTO hunnypot.offence (network, class, domain, first_seen, last_seen, hits) "
+                 "VALUES ('203.0.113.0/24', 'trap', 'trap.example', now(), now(), 1)")
+    run("nft", "-c", "-f", export("nftables"))
+
+
+def test_ipset_loads(listed, export):
+    def load():
+        with open(export("ipset", set="mail"), encoding="ascii") as commands:
+            subprocess.run(["ipset", "restore"], stdin=commands, check=True)
+    load()
+    try:
+        for name, client in (("mail4", TRAP), ("mail4", BACKUP), ("mail6", TRAP6), ("mail6", ZERO6)):
+            run("ipset", "test", name, client)
+        for name, client in (("mail4", FREE), ("mail6", FREE6)):
+            assert run("ipset", "test", name, client, check=False).returncode == 1
+        listed.query("SELECT hunnypot.allow_add(%s)", TRAP)
+        load()
+        assert run("ipset", "test", "mail4", TRAP, check=False).returncode == 1
+        assert re.search(rf"^{BACKUP} timeout 6[01]\d{{4}}$", run("ipset", "list", "mail4").stdout, re.M)
+        assert run("ipset", "list", "-n").stdout.split() == ["mail4", "mail6"], "nothing is left over"
+    finally:
+        run("ipset", "destroy")
+
+
+# Files for other programs and for people
+
+def test_spamd_and_plain_have_one_network_a_line(listed, export):
+    assert export("spamd").read_text().split("\n") == [f"{TRAP}/32", f"{BACKUP}/32", f"{ADDRESS}/32", ""]
+    assert export("plain").read_text().split("\n") == [f"{TRAP}/32", f"{BACKUP}/32", f"{ADDRESS}/32", "2001:db8::/64",
+                                                       "2001:db8:c::/64", ""]
+    assert export("plain", **{"class": "address"}).read_text().split() == [f"{TRAP}/32", f"{ADDRESS}/32"]
+
+
+def test_crowdsec_decisions(listed, export):
+    rows = list(csv.DictReader(export("crowdsec").read_text().splitlines()))
+    assert [(row["scope"], row["value"], row["reason"], row["type"]) for row in rows] == [
+        ("ip", TRAP, "hunnypot-trap", "ban"), ("ip", BACKUP, "hunnypot-backup", "ban"),
+        ("ip", ADDRESS, "hunnypot-address", "ban"), ("range", "2001:db8::/64", "hunnypot-trap", "ban"),
+        ("range", "2001:db8:c::/64", "hunnypot-trap", "ban")]
+    assert [row["duration"] in ("720h", "721h") for row in rows] == [True, False, False, True, True]
+    assert rows[1]["duration"] in ("168h", "169h")
+
+
+def test_stix_bundle(listed, export):
+    bundle = json.loads(export("stix").read_text())
+    assert (bundle["type"], len(bundle["objects"])) == ("bundle", 5)
+    for item in [bundle, *bundle["objects"]]:
+        kind, _, number = item["id"].partition("--")
+        assert (kind, uuid.UUID(number).variant) == (item["type"], uuid.RFC_4122)
+    for item in bundle["objects"]:
+        assert (item["type"], item["spec_version"], item["pattern_type"]) == ("indicator", "2.1", "stix")
+        created, modified, start, end = (datetime.strptime(item[key], "%Y-%m-%dT%H:%M:%S.%fZ") for key in
+                                         ("created", "modified", "valid_from", "valid_until"))
+        assert created <= modified and start < end
+    assert bundle["objects"][0]["pattern"] == f"[ipv4-addr:value = '{TRAP}/32']"
+    assert bundle["objects"][0]["description"] == text_about(TRAP)
+    assert bundle["objects"][4]["pattern"] == "[ipv6-addr:value = '2001:db8:c::/64']"
+    assert json.loads(export("stix").read_text()) == bundle, "an indicator keeps its id"
+
+
+def test_csv_and_jsonl_have_every_listing(listed, export):
+    rows = list(csv.DictReader(export("csv").read_text().splitlines()))
+    objects = [json.loads(line) for line in export("jsonl").read_text().splitlines()]
+    assert [(row["network"], row["class"]) for row in rows] == [
+        (f"{TRAP}/32", "trap"), (f"{TRAP}/32", "address"), (f"{BACKUP}/32", "backup"), (f"{ADDRESS}/32", "address"),
+        ("2001:db8::/64", "trap"), ("2001:db8:c::/64", "trap")]
+    assert [{key: str(value) for key, value in item.items()} for item in objects] == rows
+    assert rows[0]["reason"] == text_about(TRAP)
+    assert (rows[0]["return_address"], rows[0]["code"]) == ("127.0.0.2", "550 5.7.1")
+    assert (objects[1]["hits"], objects[1]["domains"]) == (2, 2)
+
+
+# All of them
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_same_list_is_the_same_file(listed, export, name):
+    assert export(name).read_bytes() == export(name).read_bytes()
+
+
+@pytest.mark.parametrize("name", sorted(set(FORMATS) - {"rbldns"}))
+def test_a_class_that_does_not_exist_is_an_error(listed, hunnypot, name):
+    path = STATE / "export.wrong"
+    path.unlink(missing_ok=True)
+    done = hunnypot("export", name, "-o", path, "--set=class=traps", check=False)
+    assert done.returncode != 0 and 'no class "traps"' in done.stderr
+    assert not path.exists()
+
+
+def test_an_empty_list_is_well_formed(pg, export):
+    run("nft", "-c", "-f", export("nftables"))
+    run("named-checkzone", "bl.test", export("bind"))
+    run("named-checkzone", "rpz.test", export("rpz"))
+    json.loads(export("stix").read_text())
+    assert export("tcprules").read_text() == ":allow\n"
+    assert export("plain").read_text() == ""
+    assert ":127.0.0.2:Test entry\n" in export("rbldnsd-ip4").read_text()
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_nothing_that_a_client_said_is_in_it(listed, export, name):
+    hostile = "EVIL\"';\\\n\r\t$%s:0\x7f<>&|`{}#!/\u00fc.example"
+    spool = str(uuid.uuid4())
+    listed.query("SELECT hunnypot.sensor_hello(%s, %s, 1)", hostile, spool)
+    # Every text that there is (the classes apart) is hostile.
+    listed.query("""SELECT hunnypot.record_batch(p_sensor => %s, p_spool => %s, seqs => '{1}',
+        times => ARRAY[now()], clients => '{198.51.100.66}', client_ports => '{25}', client_names => ARRAY[%s],
+        helos => ARRAY[%s], senders => ARRAY[%s], recipient_lists => ARRAY[%s],
+        recipients_totals => '{1}', null_senders => '{f}', tlss => '{f}', classes => '{trap}', domains => ARRAY[%s],
+        primary_hosts => ARRAY[%s], primary_ages_ms => '{1}', queue_ids => ARRAY[%s],
+        mta_names => ARRAY[%s], locals => '{NULL}')""", hostile, spool, *[hostile] * 8)
+    listed.query("SELECT hunnypot.allow_add('198.51.100.67', %s, %s)", hostile, hostile)
+    text = export(name).read_text(encoding="ascii")
+    assert "EVIL" not in text
+    assert name == "rbldnsd-ip6" or re.search("198.51.100.66|66.100.51.198", text), "the client itself is listed"

@@ -1,0 +1,194 @@
+"""The list without an export: Postfix asks the database, and PowerDNS answers from it as a DNSBL."""
+import time
+from pathlib import Path
+
+import pytest
+
+from testbed.base import DEBS, STATE, TOP, TRAP_HOST, TRAP_HOST6, Server
+from testbed.offences import offend
+from testbed.smtp import Smtp
+from testbed.zone import Zone
+
+CLIENT, CLIENT6, FREE, FREE6 = "203.0.113.7", "2001:db8:c::7", "203.0.113.10", "2001:db8:d::7"
+TEXT = "Listed for sending to a domain that gets no mail"
+SOON = 2  # seconds from the listing to what follows from it
+
+
+def refusal(client, port=25):
+    """The reply that refuses CLIENT, or "" when it is served."""
+    with Smtp(client, port=port) as smtp:
+        last = smtp.greeting.splitlines()[-1]  # postscreen refuses after a first "220-"
+        if last.startswith("2"):
+            last = smtp.command("EHLO client.example.com").splitlines()[-1]
+    return "" if last.startswith("2") else last
+
+
+def soon(predicate):
+    """Is PREDICATE true within 2 s?  It is asked a last time at the end of them."""
+    end = time.monotonic() + SOON
+    while time.monotonic() < end:
+        if predicate():
+            return True
+        time.sleep(0.05)
+    return predicate()
+
+
+MAIN = {"smtpd_milters": "", "smtpd_delay_reject": "no", "smtpd_client_connection_count_limit": "0"}
+
+
+@pytest.fixture
+def asking_postfix(pg, postfix):
+    """Postfix with the shipped map, as a role that may only read."""
+    pg.query("DROP ROLE IF EXISTS postfix")
+    pg.query("CREATE ROLE postfix LOGIN IN ROLE hunnypot_reader")
+    table = STATE / "hunnypot-pgsql.cf"
+    table.write_text((TOP / "postfix/hunnypot-pgsql.cf").read_text())
+    server = postfix(main={**MAIN, "smtpd_client_restrictions": f"check_client_access proxy:pgsql:{table}"})
+    server.table = f"pgsql:{table}"
+    return server
+
+
+def test_postfix_refuses_a_client_as_soon_as_it_is_listed_and_takes_it_when_allowed(pg, asking_postfix, hunnypot):
+    assert refusal(CLIENT) == refusal(CLIENT6) == ""
+    offend(pg, CLIENT)
+    offend(pg, CLIENT6)
+    assert soon(lambda: refusal(CLIENT) and refusal(CLIENT6))
+    assert refusal(CLIENT).endswith(TEXT) and refusal(CLIENT).startswith("550 5.7.1")
+    assert refusal(FREE) == refusal(FREE6) == ""
+    hunnypot("allow", "add", "203.0.113.0/24", "--reason", "a mistake")
+    hunnypot("allow", "add", CLIENT6, "--reason", "a mistake")
+    assert soon(lambda: not refusal(CLIENT) and not refusal(CLIENT6))
+    assert "warning" not in asking_postfix.log()[asking_postfix.before:]
+
+
+def test_postfix_asks_for_any_key_without_an_error(pg, asking_postfix):
+    offend(pg, CLIENT)
+    for key, status in ((CLIENT, 0), (FREE, 1), ("203.0.113", 1), ("client7.example.com", 1), ("it's \"\\ $%s", 1),
+                        ("2001:db8:c", 1), ("2001:db8:c::", 1), ("gr\u00fc\u00df", 1)):
+        done = asking_postfix.command("postmap", "-q", key, asking_postfix.table, check=False)
+        assert (done.returncode, done.stderr) == (status, ""), key
+
+
+def test_postfix_goes_on_after_a_restart_of_the_database(pg, asking_postfix):
+    offend(pg, CLIENT)
+    assert refusal(CLIENT).startswith("550")
+    pg.restart("immediate")
+    assert soon(lambda: refusal(CLIENT).startswith("550") and not refusal(FREE))
+
+
+@pytest.fixture
+def powerdns(pg):
+    """PowerDNS with the shipped configuration and functions, for the zone bl.test."""
+    with open(TOP / "sql/dnsbl/powerdns.sql", encoding="ascii") as script:
+        text = script.read()
+    for _ in range(2):
+        pg.query(text)
+    pg.query("UPDATE hunnypot.setting SET value = 'bl.test' WHERE name = 'dnsbl_zone'")
+    pg.query("DROP ROLE IF EXISTS pdns")
+    pg.query("CREATE ROLE pdns LOGIN IN ROLE hunnypot_reader")
+    folder = STATE / "pdns"
+    (folder / "pdns.d").mkdir(parents=True, exist_ok=True)
+    (folder / "pdns.d/hunnypot.conf").write_text((TOP / "pdns/hunnypot.conf").read_text())
+    (folder / "pdns.conf").write_text(
+        f"launch=\ninclude-dir={folder}/pdns.d\nlocal-address=127.0.0.3\nsocket-dir={folder}\nguardian=no\ndaemon=no\n"
+        f"setuid=\nsetgid=\nsecurity-poll-suffix=\nmodule-dir={DEBS}/pdns-backend/usr/lib/x86_64-linux-gnu/pdns\n")
+    zone = Zone("bl.test", 53, "127.0.0.3")
+    server = Server("pdns_server", [DEBS / "pdns/usr/sbin/pdns_server", f"--config-dir={folder}"], folder / "log")
+    server.wait_ready(zone.answers)
+    yield zone
+    server.stop()
+
+
+def test_powerdns_answers_from_the_listing(pg, powerdns):
+    pg.query("UPDATE hunnypot.setting SET value = 'https://why.example/?$' WHERE name = 'lookup_url'")
+    assert powerdns.about(CLIENT) == ("NXDOMAIN", [])
+    offend(pg, CLIENT)
+    assert soon(lambda: powerdns.about(CLIENT) == ("NOERROR", ["127.0.0.2"]))
+    assert powerdns.about(CLIENT, "TXT") == ("NOERROR", [f'"{TEXT}, see https://why.example/?{CLIENT}"'])
+    assert powerdns.about(CLIENT, "ANY")[0] == "NOERROR"
+    assert powerdns.about(CLIENT, "MX") == ("NOERROR", [])
+    offend(pg, CLIENT6)
+    assert soon(lambda: powerdns.about(CLIENT6) == ("NOERROR", ["127.0.0.2"]))
+    assert powerdns.about("2001:db8:c:0:ffff::1") == ("NOERROR", ["127.0.0.2"]), "of the same /64"
+    pg.query("SELECT hunnypot.allow_add(%s)", CLIENT)
+    assert soon(lambda: powerdns.about(CLIENT) == ("NXDOMAIN", []))
+    for client in (FREE, FREE6, "2001:db8:c:1::7"):
+        assert powerdns.about(client) == ("NXDOMAIN", [])
+
+
+def test_powerdns_has_a_sub_zone_for_each_class(pg, powerdns):
+    offend(pg, CLIENT)
+    for domain in ("a.example", "b.example"):
+        offend(pg, CLIENT, "address", domain)
+        offend(pg, CLIENT6, "backup", domain)
+        offend(pg, FREE, "backup", domain, null_sender=True)
+    for client, kind, wanted in (
+            (CLIENT, "", ["127.0.0.2", "127.0.0.4"]), (CLIENT, "trap.", ["127.0.0.2"]), (CLIENT, "backup.", []),
+            (CLIENT, "address.", ["127.0.0.4"]), (CLIENT6, "", ["127.0.0.3"]), (CLIENT6, "trap.", []),
+            (CLIENT6, "backup.", ["127.0.0.3"]), (FREE, "", []), (FREE, "null-sender.", [])):
+        assert powerdns.about(client, sub_zone=kind) == ("NOERROR" if wanted else "NXDOMAIN", wanted), (client, kind)
+
+
+@pytest.mark.parametrize("kind, answer", [("", "127.0.0.2"), ("trap.", "127.0.0.2"), ("backup.", "127.0.0.3"),
+                                          ("address.", "127.0.0.4")])
+def test_powerdns_has_the_test_entries(pg, powerdns, kind, answer):
+    for client in ("127.0.0.1", "::1"):
+        offend(pg, client)
+    for listed in ("127.0.0.2", "::ffff:127.0.0.2"):
+        assert powerdns.about(listed, sub_zone=kind) == ("NOERROR", [answer])
+        assert powerdns.about(listed, "TXT", sub_zone=kind) == ("NOERROR", ['"Test entry"'])
+    for not_listed in ("127.0.0.1", "::ffff:127.0.0.1", "127.0.0.3"):
+        assert powerdns.about(not_listed, sub_zone=kind) == ("NXDOMAIN", [])
+
+
+def test_powerdns_knows_the_zone_and_no_other_name(pg, powerdns):
+    pg.query("SELECT hunnypot.count_offences('{203.0.113.7}', '{trap}', '{a.example}', '{f}', '{now}')")
+    assert powerdns.ask("bl.test", "NS") == ("NOERROR", ["ns.example.org."])
+    code, [soa] = powerdns.ask("bl.test", "SOA")
+    assert code == "NOERROR" and soa.startswith("ns.example.org. hostmaster.example.org. ")
+    for name in ("mail.bl.test", "7.113.0.300.bl.test", "07.113.0.203.bl.test", "1.7.113.0.203.bl.test", "*.bl.test",
+                 "7.113.0.203.mail.bl.test", "g.0.bl.test", ".".join("0" * 33) + ".bl.test"):
+        assert powerdns.ask(name)[0] == "NXDOMAIN", name
+    # Names on the way to an address are there: a resolver may ask label by label.
+    for name in ("203.bl.test", "113.0.203.bl.test", "trap.bl.test", "203.trap.bl.test", "1.0.0.2.bl.test"):
+        assert powerdns.ask(name) == ("NOERROR", []), name
+    assert powerdns.ask("7.113.0.203.bl.test.example")[0] == "REFUSED"
+    # Asked in capitals it answers likewise.
+    assert powerdns.ask("7.113.0.203.TRAP.BL.TEST") == ("NOERROR", ["127.0.0.2"])
+
+
+@pytest.fixture
+def resolve_with_powerdns(powerdns):
+    """Programs that start now ask PowerDNS first, and nsd for what that refuses."""
+    path = Path("/etc/resolv.conf")  # a copy of the testbed's
+    before = path.read_text()
+    path.write_text("nameserver 127.0.0.3\n" + before)
+    yield
+    path.write_text(before)
+
+
+def test_postscreen_refuses_by_the_dnsbl(pg, resolve_with_powerdns, postfix):
+    offend(pg, CLIENT)
+    offend(pg, CLIENT6)
+    for domain in ("a.example", "b.example"):
+        offend(pg, "203.0.113.8", "backup", domain)
+    postfix(
+        main={**MAIN, "postscreen_access_list": "", "postscreen_dnsbl_sites": "bl.test=127.0.0.[2;4]",
+              "postscreen_dnsbl_action": "drop", "postscreen_greet_action": "ignore", "postscreen_greet_wait": "1s",
+              "postscreen_cache_map": ""},
+        master=[f"[{TRAP_HOST}]:2525 inet n - n - 1 postscreen", f"[{TRAP_HOST6}]:2525 inet n - n - 1 postscreen",
+                "smtpd pass - - n - - smtpd", "dnsblog unix - - n - 0 dnsblog", "tlsproxy unix - - n - 0 tlsproxy"])
+    for client in (CLIENT, CLIENT6):
+        assert refusal(client, 2525).endswith(f"Service unavailable; client [{client}] blocked using bl.test")
+    for client in (FREE, FREE6, "203.0.113.8"):
+        assert refusal(client, 2525) == "", client
+
+
+def test_the_list_of_a_real_hit(pg, powerdns, milter, mta, deliver, hunnypot):
+    """From the client's DATA to the DNSBL's answer."""
+    milter()
+    mta()
+    assert deliver(CLIENT, "a@trap.example").startswith("451")
+    assert soon(lambda: powerdns.about(CLIENT) == ("NOERROR", ["127.0.0.2"]))
+    hunnypot("forget", CLIENT)
+    assert soon(lambda: powerdns.about(CLIENT) == ("NXDOMAIN", []))
