@@ -1,0 +1,38 @@
+/* fake_store.h - a database for tests of the shipper, in place of record/store.
+ *
+ * Keeps the numbers of recorded hits and the high-water mark as record_batch() does, over reconnects.
+ * Threads: the shipper's and the test's; one mutex covers all.
+ */
+#ifndef FAKE_STORE_H
+#define FAKE_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "record/db.h"
+
+enum { FAKE_STORE_MAX = 4096 };
+
+struct fake_store {
+    enum db_status connect;  /* the answer to each connect */
+    int record_failures;     /* so many batches fail next, */
+    bool record_then_fail;   /* ... after they were committed */
+    bool frozen;             /* no answer until stop_fd is readable */
+    const char *refuse_helo; /* a batch with such a hit is refused */
+    const char *why;
+
+    int connects, batches, heartbeats;
+    int64_t last, recorded[FAKE_STORE_MAX]; /* in the order in which they came */
+    size_t recorded_count;
+};
+
+/* Start anew with what TO says; or look, or change, by hand between lock and unlock. */
+void fake_store_reset(const struct fake_store *to);
+struct fake_store *fake_store_lock(void);
+void fake_store_unlock(void);
+
+/* Wait for up to 20 s until TRUE_NOW (called with the lock held); whether it came true. */
+bool fake_store_wait(bool (*true_now)(const struct fake_store *fake, int64_t number), int64_t number);
+
+#endif

@@ -1,0 +1,307 @@
+/* The shipper between a real spool and a database that fails on request: each hit gets there exactly once. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "fake_store.h"
+#include "record/shipper.h"
+#include "record/store.h"
+
+static char folder[64];
+static struct spool *spool;
+
+static int open_spool(void **state)
+{
+    char path[96], why[256];
+
+    (void)state;
+    snprintf(folder, sizeof folder, "/tmp/test_shipper.XXXXXX");
+    if (mkdtemp(folder) == NULL)
+        return -1;
+    snprintf(path, sizeof path, "%s/spool.db", folder);
+    return spool_open(&spool, path, FAKE_STORE_MAX, why, sizeof why);
+}
+
+static int close_spool(void **state)
+{
+    char path[96];
+
+    (void)state;
+    spool_close(&spool);
+    snprintf(path, sizeof path, "%s/spool.db", folder);
+    remove(path);
+    snprintf(path, sizeof path, "%s/spool.db.lock", folder);
+    remove(path);
+    return remove(folder);
+}
+
+/* Into the outbox, with the numbers from 1 on; HELOS has a letter a hit. */
+static void send_hits(const char *helos)
+{
+    size_t count = strlen(helos);
+    struct hit *hits = alloc_zeroed(count, sizeof *hits);
+
+    for (size_t i = 0; i < count; i++) {
+        hits[i] = (struct hit){.time_us = 1, .client = {.family = 4, .bytes = {203, 0, 113, 7}}, .helo = alloc_format("%c", helos[i])};
+        assert_int_equal(spool_put(spool, &hits[i]), SPOOL_OK);
+        hits[i].class = CLASS_TRAP;
+        hits[i].domain = alloc_text("trap.example");
+    }
+    assert_int_equal(spool_settle(spool, hits, count), SPOOL_OK);
+    for (size_t i = 0; i < count; i++)
+        hit_clear(&hits[i]);
+    free(hits);
+}
+
+static void send_many(size_t count)
+{
+    char *helos = alloc_zeroed(count + 1, 1);
+
+    memset(helos, 'a', count);
+    send_hits(helos);
+    free(helos);
+}
+
+static struct shipper *start(void)
+{
+    return shipper_start(spool, "dbname=none", "sensor", "1.0");
+}
+
+static bool has_last(const struct fake_store *fake, int64_t number)
+{
+    return fake->last >= number;
+}
+
+static bool has_batches(const struct fake_store *fake, int64_t number)
+{
+    return fake->batches >= number;
+}
+
+static bool has_connects(const struct fake_store *fake, int64_t number)
+{
+    return fake->connects >= number;
+}
+
+static bool has_heartbeats(const struct fake_store *fake, int64_t number)
+{
+    return fake->heartbeats >= number;
+}
+
+static void expect_depth(int64_t outbox, int64_t aside)
+{
+    struct spool_depth depth;
+
+    spool_depth(spool, &depth);
+    if (depth.outbox != outbox || depth.aside != aside)
+        fail_msg("wanted %lld in the outbox and %lld aside, got %lld and %lld", (long long)outbox, (long long)aside,
+                 (long long)depth.outbox, (long long)depth.aside);
+}
+
+/* What was recorded, in order, is WANTED, which ends with 0. */
+static void expect_recorded(const int64_t *wanted)
+{
+    const struct fake_store *fake = fake_store_lock();
+
+    for (size_t i = 0; i < fake->recorded_count; i++)
+        if (fake->recorded[i] != wanted[i])
+            fail_msg("recorded[%zu]: wanted %lld, got %lld", i, (long long)wanted[i], (long long)fake->recorded[i]);
+    assert_int_equal(wanted[fake->recorded_count], 0);
+    fake_store_unlock();
+}
+
+#define EXPECT_RECORDED(...) expect_recorded((const int64_t[]){__VA_ARGS__, 0})
+
+static void ships_as_hits_come(void **state)
+{
+    struct shipper *shipper;
+
+    (void)state;
+    fake_store_reset(&(struct fake_store){.why = ""});
+    send_hits("a");
+    shipper = start();
+    assert_true(fake_store_wait(has_last, 1));
+    assert_true(fake_store_wait(has_heartbeats, 1));
+    send_hits("bc");
+    assert_true(fake_store_wait(has_last, 3));
+    shipper_stop(&shipper, 10000);
+    assert_null(shipper);
+    EXPECT_RECORDED(1, 2, 3);
+    expect_depth(0, 0);
+}
+
+static void ships_a_backlog_before_it_stops(void **state)
+{
+    struct shipper *shipper;
+
+    (void)state;
+    fake_store_reset(&(struct fake_store){.why = ""});
+    send_many(2 * STORE_BATCH_MAX + 1);
+    shipper = start();
+    shipper_stop(&shipper, 20000);
+    assert_int_equal(fake_store_lock()->last, 2 * STORE_BATCH_MAX + 1);
+    fake_store_unlock();
+    expect_depth(0, 0);
+}
+
+/* The connection breaks before the COMMIT, and after it. */
+static void records_once_whatever_breaks(void **state)
+{
+    struct shipper *shipper;
+
+    for (int committed = 0; committed < 2; committed++) {
+        fake_store_reset(&(struct fake_store){.record_failures = 2, .record_then_fail = committed == 1, .why = "broken"});
+        send_hits("abc");
+        shipper = start();
+        assert_true(fake_store_wait(has_heartbeats, 1));
+        shipper_stop(&shipper, 10000);
+        if (committed == 0)
+            EXPECT_RECORDED(1, 2, 3);
+        else
+            EXPECT_RECORDED(4, 5, 6);
+        expect_depth(0, 0);
+    }
+    (void)state;
+}
+
+/* A crash after the COMMIT and before the spool forgot. */
+static void believes_what_the_database_has(void **state)
+{
+    struct shipper *shipper;
+
+    (void)state;
+    fake_store_reset(&(struct fake_store){.last = 2, .why = ""});
+    send_hits("abc");
+    shipper = start();
+    assert_true(fake_store_wait(has_last, 3));
+    shipper_stop(&shipper, 10000);
+    EXPECT_RECORDED(3);
+    expect_depth(0, 0);
+}
+
+static void sets_aside_what_is_refused(void **state)
+{
+    struct shipper *shipper;
+
+    (void)state;
+    fake_store_reset(&(struct fake_store){.refuse_helo = "x", .why = "value too long"});
+    send_hits("xabxxcdefghx");
+    shipper = start();
+    assert_true(fake_store_wait(has_heartbeats, 1));
+    shipper_stop(&shipper, 10000);
+    EXPECT_RECORDED(2, 3, 6, 7, 8, 9, 10, 11);
+    expect_depth(0, 4);
+}
+
+/* As long as the refused hit cannot be set aside, nothing behind it is recorded: the high-water mark would swallow it. */
+static void waits_until_the_refused_is_set_aside(void **state)
+{
+    struct shipper *shipper;
+
+    (void)state;
+    fake_store_reset(&(struct fake_store){.refuse_helo = "x", .why = NULL /* the spool takes no hit aside without a reason */});
+    send_hits("axb");
+    shipper = start();
+    assert_true(fake_store_wait(has_connects, 2));
+    EXPECT_RECORDED(1);
+    fake_store_lock()->why = "value too long";
+    fake_store_unlock();
+    assert_true(fake_store_wait(has_last, 3));
+    shipper_stop(&shipper, 10000);
+    EXPECT_RECORDED(1, 3);
+    expect_depth(0, 1);
+}
+
+static void waits_longer_each_time(void **state)
+{
+    int64_t begun_ms = clock_monotonic_ms(), took_ms;
+    struct shipper *shipper;
+
+    (void)state;
+    fake_store_reset(&(struct fake_store){.connect = DB_DENIED, .why = "no"});
+    send_hits("a");
+    shipper = start();
+    assert_true(fake_store_wait(has_connects, 3)); /* 0.5 s and 1 s, less a third */
+    took_ms = clock_monotonic_ms() - begun_ms;
+    if (took_ms < 999)
+        fail_msg("wanted at least 999 ms, got %lld", (long long)took_ms);
+    fake_store_lock()->connect = DB_OK;
+    fake_store_unlock();
+    assert_true(fake_store_wait(has_last, 1));
+    shipper_stop(&shipper, 10000);
+    expect_depth(0, 0);
+}
+
+/* However the database fails, stopping takes no longer than it may. */
+static void stops_in_time(void **state)
+{
+    static const struct {
+        const char *name;
+        struct fake_store fake;
+        bool (*until)(const struct fake_store *fake, int64_t number);
+        int64_t flush_ms, most_ms;
+    } cases[] = {
+        {"away", {.connect = DB_UNREACHABLE, .why = "away"}, has_connects, 60000, 5000},
+        {"frozen", {.frozen = true, .why = "frozen"}, has_connects, 50, 5000},
+    };
+
+    (void)state;
+    send_hits("a");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int64_t begun_ms, took_ms;
+        struct shipper *shipper;
+
+        fake_store_reset(&cases[i].fake);
+        shipper = start();
+        assert_true(fake_store_wait(cases[i].until, 1));
+        begun_ms = clock_monotonic_ms();
+        shipper_stop(&shipper, cases[i].flush_ms);
+        took_ms = clock_monotonic_ms() - begun_ms;
+        if (took_ms > cases[i].most_ms)
+            fail_msg("%s: wanted at most %lld ms, got %lld", cases[i].name, (long long)cases[i].most_ms, (long long)took_ms);
+        expect_depth(1, 0);
+    }
+}
+
+/* The server stands still in the middle of a batch. */
+static void stops_within_a_batch(void **state)
+{
+    struct shipper *shipper;
+
+    (void)state;
+    fake_store_reset(&(struct fake_store){.why = ""});
+    shipper = start();
+    assert_true(fake_store_wait(has_heartbeats, 1));
+    fake_store_lock()->frozen = true;
+    fake_store_unlock();
+    send_hits("a");
+    assert_true(fake_store_wait(has_batches, 1));
+    shipper_stop(&shipper, 50);
+    expect_depth(1, 0);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, open_spool, close_spool)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(ships_as_hits_come),
+        TEST(ships_a_backlog_before_it_stops),
+        TEST(records_once_whatever_breaks),
+        TEST(believes_what_the_database_has),
+        TEST(sets_aside_what_is_refused),
+        TEST(waits_until_the_refused_is_set_aside),
+        TEST(waits_longer_each_time),
+        TEST(stops_in_time),
+        TEST(stops_within_a_batch),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
