@@ -110,7 +110,7 @@ static bool start_signals(void)
     int ends[2];
     sigset_t all;
 
-    /* Threads inherit this: signals are for the main thread only, see await_signals(). */
+    /* Threads inherit this: signals are for the main thread only, see start_server(). */
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, NULL);
     signal(SIGPIPE, SIG_IGN);
@@ -263,21 +263,50 @@ static void wake(unsigned char why)
     }
 }
 
-static void *server_thread(void *argument)
+static void on_signal(int number)
 {
-    (void)argument;
-    /* libmilter has a thread that waits for signals too: now and then it is that one which gets a SIGTERM. */
+    int saved_errno = errno;
+
+    wake((unsigned char)number);
+    errno = saved_errno;
+}
+
+/* The signals that await_signals() hears of. */
+static sigset_t heard_signals(void)
+{
+    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    sigset_t heard;
+
+    sigemptyset(&heard);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        sigaction(numbers[i], &action, NULL);
+        sigaddset(&heard, numbers[i]);
+    }
+    return heard;
+}
+
+static void *server_thread(void *heard)
+{
+    pthread_sigmask(SIG_BLOCK, heard, NULL);
+    /* Should libmilter's own thread get a SIGTERM all the same, that is as good a stop. */
     wake(server_run() ? SIGTERM : 0);
     return NULL;
 }
 
+/* libmilter has a thread that waits for TERM, HUP and INT too; it takes each for a stop, and 5 s for that.  The kernel gives
+ * a signal to the main thread as long as that has it unblocked, so it does before libmilter's thread is there, and for good. */
 static bool start_server(void)
 {
-    int failed = pthread_create(&this.server, NULL, server_thread, NULL);
+    static sigset_t heard;
+    int failed;
 
+    heard = heard_signals();
+    pthread_sigmask(SIG_UNBLOCK, &heard, NULL);
+    failed = pthread_create(&this.server, NULL, server_thread, &heard);
     if (failed != 0)
         return fail("start-failed", strerror(failed));
-    prime_start(this.settings->socket);
+    prime(this.settings->socket);
     return true;
 }
 
@@ -285,7 +314,6 @@ static void stop_server(void)
 {
     server_stop(this.started_with->socket);
     pthread_join(this.server, NULL);
-    prime_join();
     session_drop_all();
 }
 
@@ -345,31 +373,12 @@ static void reload(void)
     log_event(LOG_LEVEL_INFO, "reloaded file=%s", this.path);
 }
 
-static void on_signal(int number)
-{
-    int saved_errno = errno;
-
-    wake((unsigned char)number);
-    errno = saved_errno;
-}
-
-/* Reload and stop as told; false when the server ended unasked.
- * libmilter has a thread that waits for TERM, HUP and INT too, and would take 5 s to stop.  The kernel gives a signal
- * to the main thread as long as that has it unblocked, so it is left unblocked here and only ends in a byte. */
+/* Reload and stop as told; false when the server ended unasked. */
 static bool await_signals(void)
 {
-    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
     unsigned char number = 0;
-    sigset_t ours;
     ssize_t got;
 
-    sigemptyset(&ours);
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-        sigaction(numbers[i], &action, NULL);
-        sigaddset(&ours, numbers[i]);
-    }
-    pthread_sigmask(SIG_UNBLOCK, &ours, NULL);
     for (;;) {
         got = read(this.wake_read, &number, 1);
         if (got != 1 && errno != EINTR)

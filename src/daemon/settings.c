@@ -43,6 +43,9 @@ struct row {
     bool fixed;          /* read at start only */
 };
 
+/* Comes behind the text of the file: libConfuse takes a file for whole that ends within a section or a comment. */
+#define END_MARK "end-of-file"
+
 /* One setting as it is in force; a text has one value, a list any number. */
 struct row_values {
     char **texts;
@@ -384,7 +387,9 @@ static void unknown_setting(int line, const char *name, const char *section)
     for (const struct row *row = rows; row < rows + ROW_COUNT && elsewhere == NULL; row++)
         if (strcmp(row->name, name) == 0 && row->section != NULL)
             elsewhere = row;
-    if (elsewhere != NULL && strcmp(section, elsewhere->section) != 0)
+    if (strcmp(name, END_MARK) == 0)
+        fault(line, "%s: the section does not end; a } is missing", section);
+    else if (elsewhere != NULL && strcmp(section, elsewhere->section) != 0)
         fault(line, "%s: not a setting here; it belongs into %s { }", shown, elsewhere->section);
     else if (close != NULL && strcmp(close, name) != 0)
         fault(line, "%s: no such setting; the closest is %s", shown, close);
@@ -447,14 +452,15 @@ static cfg_opt_t row_option(const struct row *row)
 }
 
 struct options {
-    cfg_opt_t top[ROW_COUNT + SECTION_MAX + 1];
+    cfg_opt_t top[ROW_COUNT + SECTION_MAX + 2];
     cfg_opt_t of_sections[SECTION_MAX][ROW_COUNT + 1];
 };
 
 /* The table as libConfuse wants it: an array for each section, ended by zeroes. */
 static void options_fill(struct options *options)
 {
-    cfg_opt_t section = CFG_SEC(NULL, NULL, CFGF_NONE), *next_top = options->top, *next = NULL;
+    cfg_opt_t section = CFG_SEC(NULL, NULL, CFGF_NONE), end = CFG_STR(END_MARK, NULL, CFGF_NODEFAULT);
+    cfg_opt_t *next_top = options->top, *next = NULL;
     size_t sections = 0;
 
     *options = (struct options){0};
@@ -473,6 +479,7 @@ static void options_fill(struct options *options)
         }
         *next++ = row_option(row);
     }
+    *next_top = end;
 }
 
 static void number_store(void *member, size_t size, int64_t value)
@@ -523,8 +530,9 @@ static void take_amount(const struct row *row, const char *text, void *member)
         return;
     }
     if (is_duration)
-        right = alloc_format("from %lldms to %llds, written as 500ms, 30s, 10m, 1h or 2d", (long long)row->min,
-                             (long long)row->max / 1000);
+        right = alloc_format("from %lld%s to %llds, written as 500ms, 30s, 10m, 1h or 2d",
+                             (long long)(row->min % 1000 == 0 ? row->min / 1000 : row->min),
+                             row->min % 1000 == 0 ? "s" : "ms", (long long)row->max / 1000);
     else
         right = alloc_format("from %lld to %lld", (long long)row->min, (long long)row->max);
     wrong(row, text, value < 0 ? is_duration ? "is no duration" : "is no number" : "is out of bounds", right);
@@ -644,9 +652,10 @@ static void name_sensor(struct snapshot *snapshot)
     values->texts[0] = alloc_text(snapshot->settings.sensor);
 }
 
-/* The whole file as a C string, or NULL after saying why: libConfuse would end the process over a folder or a read error. */
+/* The whole file and END_MARK as a C string, or NULL after saying why: libConfuse would end the process over a folder or a read error. */
 static char *file_read(const char *path)
 {
+    static const char end[] = "\n" END_MARK " = 1\n";
     FILE *file = fopen(path, "re");
     char *text = NULL;
     struct stat status;
@@ -657,7 +666,7 @@ static char *file_read(const char *path)
     } else if (S_ISDIR(status.st_mode)) {
         fault(0, "is a folder; give the file");
     } else {
-        text = alloc_zeroed(FILE_MAX + 2, 1);
+        text = alloc_zeroed(FILE_MAX + 2 + sizeof end, 1);
         length = fread(text, 1, FILE_MAX + 1, file);
         if (ferror(file))
             fault(0, "cannot be read: %s", strerror(errno));
@@ -665,6 +674,8 @@ static char *file_read(const char *path)
             fault(0, "is longer than 1 MiB; it cannot be a settings file");
         else if (strlen(text) != length)
             fault(0, "holds a NUL byte; it cannot be a settings file");
+        length = strlen(text);
+        strcpy(text + length, length > 0 && text[length - 1] == '\n' ? end + 1 : end);
     }
     if (file != NULL)
         fclose(file);
@@ -688,9 +699,9 @@ struct settings *settings_load(const char *path, void (*report)(void *context, c
         cfg = cfg_init(options->top, CFGF_NONE);
         memset(this.lines, 0, sizeof this.lines); /* the defaults have none */
         cfg_set_error_function(cfg, on_confuse_error);
-        /* libConfuse says nothing where the file just ends. */
-        if (cfg_parse_buf(cfg, text) != CFG_SUCCESS && !this.failed)
-            fault(cfg->line, "the file ends within a section or a value; is a } or a quote missing?");
+        this.failed = cfg_parse_buf(cfg, text) != CFG_SUCCESS || this.failed;
+        if (!this.failed && cfg_size(cfg, END_MARK) == 0)
+            fault(cfg->line, "the file ends within a comment; a */ is missing");
         take_all(cfg);
         name_sensor(snapshot);
         cfg_free(cfg);

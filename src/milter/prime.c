@@ -4,17 +4,14 @@
 #include <errno.h>
 #include <libmilter/mfapi.h>
 #include <netdb.h>
-#include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "base/alloc.h"
 #include "base/log.h"
 
 enum { PATIENCE_S = 10, PROTOCOL_VERSION = 6 };
@@ -25,9 +22,6 @@ struct __attribute__((packed)) option_packet {
     char command;
     uint32_t version, actions, steps;
 };
-
-static pthread_t thread;
-static bool started;
 
 bool prime_is_offer(unsigned long actions)
 {
@@ -93,8 +87,12 @@ static int spec_connect(const char *spec)
 
 static bool read_all(int fd, void *buffer, size_t size)
 {
-    ssize_t got = recv(fd, buffer, size, MSG_WAITALL);
+    ssize_t got;
 
+    /* SA_RESTART is of no avail to a socket with a timeout, signal(7). */
+    do
+        got = recv(fd, buffer, size, MSG_WAITALL);
+    while (got < 0 && errno == EINTR);
     if (got >= 0 && (size_t)got < size)
         errno = ECONNRESET;
     return got == (ssize_t)size;
@@ -136,10 +134,8 @@ static bool prime_once(const char *socket_spec)
     return primed;
 }
 
-static void *prime_thread(void *argument)
+void prime(const char *socket_spec)
 {
-    char *socket_spec = argument;
-
     if (prime_once(socket_spec))
         log_event(LOG_LEVEL_DEBUG, "primed socket=%s", socket_spec);
     else
@@ -147,29 +143,6 @@ static void *prime_thread(void *argument)
                   "prime-failed socket=%s error=\"%s\" effect=\"a client that sends DATA again after its 451, without "
                   "RSET, waits for the MTA's milter timeout\"",
                   socket_spec, strerror(errno));
-    free(socket_spec);
-    return NULL;
-}
-
-void prime_start(const char *socket_spec)
-{
-    char *copy = alloc_text(socket_spec);
-    int failed;
-
-    prime_join();
-    failed = pthread_create(&thread, NULL, prime_thread, copy);
-    started = failed == 0;
-    if (!started) {
-        log_event(LOG_LEVEL_WARNING, "prime-failed socket=%s error=\"%s\"", copy, strerror(failed));
-        free(copy);
-    }
-}
-
-void prime_join(void)
-{
-    if (started)
-        pthread_join(thread, NULL);
-    started = false;
 }
 
 bool prime_knock(const char *socket_spec)

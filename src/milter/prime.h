@@ -16,12 +16,9 @@
 /* An offer of actions that no MTA makes marks our own connection in xxfi_negotiate: SMFIF_SETSYMLIST alone. */
 bool prime_is_offer(unsigned long actions);
 
-/* Start a thread that negotiates with SOCKET (libmilter's syntax), which must be open, as soon as smfi_main() answers.
- * The result is logged.  Call with all signals blocked. */
-void prime_start(const char *socket);
-
-/* Wait for that thread (bounded: it gives up after 10 s). */
-void prime_join(void);
+/* Negotiate with SOCKET (libmilter's syntax), on which server_run() serves or is about to; returns when libmilter has
+ * answered, or after 10 s.  The result is logged. */
+void prime(const char *socket);
 
 /* Connect to SOCKET and hang up: wakes libmilter's listener, which otherwise looks for a stop only every 5 s.
  * True when something listens there. */

@@ -8,13 +8,9 @@ bool prime_is_offer(unsigned long actions)
     return false;
 }
 
-void prime_start(const char *socket_spec)
+void prime(const char *socket_spec)
 {
     (void)socket_spec;
-}
-
-void prime_join(void)
-{
 }
 
 bool prime_knock(const char *socket_spec)
