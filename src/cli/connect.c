@@ -1,4 +1,3 @@
-#include "config.h"
 
 #include <poll.h>
 #include <stdint.h>

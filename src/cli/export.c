@@ -1,5 +1,4 @@
 /* export.c - hunnypot export: a listing in a consumer's format, to a file that is replaced only when whole. */
-#include "config.h"
 
 #include <errno.h>
 #include <signal.h>

@@ -1,4 +1,3 @@
-#include "config.h"
 
 #include "cli/file.h"
 

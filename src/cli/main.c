@@ -1,5 +1,4 @@
 /* main.c - the hunnypot command: finds the command that is asked for, and runs it. */
-#include "config.h"
 
 #include <errno.h>
 #include <getopt.h>

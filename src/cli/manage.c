@@ -1,5 +1,4 @@
 /* manage.c - the commands that change what is known: allow, forget, expire. */
-#include "config.h"
 
 #include <errno.h>
 #include <pwd.h>

@@ -1,4 +1,3 @@
-#include "config.h"
 
 #include <getopt.h>
 #include <stdio.h>

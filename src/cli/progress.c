@@ -1,4 +1,3 @@
-#include "config.h"
 
 #include <pthread.h>
 #include <stdio.h>

@@ -1,5 +1,4 @@
 /* query.c - the commands that only look: list, show, top, listed, status, tail. */
-#include "config.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -1,5 +1,4 @@
 /* schema.c - hunnypot db init, upgrade, status: the numbered files in sql/ and what the database has of them. */
-#include "config.h"
 
 #include <ctype.h>
 #include <dirent.h>
