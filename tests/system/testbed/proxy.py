@@ -1,0 +1,92 @@
+"""Stands between the daemon and PostgreSQL, and breaks the connection at the worst moment."""
+import contextlib
+import socket
+import threading
+from pathlib import Path
+
+from testbed.base import STATE
+
+SERVER = "/run/postgresql/.s.PGSQL.5432"
+READY = b"Z\0\0\0\5I"  # ReadyForQuery, idle: what came before it is committed
+
+
+class Proxy:
+    """Connect through it with host=FOLDER.  What to do with the next batches:
+
+    proxy.cut("request") forwards half of it and hangs up; proxy.cut("answer") lets it be done, then keeps the answer to
+    itself and hangs up.  proxy.cuts counts.
+    """
+
+    def __init__(self, statement=b"record_batch"):
+        self.statement = statement
+        self.folder = STATE / "proxy"
+        self.folder.mkdir(mode=0o755, exist_ok=True)
+        self.path = self.folder / Path(SERVER).name
+        self.path.unlink(missing_ok=True)
+        self.how, self.left, self.cuts = None, 0, 0
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(str(self.path))
+        self.path.chmod(0o777)
+        self.listener.listen()
+        self.thread = threading.Thread(target=self._serve, daemon=True)
+        self.thread.start()
+
+    def cut(self, how, times=1):
+        self.how, self.left = how, times
+
+    def _due(self, how, data):
+        if self.how != how or self.left == 0 or self.statement not in data:
+            return False
+        self.left -= 1
+        return True
+
+    def _serve(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._relay, args=(client,), daemon=True).start()
+
+    def _relay(self, client):
+        swallow = threading.Event()
+        server = socket.socket(socket.AF_UNIX)
+
+        def hang_up():
+            for end in (client, server):
+                with contextlib.suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+
+        def answers():
+            held = b""
+            with contextlib.suppress(OSError):
+                while data := server.recv(65536):
+                    if not swallow.is_set():
+                        client.sendall(data)
+                        continue
+                    held += data
+                    if READY in held:
+                        self.cuts += 1
+                        break
+            hang_up()
+
+        with client, server, contextlib.suppress(OSError):
+            server.connect(SERVER)
+            reader = threading.Thread(target=answers, daemon=True)
+            reader.start()
+            with contextlib.suppress(OSError):
+                while data := client.recv(1 << 20):
+                    if self._due("request", data):
+                        self.cuts += 1
+                        server.sendall(data[:len(data) // 2])
+                        break
+                    if self._due("answer", data):
+                        swallow.set()
+                    server.sendall(data)
+            hang_up()
+            reader.join(5)
+
+    def stop(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.thread.join(3)
+        self.listener.close()
