@@ -86,7 +86,7 @@ def system_test(file):
     started = time.monotonic()
     try:
         done = subprocess.run([TOP / "tests/namespace", "/usr/bin/python3", "-B", "-m", "pytest", "-p", "no:cacheprovider",
-                               "-q", "--tb=short", f"--junitxml={xml}", file],
+                               "--basetemp=/run/testbed/pytest", "-q", "--tb=short", f"--junitxml={xml}", file],
                               cwd=TOP, env={**os.environ, "HUNNYPOT_BUILD": str(BUILD)}, text=True,
                               errors="backslashreplace", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, timeout=FILE_LIMIT_S)
