@@ -40,12 +40,15 @@ bool privileges_find_group(const char *name, gid_t *gid, char why[PRIVILEGES_WHY
     return true;
 }
 
+/* The call is left out where it would change nothing: a service manager's filter may forbid it. */
 static bool drop_capabilities(void)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-    struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {0};
+    struct __user_cap_data_struct held[_LINUX_CAPABILITY_U32S_3] = {0}, none[_LINUX_CAPABILITY_U32S_3] = {0};
 
-    return prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) == 0 && syscall(SYS_capset, &header, none) == 0;
+    if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0 || syscall(SYS_capget, &header, held) != 0)
+        return false;
+    return memcmp(held, none, sizeof held) == 0 || syscall(SYS_capset, &header, none) == 0;
 }
 
 /* Nothing that is executed later can have more than what is in the bounding set; only root may shrink it. */
