@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "record/db.h"
 
@@ -67,6 +68,9 @@ const struct cli_command *cli_running(void);
 int cli_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int cli_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* Whether standard output cannot be written, asked at once after writing; main() says so in the end. */
+bool cli_output_failed(void);
+
 /* What went wrong with the database, and what to do about it. */
 int cli_db_fail(const struct cli *cli, enum db_status status);
 
@@ -77,6 +81,9 @@ int cli_open(struct cli *cli);
 /* Connect and run BODY, which returns when the connection broke, and again, for as long as it does not return DB_STOPPED.
  * Only the first connection must come about: what cannot work is said and ends at once. */
 int cli_keep_open(struct cli *cli, enum db_status (*body)(struct cli *cli, void *context), void *context);
+
+/* Wait; true when it is to end before MS have gone by. */
+bool cli_stopped_within(const struct cli *cli, int64_t ms);
 
 /* TEXT as an SQL literal, into new memory. */
 char *cli_literal(const char *text);

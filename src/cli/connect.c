@@ -1,6 +1,5 @@
 
 #include <poll.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,7 +12,8 @@ static const char *db_advice(const struct cli *cli, enum db_status status)
 {
     if (status == DB_UNREACHABLE)
         return " (another database: --database or HUNNYPOT_DATABASE)";
-    if (status == DB_DENIED && strstr(db_why(cli->db), "database \"") != NULL)
+    if (status == DB_DENIED && strstr(db_why(cli->db), "database \"") != NULL &&
+        strstr(db_why(cli->db), "\" does not exist") != NULL)
         return "; make one: createdb hunnypot && hunnypot db init";
     if (status == DB_MISSING)
         return "; run: hunnypot db upgrade";
@@ -82,8 +82,7 @@ char *cli_data_path(const char *name)
     return alloc_format("%s/%s", folder == NULL || *folder == '\0' ? HP_DATADIR : folder, name);
 }
 
-/* True when it is to end. */
-static bool stopped_within(const struct cli *cli, int64_t ms)
+bool cli_stopped_within(const struct cli *cli, int64_t ms)
 {
     struct pollfd fd = {.fd = cli->stop_fd, .events = POLLIN};
 
@@ -100,12 +99,12 @@ int cli_keep_open(struct cli *cli, enum db_status (*body)(struct cli *cli, void 
     do {
         if (status == CLI_OK) {
             backoff_ms = BACKOFF_MIN_MS;
-            if (body(cli, context) == DB_STOPPED || stopped_within(cli, 0))
+            if (body(cli, context) == DB_STOPPED || cli_stopped_within(cli, 0))
                 break;
             cli_fail("%s; connecting again", db_why(cli->db));
         }
         db_close(&cli->db);
-        if (stopped_within(cli, backoff_ms))
+        if (cli_stopped_within(cli, backoff_ms))
             break;
         backoff_ms = backoff_ms * 2 < BACKOFF_MAX_MS ? backoff_ms * 2 : BACKOFF_MAX_MS;
         status = cli_open(cli);

@@ -37,7 +37,7 @@ struct sink {
     struct file_replacement *replacement;
     const char *problem; /* with the last row */
     uint64_t rows;
-    bool unwritable; /* somebody else says why */
+    bool unwritable; /* which file_replace_write() or, in the end, main() says */
 };
 
 /* One row is one line: what could make two of it, or steer a terminal, comes from no client and is a mistake. */
@@ -49,6 +49,12 @@ static const char *line_problem(const char *line)
         if (((unsigned char)*line < ' ' && *line != '\t') || *line == 0x7f)
             return "has a control character";
     return NULL;
+}
+
+static bool write_out(const char *data, size_t length)
+{
+    fwrite(data, 1, length, stdout);
+    return !cli_output_failed();
 }
 
 static bool take_row(void *context, const char *data, size_t length)
@@ -65,7 +71,7 @@ static bool take_row(void *context, const char *data, size_t length)
         line_length = strlen(line);
         line[line_length] = '\n'; /* the row's own line end, or further in, was here */
         sink->unwritable = sink->replacement != NULL ? !file_replace_write(sink->replacement, line, line_length + 1)
-                                                     : fwrite(line, 1, line_length + 1, stdout) != line_length + 1;
+                                                     : !write_out(line, line_length + 1);
     }
     free(row);
     return sink->problem == NULL && !sink->unwritable;
@@ -151,28 +157,26 @@ static int run_command(const struct export *export)
     return result == 0 ? CLI_OK : cli_fail("%s: exit status %d", export->command, WEXITSTATUS(result));
 }
 
-static int export_file(struct cli *cli, const struct export *export)
+/* *CHANGED: whether the target was replaced. */
+static int export_file(struct cli *cli, const struct export *export, bool *changed)
 {
     struct file_replacement *replacement;
-    bool changed = false;
-    int status = file_replace_begin(&replacement, export->target), later;
+    int status = file_replace_begin(&replacement, cli, export->target);
 
+    *changed = false;
     if (status != CLI_OK)
         return status;
     status = run_select(cli, export, replacement);
     if (status == CLI_OK)
-        status = file_replace_commit(replacement, &changed);
+        status = file_replace_commit(replacement, changed);
     file_replace_end(&replacement);
-    if (status == CLI_OK)
-        status = tell_published(cli, export->force);
-    if (changed && export->command != NULL && (later = run_command(export)) != CLI_OK)
-        status = later;
-    return status;
+    return status == CLI_OK ? tell_published(cli, export->force) : status;
 }
 
 static int export_once(struct cli *cli, const struct export *export)
 {
     struct output_progress *progress;
+    bool changed;
     int status;
 
     if ((status = cli_open(cli)) != CLI_OK)
@@ -180,8 +184,10 @@ static int export_once(struct cli *cli, const struct export *export)
     if (export->target == NULL)
         return run_select(cli, export, NULL);
     progress = output_progress_start("export");
-    status = export_file(cli, export);
+    status = export_file(cli, export, &changed);
     output_progress_stop(&progress);
+    if (changed && export->command != NULL && run_command(export) != CLI_OK)
+        status = CLI_FAILED;
     return status;
 }
 
@@ -211,19 +217,34 @@ static enum db_status await_next(struct cli *cli, int64_t began_ms, int64_t inte
     return status;
 }
 
-/* Export, again and again, as long as the connection lasts; DB_STOPPED when it is to end. */
-static enum db_status watch(struct cli *cli, void *context)
+struct watch {
+    const struct export *export;
+    /* The consumer may not have what the file says: it was not told yet (a firewall's sets are empty after a boot, the
+     * file is not), or the command failed. */
+    bool untold;
+};
+
+/* What fails is said; the next change, or the next minute, is the next try. */
+static void watch_once(struct cli *cli, struct watch *watch)
 {
-    const struct export *export = context;
+    bool changed;
+    int status = export_file(cli, watch->export, &changed);
+
+    if (watch->export->command != NULL && (changed || (status == CLI_OK && watch->untold)))
+        watch->untold = run_command(watch->export) != CLI_OK;
+}
+
+/* Export, again and again, as long as the connection lasts; DB_STOPPED when it is to end. */
+static enum db_status watch_on(struct cli *cli, void *context)
+{
+    struct watch *watch = context;
     enum db_status status = db_script(cli->db, CLI_TIMEOUT_MS, "LISTEN hunnypot_listing; LISTEN hunnypot_hit");
 
     while (status == DB_OK) {
         int64_t began_ms = clock_monotonic_ms();
 
-        /* What fails has been said; the next change, or the next minute, is the next try. */
-        if (export_file(cli, export) != CLI_OK)
-            fflush(stderr);
-        status = await_next(cli, began_ms, export->interval_ms);
+        watch_once(cli, watch);
+        status = await_next(cli, began_ms, watch->export->interval_ms);
     }
     return status;
 }
@@ -258,7 +279,8 @@ static int run_format(struct cli *cli, struct export *export, const char *const 
     if (status == CLI_OK && export->target != NULL)
         status = catch_signals(cli);
     if (status == CLI_OK)
-        status = watching ? cli_keep_open(cli, watch, export) : export_once(cli, export);
+        status = watching ? cli_keep_open(cli, watch_on, &(struct watch){.export = export, .untold = true})
+                          : export_once(cli, export);
     free(export->select);
     if (format != NULL)
         format_free(&format);
@@ -299,12 +321,15 @@ static int run_export(struct cli *cli, int argc, char **argv)
 
     if (first < 0)
         return status;
-    if ((export.interval_ms = text_duration_ms(interval)) < 0)
+    export.interval_ms = text_duration_ms(interval);
+    if (export.interval_ms < 0 || export.interval_ms > CLI_WORK_MS)
         return cli_usage("--interval: %s is no duration (10s, 5m)", interval);
     if (argc - first != (list ? 0 : 1))
         return cli_usage(list ? "--list takes no argument" : "takes one format (see: hunnypot export --list)");
     if (export.target == NULL && (watching || export.command != NULL))
         return cli_usage("--watch and --command need --output");
+    if (watching && export.force)
+        return cli_usage("--force is for one export, not for --watch");
     shipped = cli_data_path("sql/export");
     status = list ? format_list((const char *const[]){user_folder(folder), shipped})
                   : run_format(cli, &export, (const char *const[]){user_folder(folder), shipped}, argv[first],

@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
-#include "cli/cli.h"
 
 int file_read(const char *path, char **text)
 {
@@ -50,14 +49,19 @@ struct file_replacement {
     struct stat old;
 };
 
-static int open_lock(struct file_replacement *replacement)
+enum { LOCK_AGAIN_MS = 100 };
+
+static int open_lock(struct file_replacement *replacement, const struct cli *cli)
 {
     replacement->lock_fd = open(replacement->lock, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (replacement->lock_fd < 0)
         return cli_fail("%s: %s", replacement->lock, strerror(errno));
-    while (flock(replacement->lock_fd, LOCK_EX) != 0)
-        if (errno != EINTR)
+    while (flock(replacement->lock_fd, LOCK_EX | LOCK_NB) != 0) {
+        if (errno != EWOULDBLOCK)
             return cli_fail("%s: %s", replacement->lock, strerror(errno));
+        if (cli_stopped_within(cli, LOCK_AGAIN_MS))
+            return cli_fail("%s: stopped while waiting for another export", replacement->lock);
+    }
     return CLI_OK;
 }
 
@@ -88,7 +92,7 @@ static int find_target(struct file_replacement *replacement, const char *target)
     return CLI_OK;
 }
 
-int file_replace_begin(struct file_replacement **replacement, const char *target)
+int file_replace_begin(struct file_replacement **replacement, const struct cli *cli, const char *target)
 {
     struct file_replacement *made = alloc_zeroed(1, sizeof *made);
     int exit_status;
@@ -98,7 +102,7 @@ int file_replace_begin(struct file_replacement **replacement, const char *target
     made->fresh = alloc_format("%s.new", made->target);
     made->lock = alloc_format("%s.lock", made->target);
     if (exit_status == CLI_OK)
-        exit_status = open_lock(made);
+        exit_status = open_lock(made, cli);
     /* The one who had the lock before may have replaced it. */
     if (exit_status == CLI_OK)
         made->there = stat(made->target, &made->old) == 0;

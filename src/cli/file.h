@@ -4,7 +4,8 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <sys/types.h>
+
+#include "cli/cli.h"
 
 /* The text of PATH; the caller frees.  CLI_OK or CLI_FAILED. */
 int file_read(const char *path, char **text);
@@ -12,8 +13,8 @@ int file_read(const char *path, char **text);
 /* A file to be replaced: under a lock (TARGET.lock) from begin to end, written beside it (TARGET.new). */
 struct file_replacement;
 
-/* CLI_OK with *REPLACEMENT to be ended, or CLI_FAILED. */
-int file_replace_begin(struct file_replacement **replacement, const char *target);
+/* Waits for the lock, unless CLI is to stop.  CLI_OK with *REPLACEMENT to be ended, or CLI_FAILED. */
+int file_replace_begin(struct file_replacement **replacement, const struct cli *cli, const char *target);
 
 /* False, and says why, when it could not be written. */
 bool file_replace_write(struct file_replacement *replacement, const char *data, size_t length);

@@ -13,6 +13,7 @@
 
 static const struct cli_command *const groups[] = {query_commands, manage_commands, export_commands, schema_commands};
 static const struct cli_command *running;
+static int output_error; /* errno of the first write that failed */
 
 /* Arguments and file names may hold anything; what goes to the terminal is printable, and one line. */
 static void print_error(const char *format, va_list arguments)
@@ -121,6 +122,24 @@ static int run(struct cli *cli, int argc, char **argv)
     return status != CLI_OK ? status : run_command(cli, argc - optind, argv + optind);
 }
 
+bool cli_output_failed(void)
+{
+    if (output_error == 0 && ferror(stdout))
+        output_error = errno;
+    return output_error != 0;
+}
+
+/* What could not be written is said here, for all commands.  A reader that went away (`| head`) has seen what it wanted. */
+static int close_output(int status)
+{
+    if (!cli_output_failed() && fflush(stdout) != 0)
+        output_error = errno;
+    if (output_error == 0 || output_error == EPIPE)
+        return status;
+    cli_fail("standard output: %s", strerror(output_error));
+    return status == CLI_OK ? CLI_FAILED : status;
+}
+
 int main(int argc, char **argv)
 {
     const char *database = getenv("HUNNYPOT_DATABASE");
@@ -128,8 +147,5 @@ int main(int argc, char **argv)
     int status = run(&cli, argc, argv);
 
     db_close(&cli.db);
-    /* A reader that went away (`| head`) has seen what it wanted. */
-    if ((fflush(stdout) != 0 || ferror(stdout)) && errno != EPIPE && status == CLI_OK)
-        status = cli_fail("standard output: %s", strerror(errno));
-    return status;
+    return close_output(status);
 }

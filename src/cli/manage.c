@@ -1,6 +1,5 @@
 /* manage.c - the commands that change what is known: allow, forget, expire. */
 
-#include <errno.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,11 +28,12 @@ struct allow {
     char *expires; /* "" for never, else a number of milliseconds */
 };
 
-static int allow_one(struct cli *cli, const struct allow *allow, const char *network, const char *reason)
+static int allow_one(struct cli *cli, const struct allow *allow, const struct ipnet *net, const char *reason)
 {
     static const char sql[] =
         "SELECT hunnypot.allow_add($1::cidr, $2, $3, now() + nullif($4, '')::bigint * interval '1 millisecond')";
-    const char *texts[] = {network, reason, allow->author, allow->expires};
+    char network[IPADDR_TEXT_SIZE];
+    const char *texts[] = {ipnet_format(net, network), reason, allow->author, allow->expires};
     enum db_status status = db_query_texts(cli->db, CLI_TIMEOUT_MS, sql, texts, 4, NULL);
 
     return status == DB_OK ? CLI_OK : cli_db_fail(cli, status);
@@ -65,7 +65,7 @@ static int allow_line(struct cli *cli, const struct allow *allow, const char *pa
         return CLI_OK;
     if (!ipnet_parse(network, &net))
         return cli_fail("%s:%d: %s is no network; nothing was added", path, number, network);
-    return allow_one(cli, allow, network, reason);
+    return allow_one(cli, allow, &net, reason);
 }
 
 static int allow_file(struct cli *cli, const struct allow *allow, const char *path)
@@ -80,9 +80,11 @@ static int allow_file(struct cli *cli, const struct allow *allow, const char *pa
     return status;
 }
 
+/* From the file PATH (may be NULL) and NETWORKS, which were parsed before. */
 static int allow_all(struct cli *cli, const struct allow *allow, const char *path, char **networks)
 {
     enum db_status db_status;
+    struct ipnet net;
     int status = cli_open(cli);
 
     if (status != CLI_OK)
@@ -91,8 +93,8 @@ static int allow_all(struct cli *cli, const struct allow *allow, const char *pat
         return cli_db_fail(cli, db_status);
     if (path != NULL)
         status = allow_file(cli, allow, path);
-    for (; status == CLI_OK && *networks != NULL; networks++)
-        status = allow_one(cli, allow, *networks, allow->reason);
+    for (; status == CLI_OK && *networks != NULL && ipnet_parse(*networks, &net); networks++)
+        status = allow_one(cli, allow, &net, allow->reason);
     if (status == CLI_OK && (db_status = db_script(cli->db, CLI_TIMEOUT_MS, "COMMIT")) != DB_OK)
         status = cli_db_fail(cli, db_status);
     return status;
@@ -146,10 +148,12 @@ static int run_allow_add(struct cli *cli, int argc, char **argv)
 /* All of them or, when one was not allowed, none. */
 static int allow_remove(struct cli *cli, char **networks)
 {
+    struct ipnet net;
+    char network[IPADDR_TEXT_SIZE];
     enum db_status status = db_script(cli->db, CLI_TIMEOUT_MS, "BEGIN");
 
-    for (; status == DB_OK && *networks != NULL; networks++) {
-        const char *texts[] = {*networks};
+    for (; status == DB_OK && *networks != NULL && ipnet_parse(*networks, &net); networks++) {
+        const char *texts[] = {ipnet_format(&net, network)};
         struct db_result *result = NULL;
         bool gone;
 

@@ -238,7 +238,7 @@ static bool take_piece(void *context, const char *data, size_t length)
         print_values(output, row);
     free(row);
     output->rows++;
-    return !ferror(stdout);
+    return !cli_output_failed();
 }
 
 /* The columns of SQL: COPY in text format has no heading before PostgreSQL 15. */
@@ -293,7 +293,7 @@ int output_query(struct cli *cli, enum output_format format, const char *sql)
         status = db_copy_out(cli->db, CLI_WORK_MS, text, take_piece, &output);
         if (status == DB_OK)
             finish(&output);
-        else if (!ferror(stdout)) /* which main() reports */
+        else if (!cli_output_failed())
             exit_status = cli_db_fail(cli, status);
     }
     for (size_t i = 0; i < output.waiting_count; i++)

@@ -28,7 +28,7 @@ static void *show(void *context)
 
         if (pthread_cond_clockwait(&progress->wake, &progress->mutex, CLOCK_MONOTONIC, &due) == 0)
             continue;
-        fprintf(stderr, "\rhunnypot: %s: %d s", progress->what, seconds++);
+        fprintf(stderr, "hunnypot: %s: %d s\r", progress->what, seconds++);
         shown = true;
     }
     pthread_mutex_unlock(&progress->mutex);

@@ -1,6 +1,5 @@
 /* query.c - the commands that only look: list, show, top, listed, status, tail. */
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -109,7 +108,7 @@ static int run_list(struct cli *cli, int argc, char **argv)
     };
     enum output_format format = OUTPUT_TABLE;
     struct ipnet net;
-    char *sql;
+    char *sql, text[IPADDR_TEXT_SIZE];
     int status, first = cli_options(cli, argc, argv, options, &status);
 
     if (first < 0 || (status = output_format_parse(format_name, &format)) != CLI_OK)
@@ -126,7 +125,7 @@ static int run_list(struct cli *cli, int argc, char **argv)
     append_equal(&sql, "o.class", class);
     append_equal(&sql, "o.domain", domain);
     if (network != NULL)
-        append(&sql, alloc_format(" AND o.network <<= inet '%s'", network));
+        append(&sql, alloc_format(" AND o.network <<= inet '%s'", ipnet_format(&net, text)));
     append_since(&sql, "o.last_seen", since);
     if (min_hits != NULL)
         append(&sql, alloc_format(" AND o.hits >= %s", min_hits));
@@ -368,7 +367,8 @@ static enum db_status print_new(struct cli *cli, struct tail *tail)
 
         status = output_query(cli, tail->format, sql) == CLI_OK ? DB_OK : DB_ERROR;
         free(sql);
-        if (fflush(stdout) != 0)
+        fflush(stdout);
+        if (cli_output_failed())
             status = DB_STOPPED;
     }
     if (status == DB_OK) {

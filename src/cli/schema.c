@@ -115,7 +115,6 @@ static int apply_missing(struct cli *cli, const struct schema_files *files, bool
 
 static int migrate(struct cli *cli, bool initial)
 {
-    /* The number only has to be ours: hunnypot. */
     static const char begin[] = "BEGIN; SELECT pg_advisory_xact_lock(hashtext('hunnypot.schema'))";
     struct schema_files files = {.count = 0};
     enum db_status status;

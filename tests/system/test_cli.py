@@ -238,11 +238,11 @@ def test_long_work_shows_progress_on_a_terminal_only(caught, pg, hunnypot):
                                  stderr=subprocess.PIPE, env=environment(PGUSER="postgres"))
         os.close(terminal)
         seen = b""
-        while b"2 s" not in seen:
+        while b"2 s\r" not in seen:
             seen += os.read(main, 1000)
         cursor.execute("ROLLBACK")
     holder.close()
-    assert seen.startswith(b"\rhunnypot: forget: 1 s\rhunnypot: forget: 2 s")
+    assert seen.startswith(b"hunnypot: forget: 1 s\rhunnypot: forget: 2 s\r")
     assert work.wait(20) == 0
     assert quiet.communicate(timeout=20)[1] == b"" and quiet.returncode == 0
     os.close(main)
@@ -335,7 +335,8 @@ def one_line(text):
     ["allow", "add", "192.0.2.1", "--expires", "soon"], ["allow", "del"], ["forget"], ["forget", "0.0.0.0/0", "::/0"],
     ["expire", "everything"], ["tail", "--format", "csv"], ["export"], ["export", "../plain"], ["export", "plain", "--watch"],
     ["export", "plain", "--set", "class"], ["export", "plain", "--set", "nonsense=1"], ["export", "--list", "plain"],
-    ["export", "plain", "-o", "/tmp/x", "--interval", "-1s"], ["--nonsense"], ["-d"], ["status", "\x1b[31m\n"],
+    ["export", "plain", "-o", "/tmp/x", "--interval", "-1s"], ["export", "plain", "-o", "/tmp/x", "--interval", "100d"],
+    ["export", "plain", "-o", "/tmp/x", "--watch", "--force"], ["--nonsense"], ["-d"], ["status", "\x1b[31m\n"],
     ["list", "--class", "x" * 65536],
 ], ids=lambda words: " ".join(words)[:40].replace("\x1b", "ESC").replace("\n", "LF") or "nothing")
 def test_usage_errors(net, hunnypot, words):
@@ -379,6 +380,7 @@ def test_error_server_is_down(pg_server, hunnypot):
 
 def test_error_no_database(pg, hunnypot):
     assert "createdb" in fails(hunnypot, "-d", "dbname=nowhere", "list")
+    assert "createdb" not in fails(hunnypot, "list", user="no_such_role")
 
 
 def test_error_wrong_password(pg, hunnypot):

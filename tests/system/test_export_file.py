@@ -248,6 +248,17 @@ def test_killed_while_it_writes(listed, formats, target):
     assert target.read_text() == "203.0.113.1\n203.0.113.2\n" and in_folder(target) == ["list", "list.lock"]
 
 
+def test_stopped_while_it_waits_for_another(listed, formats, target):
+    formats("slow", SLOW)
+    first = Running(formats, "slow", "-o", target)
+    wait_for((target.parent / "list.new").exists, what="first run")
+    second = Running(formats, "slow", "-o", target)
+    wait_for(lambda: "list.lock" in run("ls", "-l", f"/proc/{second.process.pid}/fd").stdout, what="second run")
+    assert second.end() == (1, f"hunnypot: {target}.lock: stopped while waiting for another export\n")
+    assert first.process.poll() is None
+    assert first.end()[0] == 1
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stopped_while_it_writes(listed, formats, target, number):
     formats("slow", SLOW)
@@ -317,6 +328,14 @@ def test_the_brake_holds_for_a_wide_network(listed, pg, formats, target):
     assert not target.exists()
 
 
+def test_standard_output_that_is_full(listed, formats):
+    formats("large", "SELECT repeat('x', 1000) FROM generate_series(1, 1000)")
+    with open("/dev/full", "w", encoding="ascii") as full:
+        done = subprocess.run([BUILD / "hunnypot", "export", "large"], stdout=full, stderr=subprocess.PIPE, text=True,
+                              check=False, env=formats.env)
+    assert (done.returncode, done.stderr) == (1, "hunnypot: standard output: No space left on device\n")
+
+
 def test_standard_output_does_not_count_as_published(listed, pg, formats):
     export(formats, "plain")
     assert pg.query("SELECT count(*) FROM hunnypot.publication") == [(0,)]
@@ -327,6 +346,11 @@ def test_a_reader_may_export(listed, pg, formats, target):
     formats.env["PGUSER"] = "looker"
     export(formats, "plain", "-o", target)
     assert target.read_text().count("203.0.113.") == 2
+
+
+def test_brake_and_rows_are_of_one_snapshot(listed, formats):
+    formats("mine", "SELECT current_setting('transaction_isolation')")
+    assert export(formats, "mine").stdout == "repeatable read\n"
 
 
 # Commands
@@ -376,6 +400,24 @@ def test_watch_exports_what_changes(listed, formats, target, watch, pg, hunnypot
     assert lines(ran) == ["2", "3", "2", "3"] and target.stat().st_ino != inode
     assert running.end() == (0, "")
     assert in_folder(target) == ["list", "list.lock", "ran"]
+
+
+def test_watch_tells_the_consumer_until_it_listens(listed, formats, target, watch, tmp_path):
+    """After a boot the file is as it was, but a firewall knows nothing; and it may not be ready to be told."""
+    formats("mine", ADDRESSES)
+    export(formats, "mine", "-o", target)
+    ready = tmp_path / "ready"
+    running = watch("--interval", "100ms", "--command", f"test -e {ready} && echo >>{target}.ran")
+    trap(listed, "203.0.113.2")
+    time.sleep(0.5)
+    ready.touch()
+    trap(listed, "203.0.113.2")
+    wait_for(lambda: len(lines(target.parent / "list.ran")) == 1, what="command that is run again")
+    trap(listed, "203.0.113.2")
+    trap(listed, "203.0.113.3")
+    wait_for(lambda: len(lines(target.parent / "list.ran")) == 2, what="command for the next change")
+    status, said = running.end()
+    assert status == 0 and "exit status 1" in said
 
 
 def test_watch_exports_at_most_once_in_the_interval(listed, target, watch):
