@@ -699,8 +699,9 @@ struct settings *settings_load(const char *path, void (*report)(void *context, c
         cfg = cfg_init(options->top, CFGF_NONE);
         memset(this.lines, 0, sizeof this.lines); /* the defaults have none */
         cfg_set_error_function(cfg, on_confuse_error);
-        this.failed = cfg_parse_buf(cfg, text) != CFG_SUCCESS || this.failed;
-        if (!this.failed && cfg_size(cfg, END_MARK) == 0)
+        if (cfg_parse_buf(cfg, text) != CFG_SUCCESS && !this.failed)
+            fault(cfg->line, "cannot be read from here on; is a quote, a brace or a value missing?");
+        else if (!this.failed && cfg_size(cfg, END_MARK) == 0)
             fault(cfg->line, "the file ends within a comment; a */ is missing");
         take_all(cfg);
         name_sensor(snapshot);
