@@ -20,8 +20,7 @@ bool prime_is_offer(unsigned long actions);
  * answered, or after 10 s.  The result is logged. */
 void prime(const char *socket);
 
-/* Connect to SOCKET and hang up: wakes libmilter's listener, which otherwise looks for a stop only every 5 s.
- * True when something listens there. */
+/* Connect to SOCKET and hang up.  True when something listens there; false with errno. */
 bool prime_knock(const char *socket);
 
 #endif

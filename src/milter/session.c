@@ -66,8 +66,7 @@ struct session {
 static struct session_calls calls;
 static struct limits *limits;
 
-/* All sessions.  `busy` counts the callbacks that run: libmilter's threads go on for a moment after smfi_main()
- * returned. */
+/* All sessions.  `busy` counts the callbacks that run; libmilter's threads cannot be stopped, so these are waited for. */
 static struct {
     pthread_mutex_t mutex; /* covers everything below */
     pthread_cond_t idle;   /* busy became 0 */

@@ -3,8 +3,8 @@
  * Callbacks unpack, ask and answer.  They come on any thread, in order within a session, and never wait for DNS, a
  * probe or PostgreSQL; only the spool's commit stands before the 451.
  * DATA with a recipient is always answered by the reply, whatever becomes of the hit.
- * Threads:  session_register() before smfi_main(); then libmilter's own.
- * Owns:     all sessions; session_drop_all() frees those that libmilter forgot when it stopped.
+ * Threads:  session_register() before smfi_main(); then libmilter's own; session_drop_all() once, from any other.
+ * Owns:     all sessions; session_drop_all() frees those that are open at the end, for which libmilter calls nothing.
  */
 #ifndef MILTER_SESSION_H
 #define MILTER_SESSION_H
@@ -46,7 +46,7 @@ struct session_calls {
 /* Tell libmilter about the callbacks, under NAME.  CALLS is copied. */
 bool session_register(const char *name, const struct session_calls *calls);
 
-/* After smfi_main() returned: free what is left. */
+/* Wait for the callbacks that run, answer all later ones with a tempfail, and free all sessions. */
 void session_drop_all(void);
 
 /* Sessions open now. */

@@ -515,7 +515,7 @@ static void *drop_thread(void *unused)
     return unused;
 }
 
-/* libmilter's threads go on after smfi_main() has returned.  Must be the last test: nothing is served from then on. */
+/* libmilter's threads go on until the process ends.  Must be the last test: nothing is served from then on. */
 static void dropping_waits_for_running_callbacks_and_stops_new_ones(void **state)
 {
     struct mta busy = postfix(), other = sendmail();
