@@ -28,7 +28,7 @@ class Postgres:
         run(*AS_POSTGRES, binary("initdb"), "--no-sync", "--auth=trust", "--username=postgres", "--locale=C.UTF-8",
             "--pgdata", self.data, cwd="/")
         # Anyone may be any role here, except those in needs_password: it takes that to see a wrong password refused.
-        (self.data / "pg_hba.conf").write_text("local all +needs_password scram-sha-256\nlocal all all trust\n")
+        (self.data / "pg_hba.conf").write_text("local all +needs_password scram-sha-256\nlocal all all trust\nlocal replication all trust\n")
         with open(self.data / "postgresql.conf", "a", encoding="ascii") as settings:
             settings.write("listen_addresses = ''\nunix_socket_directories = '/run/postgresql'\nshared_buffers = 32MB\n"
                            "max_wal_size = 256MB\nautovacuum_naptime = 10s\nlog_line_prefix = '%m %u@%d '\n"
