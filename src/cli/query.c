@@ -258,11 +258,16 @@ static int print_listed(struct cli *cli, enum output_format format, const char *
                               " ORDER BY i, l.rank",
                               addresses);
     struct db_result *result = NULL;
-    enum db_status db_status = db_query(cli->db, CLI_TIMEOUT_MS, count, NULL, 0, &result);
-    int status = db_status == DB_OK ? CLI_OK : cli_db_fail(cli, db_status);
+    /* One transaction: the exit status and what is printed are of the same moment. */
+    enum db_status db_status = db_script(cli->db, CLI_TIMEOUT_MS, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+    int status;
 
-    if (status == CLI_OK)
+    if (db_status == DB_OK)
+        db_status = db_query(cli->db, CLI_TIMEOUT_MS, count, NULL, 0, &result);
+    if (db_status == DB_OK)
         status = output_query(cli, format == OUTPUT_TABLE ? OUTPUT_RECORDS : format, rows);
+    else
+        status = cli_db_fail(cli, db_status);
     if (status == CLI_OK)
         status = strcmp(db_value(result, 0, 0), "0") == 0 ? CLI_OK : LISTED_NO;
     else
@@ -295,11 +300,7 @@ static int run_listed(struct cli *cli, int argc, char **argv)
         append(&array, alloc_format("%sinet '%s'", i > first ? "," : "", ipaddr_format(&address, text)));
     }
     append(&array, alloc_text("]"));
-    /* One transaction: the exit status and what is printed are of the same moment. */
-    status = cli_open(cli) == CLI_OK &&
-             db_script(cli->db, CLI_TIMEOUT_MS, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY") == DB_OK
-                 ? print_listed(cli, format, array)
-                 : LISTED_FAILED;
+    status = cli_open(cli) == CLI_OK ? print_listed(cli, format, array) : LISTED_FAILED;
     free(array);
     return status;
 }
