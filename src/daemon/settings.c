@@ -655,7 +655,7 @@ static void name_sensor(struct snapshot *snapshot)
 /* The whole file and END_MARK as a C string, or NULL after saying why: libConfuse would end the process over a folder or a read error. */
 static char *file_read(const char *path)
 {
-    static const char end[] = "\n" END_MARK " = 1\n";
+    static const char end[] = "\n" END_MARK " = 1";
     FILE *file = fopen(path, "re");
     char *text = NULL;
     struct stat status;
