@@ -1,5 +1,6 @@
 #include "record/shipper.h"
 
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -28,6 +29,7 @@ struct shipper {
     struct store *store;
     char *version;
     int stop_fd;                    /* readable: break off whatever the database is doing */
+    int ended_fd;                   /* readable: the thread is done */
     _Atomic int64_t stop_at_ms;     /* flush until then; 0: go on for ever */
 
     /* The thread's own. */
@@ -198,6 +200,7 @@ static void *shipper_thread(void *argument)
             pause_for(shipper, GATHER_MS);
         }
     }
+    eventfd_write(shipper->ended_fd, 1);
     return NULL;
 }
 
@@ -209,8 +212,10 @@ struct shipper *shipper_start(struct spool *spool, const char *database, const c
     shipper->version = alloc_text(version);
     shipper->backoff_ms = BACKOFF_FIRST_MS;
     shipper->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    shipper->ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     shipper->store = store_create(database, sensor, spool_id(spool), shipper->stop_fd);
-    if (shipper->stop_fd < 0 || pthread_create(&shipper->thread, NULL, shipper_thread, shipper) != 0) {
+    if (shipper->stop_fd < 0 || shipper->ended_fd < 0 ||
+        pthread_create(&shipper->thread, NULL, shipper_thread, shipper) != 0) {
         log_event(LOG_LEVEL_ERROR, "fatal reason=\"cannot start the shipper\"");
         exit(EXIT_FAILURE);
     }
@@ -219,20 +224,19 @@ struct shipper *shipper_start(struct spool *spool, const char *database, const c
 
 void shipper_stop(struct shipper **shipper, int64_t flush_ms)
 {
-    struct timespec deadline;
-    int64_t stop_at_ms = clock_monotonic_ms() + flush_ms;
+    struct pollfd ended = {.events = POLLIN};
 
     if (*shipper == NULL)
         return;
-    deadline = clock_timespec(stop_at_ms);
-    atomic_store(&(*shipper)->stop_at_ms, stop_at_ms);
+    ended.fd = (*shipper)->ended_fd;
+    atomic_store(&(*shipper)->stop_at_ms, clock_monotonic_ms() + flush_ms);
     spool_wake((*shipper)->spool);
-    if (pthread_clockjoin_np((*shipper)->thread, NULL, CLOCK_MONOTONIC, &deadline) != 0) {
+    if (poll(&ended, 1, (int)flush_ms) != 1)
         eventfd_write((*shipper)->stop_fd, 1);
-        pthread_join((*shipper)->thread, NULL);
-    }
+    pthread_join((*shipper)->thread, NULL);
     store_destroy(&(*shipper)->store);
     close((*shipper)->stop_fd);
+    close((*shipper)->ended_fd);
     free((*shipper)->version);
     free(*shipper);
     *shipper = NULL;

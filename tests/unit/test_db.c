@@ -1,0 +1,150 @@
+/* Connecting where no PostgreSQL answers: in time, to be broken off, and with no word of a password.  What goes on with a
+ * real server is for tests/system. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "record/db.h"
+
+static char folder[64];
+static int listener;
+
+/* A server that takes connections and never says a word. */
+static int make_mute_server(void **state)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+    (void)state;
+    snprintf(folder, sizeof folder, "/tmp/test_db.XXXXXX");
+    if (mkdtemp(folder) == NULL)
+        return -1;
+    snprintf(address.sun_path, sizeof address.sun_path, "%s/.s.PGSQL.5432", folder);
+    listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    return bind(listener, (struct sockaddr *)&address, sizeof address) != 0 || listen(listener, 8) != 0;
+}
+
+static int remove_mute_server(void **state)
+{
+    char path[96];
+
+    (void)state;
+    close(listener);
+    snprintf(path, sizeof path, "%s/.s.PGSQL.5432", folder);
+    unlink(path);
+    return rmdir(folder);
+}
+
+static void says_what_is_wrong_and_no_password(void **state)
+{
+    static const struct {
+        const char *name, *conninfo;
+        enum db_status status;
+        const char *why; /* a part of it */
+    } cases[] = {
+        {"no server", "host=/nonexistent user=a password=s3cret", DB_UNREACHABLE, "No such file"},
+        {"no server, as a URI", "postgresql://a:s3cret@/?host=/nonexistent", DB_UNREACHABLE, "No such file"},
+        {"no such option", "hots=x", DB_ERROR, "invalid connection option \"hots\""},
+        {"password with a space", "host=/nonexistent password=my s3cret", DB_ERROR, "the connection string cannot be read"},
+        {"URI that is none", "postgresql://a:s3cret%zz@h/", DB_ERROR, "the connection string cannot be read"},
+        {"two lines, a terminal's control", "host=/none\nuser=\x1b[2J", DB_UNREACHABLE, "No such file"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct db *db;
+        enum db_status status = db_connect(&db, cases[i].conninfo, "test", 5000, -1);
+
+        if (status != cases[i].status || strstr(db_why(db), cases[i].why) == NULL)
+            fail_msg("%s: wanted %d \"%s\", got %d \"%s\"", cases[i].name, cases[i].status, cases[i].why, status, db_why(db));
+        for (const char *c = db_why(db); *c != '\0'; c++)
+            if (*c < 0x20 || *c > 0x7e)
+                fail_msg("%s: %02x in \"%s\"", cases[i].name, *c, db_why(db));
+        if (strstr(db_why(db), "cret") != NULL)
+            fail_msg("%s: \"%s\"", cases[i].name, db_why(db));
+        assert_int_equal(db_query_texts(db, 1000, "SELECT 1", NULL, 0, NULL), DB_UNREACHABLE);
+        db_close(&db);
+        assert_null(db);
+    }
+}
+
+static void notices_a_password(void **state)
+{
+    static const struct {
+        const char *conninfo;
+        bool has;
+    } cases[] = {{"user=a", false},          {"user=a password=b", true},       {"postgresql://a:b@h/d", true},
+                 {"postgresql://a@h/d", false}, {"passfile=/x user=a", false}, {"sslpassword=x", true}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        if (db_conninfo_has_password(cases[i].conninfo) != cases[i].has)
+            fail_msg("%s: wanted %d", cases[i].conninfo, cases[i].has);
+}
+
+static void does_not_wait_for_a_mute_server(void **state)
+{
+    char *conninfo = alloc_format("host=%s", folder);
+    int64_t begun_ms = clock_monotonic_ms(), took_ms;
+    struct db *db;
+
+    (void)state;
+    assert_int_equal(db_connect(&db, conninfo, "test", 50, -1), DB_UNREACHABLE);
+    took_ms = clock_monotonic_ms() - begun_ms;
+    if (took_ms < 50 || took_ms > 1500) /* libpq alone would take 2 s at the least */
+        fail_msg("wanted about 50 ms, got %lld", (long long)took_ms);
+    assert_string_not_equal(db_why(db), "");
+    db_close(&db);
+    free(conninfo);
+}
+
+static void stops_when_told(void **state)
+{
+    char *conninfo = alloc_format("host=%s", folder);
+    int stop_fd = eventfd(1, EFD_CLOEXEC);
+    struct db *db;
+
+    (void)state;
+    assert_int_equal(db_connect(&db, conninfo, "test", 60000, stop_fd), DB_STOPPED);
+    db_close(&db);
+    close(stop_fd);
+    free(conninfo);
+}
+
+/* The first host is frozen: the second one gets its turn, within the time that there is. */
+static void goes_on_to_the_next_host(void **state)
+{
+    char *conninfo = alloc_format("host=%s,/nonexistent", folder);
+    struct db *db;
+
+    (void)state;
+    assert_int_equal(db_connect(&db, conninfo, "test", 5000, -1), DB_UNREACHABLE);
+    if (strstr(db_why(db), "/nonexistent") == NULL)
+        fail_msg("wanted both hosts, got \"%s\"", db_why(db));
+    db_close(&db);
+    free(conninfo);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(says_what_is_wrong_and_no_password),
+        cmocka_unit_test(notices_a_password),
+        cmocka_unit_test(does_not_wait_for_a_mute_server),
+        cmocka_unit_test(stops_when_told),
+        cmocka_unit_test(goes_on_to_the_next_host),
+    };
+
+    return cmocka_run_group_tests(tests, make_mute_server, remove_mute_server);
+}
