@@ -215,7 +215,9 @@ static void *judging_thread(void *argument)
         if (!judging->stop)
             judge_wait(judging->judge, &seen, next_deadline(judging));
     }
+    /* What came in at the last moment may be decided as well; after a restart it could be too late. */
     judging->retry_ms = 0;
+    read_inbox(judging);
     settle(judging);
     return NULL;
 }

@@ -188,8 +188,9 @@ static void *shipper_thread(void *argument)
 
     while (!is_stopping(shipper) || !shipper->troubled) {
         bool more = false;
-        bool well = (shipper->connected || connect_store(shipper)) && ship(shipper, &more) && heartbeat(shipper);
+        /* Read first: a round that the end comes into may have looked at the outbox before the last hit was there. */
         int64_t stop_at_ms = atomic_load(&shipper->stop_at_ms);
+        bool well = (shipper->connected || connect_store(shipper)) && ship(shipper, &more) && heartbeat(shipper);
 
         if (stop_at_ms != 0 && (!well || !more || clock_monotonic_ms() >= stop_at_ms))
             break;

@@ -45,7 +45,9 @@ class Load:
                     self.unanswered.add(name)
             return False
         with self.lock:
-            if answer.code not in REFUSALS:
+            if self.crashing and answer.command == "t":  # a 451 of the MTA's own
+                self.unanswered.add(name)
+            elif answer.code not in REFUSALS:
                 self.faults.append(f"{name}: {answer}")
             elif answer.code == 451:
                 self.answered.add(name)

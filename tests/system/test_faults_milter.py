@@ -1,0 +1,197 @@
+"""The daemon fails, or what it stands on: each hit that got its 451 is in the database once in the end, or counted as lost."""
+import random
+import re
+import sqlite3
+import time
+
+import pytest
+
+from testbed.base import BUILD, STATE, run
+from testbed.load import Load
+from testbed.milter import AS_HUNNYPOT, environment
+
+KILLS = 100
+
+
+@pytest.fixture
+def load(pg, dns, milter):
+    """load(...) starts the daemon and gives the sessions to put on it."""
+    made = []
+
+    def begin(**settings):
+        made.append(Load(milter(**settings)))
+        return made[-1]
+    yield begin
+    for one in made:
+        one.stop()
+
+
+def recorded(pg):
+    return {name for name, in pg.query("SELECT helo FROM hunnypot.hit")}
+
+
+# The daemon ends
+
+def test_killed_at_random_moments(pg, load):
+    one = load()
+    one.crashing = True
+    one.start()
+    random.seed(1)
+    for _ in range(KILLS):
+        time.sleep(random.uniform(0, 0.15))
+        one.daemon.kill()
+        one.daemon.start()
+    one.more(100)
+    one.crashing = False
+    one.check(pg)
+
+
+def test_killed_while_the_database_is_away(pg, load):
+    """What waits in the spool survives."""
+    one = load()
+    pg.stop()
+    one.send(100)
+    one.daemon.kill()
+    one.daemon.start()
+    one.send(100)
+    one.daemon.stop()
+    pg.start()
+    one.daemon.start()
+    one.check(pg)
+
+
+def test_stopped_under_load(pg, load):
+    """SIGTERM: what got its 451 is in the database when the daemon is gone."""
+    one = load()
+    one.crashing = True
+    for _ in range(5):
+        one.start()
+        one.more(100)
+        began = time.monotonic()
+        one.daemon.stop()
+        assert time.monotonic() - began < 10
+        one.stop()
+        assert one.faults == []
+        assert one.answered - recorded(pg) == set()
+        one.daemon.start()
+    one.check(pg)
+
+
+# The spool
+
+@pytest.fixture
+def small_disk():
+    """A folder on a file system of one megabyte."""
+    folder = STATE / "small"
+    folder.mkdir(exist_ok=True)
+    run("mount", "-t", "tmpfs", "-o", "size=1m,mode=755", "tmpfs", folder)
+    run("chown", "hunnypot:hunnypot", folder)
+    yield folder
+    run("umount", "-l", folder)
+
+
+def fill(folder):
+    with open(folder / "filler", "wb", buffering=0) as filler:
+        try:
+            while True:
+                filler.write(b"x" * 4096)
+        except OSError:
+            pass
+    return folder / "filler"
+
+
+def test_the_spools_disk_is_full(pg, load, small_disk, wait_for):
+    one = load(spool=str(small_disk / "spool.db"))
+    first = one.send(20)
+    filler = fill(small_disk)
+    during = one.send(200)
+    log = one.daemon.log()
+    assert log.count(" hits-lost ") == 1, log
+    assert "spool cannot be written" in log
+    filler.unlink()
+    after = one.send(20)
+    wait_for(lambda: first | after <= recorded(pg), 40, "hits of before and after")
+    server = one.daemon.server
+    one.daemon.stop()
+    lost = int(re.search(r" stopped .*lost=(\d+)", server.log()).group(1))
+    assert lost > 0
+    assert len(during - recorded(pg)) == lost
+    one.daemon.start()
+    one.check(pg, without=during - recorded(pg))
+
+
+@pytest.mark.parametrize("offset, garbage", [(0, b"\0" * 100), (0, b"not a database\n" * 300), (4096, b"\xff" * 20000)],
+                         ids=["no header", "other file", "pages"])
+def test_a_damaged_spool_is_set_aside_at_the_start(pg, load, wait_for, offset, garbage):
+    one = load()
+    one.send(20)
+    wait_for(lambda: recorded(pg) == one.answered, what="hits of before")
+    one.daemon.stop()
+    with open(one.daemon.spool, "r+b") as file:
+        file.seek(offset)
+        file.write(garbage)
+    one.daemon.start()
+    wait_for(lambda: " ready " in one.daemon.log(), what="daemon with a spool")
+    assert re.search(r" error spool-damaged .*moved_to=\S+\.damaged-", one.daemon.log())
+    assert len(list(one.daemon.spool.parent.glob("*.damaged-*Z"))) == 1
+    one.send(20)
+    one.check(pg)
+
+
+def test_a_spool_damaged_while_in_use(pg, load, wait_for):
+    """Not even the hit that comes upon the damage is lost; those of before are in the database already."""
+    one = load()
+    one.send(20)
+    wait_for(lambda: recorded(pg) == one.answered, what="hits of before")
+    with sqlite3.connect(one.daemon.spool) as other:
+        other.execute("PRAGMA writable_schema = on")
+        other.execute("UPDATE sqlite_schema SET rootpage = 99999 WHERE name = 'inbox'")
+        version, = other.execute("PRAGMA schema_version").fetchone()
+        other.execute(f"PRAGMA schema_version = {version + 1}")
+    one.send(20)
+    assert one.daemon.log().count(" spool-damaged ") == 1
+    one.daemon.kill()
+    one.daemon.start()
+    one.send(20)
+    one.check(pg)
+
+
+@pytest.mark.parametrize("socket", ["milter.sock", "second.sock"])
+def test_a_second_daemon_on_one_spool_refuses(pg, load, socket):
+    """And leaves the first one alone, even when it was started with the same settings."""
+    one = load()
+    one.send(5)
+    conf = one.daemon.folder / "second.conf"
+    conf.write_text(one.daemon.conf.read_text().replace("milter.sock", socket))
+    done = run(*AS_HUNNYPOT, one.daemon.program, "-c", conf, env=environment(), check=False, cwd="/")
+    assert done.returncode == 1
+    assert socket == "milter.sock" or "another daemon has this spool" in done.stderr
+    one.send(5)
+    one.check(pg)
+
+
+# The clock
+
+@pytest.mark.parametrize("recipient", ["<someone@trap.example>", "<someone@backup.example>"])
+def test_the_clock_jumps(pg, load, primaries, recipient):
+    """Back and forth, under load, also while PostgreSQL is away."""
+    program = "tests/system/hunnypot-milter-jumping"
+    run("make", "-s", "-C", BUILD, program)
+    offset = STATE / "clock"
+    offset.write_text("0")
+    one = load(program=BUILD / program)
+    one.recipient = recipient
+    one.start()
+    for days in (1, -1, 3650, -10000, 0):
+        one.more(50)
+        offset.write_text(str(days * 86400))
+    pg.stop()
+    for days in (2, -2, 0):
+        one.more(50)
+        offset.write_text(str(days * 86400))
+    pg.start()
+    one.more(50)
+    one.check(pg)
+    offset.unlink()
+    days, = pg.query("SELECT count(DISTINCT time::date) FROM hunnypot.hit")[0]
+    assert days >= 6
