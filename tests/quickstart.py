@@ -17,7 +17,7 @@ from testbed.dns import RECORDS, Dns  # noqa: E402
 from testbed.milter import Milter, hunnypot  # noqa: E402
 from testbed.postfix import Postfix  # noqa: E402
 from testbed.postgres import Postgres  # noqa: E402
-from testbed.smtp import Smtp, deliver  # noqa: E402
+from testbed.smtp import Smtp  # noqa: E402
 
 BOLD, PLAIN = ("\033[1m", "\033[0m") if sys.stdout.isatty() else ("", "")
 MX1 = "198.51.100.1"
@@ -96,16 +96,20 @@ def start_servers():
     milter.start()
     trap = Postfix("postfix")
     trap.start()
-    say(f"  mx2.example.org: a real Postfix with hunnypot-milter; its settings:\n")
+    say("  mx2.example.org: a real Postfix with hunnypot-milter; its settings:\n")
     say("".join(f"    {line}\n" for line in milter.conf.read_text().splitlines()).rstrip("\n"))
     return dns, primary, postgres, milter, trap
 
 
 def catch():
     step("2. A legitimate sender asks DNS, and goes to the primary")
-    reply = deliver("203.0.113.1", "someone@backup.example", server=MX1)
-    say(f"  203.0.113.1 at mx1.backup.example: DATA -> {reply}")
-    demand(reply.startswith("354"), f"the primary does not take mail: {reply!r}")
+    with Smtp("203.0.113.1", server=MX1) as smtp:
+        demand(smtp.transaction("someone@backup.example").startswith("354"), "the primary does not take mail")
+        smtp.send(b"Subject: hello\r\n\r\nhello\r\n.\r\n")
+        reply = smtp.reply()
+        smtp.quit()
+    say(f"  203.0.113.1 at mx1.backup.example: its message -> {reply}")
+    demand(reply.startswith("250"), f"the primary did not take the message: {reply!r}")
 
     step("3. Others come to the trap host")
     caught = {

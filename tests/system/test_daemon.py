@@ -44,7 +44,8 @@ def test_check_takes_good_settings(conf, tmp_path):
     ("domain \"x.example\" { role = king }\n", "role"),
     ("ignore_clients = {\"192.0.2.1/24\"}\n", "ignore_clients"),
     ("socket = \"nowhere\"\n", "socket"),
-    ("\n\nuser = \"x\n", ":4:"),
+    ("\n\nuser = \"x\n", "end of file"),
+    ("\n\nlimits {\n", "limits"),
 ])
 def test_check_names_what_is_wrong(conf, text, wanted):
     path = conf(text)

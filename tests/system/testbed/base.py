@@ -84,8 +84,19 @@ class Server:
         try:
             return self.process.wait(timeout)
         except subprocess.TimeoutExpired:
+            threads = self.threads()
             self.kill()
-            raise TestbedError(f"{self.name} did not stop within {timeout} s: {self.log()[-3000:]}") from None
+            raise TestbedError(f"{self.name} did not stop within {timeout} s: {threads} {self.log()[-3000:]}") from None
+
+    def threads(self):
+        """What each thread of the process is at: name, the kernel's function it waits in, and the system call."""
+        found = []
+        for task in Path(f"/proc/{self.pid}/task").iterdir():
+            try:
+                found.append(" ".join((task / part).read_text().strip() for part in ("comm", "wchan", "syscall")))
+            except OSError:
+                continue
+        return found
 
     def kill(self):
         """End it and what it started, as a crash does."""
