@@ -120,9 +120,9 @@ ALTER TABLE hunnypot.offence
 
 CREATE FUNCTION hunnypot.lasting(policy hunnypot.policy, returns int) RETURNS interval
     LANGUAGE sql STABLE PARALLEL SAFE
-    RETURN least($1.lasts_max, make_interval(secs =>
-        least(extract(epoch FROM $1.lasts_max)::float8,
-              extract(epoch FROM $1.lasts)::float8 * power($1.growth::float8, least($2, 100)))));
+    RETURN make_interval(secs => least(
+        extract(epoch FROM $1.lasts_max)::float8,
+        extract(epoch FROM $1.lasts)::float8 * power($1.growth::float8, least($2, 100))));
 
 CREATE FUNCTION hunnypot.is_enough(policy hunnypot.policy, hits numeric, span interval, domains bigint) RETURNS bool
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -216,17 +216,20 @@ CREATE FUNCTION hunnypot.reversed(network inet) RETURNS text
         ELSE rtrim(regexp_replace(reverse(left(encode(substr(inet_send($1), 5), 'hex'), masklen($1) / 4)),
                                   '(.)', '\1.', 'g'), '.') END;
 
--- The address that KEY is, or NULL: never an error.  Names fail the patterns, so they do not cost an error to catch.
+-- The address that KEY is, or NULL: never an error.  To catch one takes a subtransaction, so only what looks like IPv6
+-- gets that far.
 CREATE FUNCTION hunnypot.address(key text) RETURNS inet
-    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
+    LANGUAGE plpgsql IMMUTABLE STRICT AS $$
 BEGIN
     IF key ~ '^((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(\.(?!$)|$)){4}$' THEN
         RETURN key::inet;
     ELSIF key ~* '^[0-9a-f:]{2,39}$' AND key LIKE '%:%:%' THEN
-        RETURN key::inet;
+        BEGIN
+            RETURN key::inet;
+        EXCEPTION WHEN data_exception THEN
+            RETURN NULL;
+        END;
     END IF;
-    RETURN NULL;
-EXCEPTION WHEN data_exception THEN
     RETURN NULL;
 END $$;
 
@@ -234,9 +237,13 @@ END $$;
 -- cuts the last groups off, also behind a "::", so that 2001::5:6:7:8:9 is asked again as 2001::5:6:7:8, which is in
 -- another /64.  That takes a "::" behind the first group or none, so such keys get no answer.
 CREATE FUNCTION hunnypot.postfix_action(key text) RETURNS text
-    LANGUAGE sql STABLE STRICT AS $$
-SELECT code || ' ' || reason FROM hunnypot.listed(hunnypot.address($1))
-WHERE $1 !~ '^[^:]*::' ORDER BY rank LIMIT 1 $$;
+    -- Not in SQL: planning takes longer than the rest, and PL/pgSQL keeps its plans.
+    LANGUAGE plpgsql STABLE STRICT AS $$
+DECLARE
+    client inet := CASE WHEN key !~ '^[^:]*::' THEN hunnypot.address(key) END;
+BEGIN
+    RETURN (SELECT code || ' ' || reason FROM hunnypot.listed(client) ORDER BY rank LIMIT 1);
+END $$;
 
 -- As in 001, and besides: when a network comes on the list, and how often it came back to it.
 CREATE OR REPLACE FUNCTION hunnypot.count_offences(clients inet[], classes text[], domains text[],
@@ -298,17 +305,19 @@ DECLARE
     fresh bigint;
     most  bigint;
 BEGIN
-    SELECT network INTO wide FROM hunnypot.listing
-    WHERE masklen(network) < CASE family(network) WHEN 4 THEN 24 ELSE 48 END ORDER BY network LIMIT 1;
-    IF FOUND THEN
+    -- All in one look at the listings, which is what takes time.
+    SELECT min(l.network::inet) FILTER (WHERE masklen(l.network) < CASE family(l.network) WHEN 4 THEN 24 ELSE 48 END),
+           count(*) FILTER (WHERE p.network IS NULL)
+    INTO wide, fresh
+    FROM (SELECT DISTINCT network FROM hunnypot.listing) l
+    LEFT JOIN hunnypot.published_network p ON p.network = l.network;
+    IF wide IS NOT NULL THEN
         RETURN format('%s is shorter than a %s', wide, CASE family(wide) WHEN 4 THEN '/24' ELSE '/48' END);
     END IF;
     SELECT * INTO last FROM hunnypot.publication;
     IF NOT FOUND THEN
         RETURN NULL;
     END IF;
-    SELECT count(*) INTO fresh
-    FROM (SELECT network FROM hunnypot.listing EXCEPT SELECT network FROM hunnypot.published_network) n;
     most := greatest(hunnypot.setting('brake_floor')::bigint,
                      floor(last.networks * hunnypot.setting('brake_share')::numeric)::bigint);
     IF fresh > most THEN
@@ -321,9 +330,15 @@ END $$;
 CREATE FUNCTION hunnypot.brake_release() RETURNS void
     LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 LOCK TABLE hunnypot.publication IN EXCLUSIVE MODE;
-DELETE FROM hunnypot.published_network p WHERE NOT EXISTS (SELECT FROM hunnypot.listing l WHERE l.network = p.network);
-INSERT INTO hunnypot.published_network SELECT DISTINCT network FROM hunnypot.listing ON CONFLICT DO NOTHING;
-INSERT INTO hunnypot.publication (at, networks) SELECT now(), count(*) FROM hunnypot.published_network
+WITH listed AS MATERIALIZED (
+    SELECT DISTINCT network FROM hunnypot.listing
+), gone AS (
+    DELETE FROM hunnypot.published_network p WHERE NOT EXISTS (SELECT FROM listed l WHERE l.network = p.network)
+), fresh AS (
+    INSERT INTO hunnypot.published_network
+    SELECT network FROM listed EXCEPT SELECT network FROM hunnypot.published_network
+)
+INSERT INTO hunnypot.publication (at, networks) SELECT now(), count(*) FROM listed
     ON CONFLICT (only_row) DO UPDATE SET at = excluded.at, networks = excluded.networks;
 $$;
 

@@ -15,7 +15,7 @@ ON CONFLICT DO NOTHING;
 
 -- The address that reversed octets or nibbles stand for, or NULL.
 CREATE OR REPLACE FUNCTION hunnypot.dnsbl_address(labels text) RETURNS inet
-    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    LANGUAGE sql IMMUTABLE STRICT
     RETURN CASE
         WHEN $1 ~ '^([0-9]+\.){3}[0-9]+$' THEN
             hunnypot.address(regexp_replace($1, '^(\d+)\.(\d+)\.(\d+)\.(\d+)$', '\4.\3.\2.\1'))
