@@ -66,7 +66,7 @@ struct session {
 static struct session_calls calls;
 static struct limits *limits;
 
-/* All sessions.  `busy` counts the callbacks that run; libmilter's threads cannot be stopped, so these are waited for. */
+/* All sessions.  `busy` counts the callbacks that run: libmilter's threads cannot be stopped, so they are waited for. */
 static struct {
     pthread_mutex_t mutex; /* covers everything below */
     pthread_cond_t idle;   /* busy became 0 */
