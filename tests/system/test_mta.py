@@ -166,7 +166,10 @@ def test_many_recipients(mta, milter, smtp, pg, hits):
     ("MAIL FROM:<a@sender.example>", "RCPT TO:<a@TRAP.Example>", "a@sender.example", "a@trap.example"),
     ("MAIL FROM:<a@sender.example>", 'RCPT TO:<"a b"@trap.example>', "a@sender.example", "a b@trap.example"),
     ("MAIL FROM:<a@sender.example> SIZE=1000", "RCPT TO:<A@trap.example>", "a@sender.example", "a@trap.example"),
-], ids=["null sender", "upper case", "quoted", "parameters"])
+    ("MAIL FROM:<a@sender.example>", "RCPT TO:<@x.example,@y.example:a@trap.example>", "a@sender.example", None),
+    ("MAIL FROM:<a@sender.example>", "RCPT TO:<a@trap.example.>", "a@sender.example", None),
+    ("MAIL FROM:<a@sender.example>", "RCPT TO:a@trap.example", "a@sender.example", "a@trap.example"),
+], ids=["null sender", "upper case", "quoted", "parameters", "source route", "final dot", "no brackets"])
 def test_addresses(mta, milter, smtp, pg, hits, mail, rcpt, sender, recipient):
     milter(record_envelope="full")
     mta()
@@ -175,8 +178,22 @@ def test_addresses(mta, milter, smtp, pg, hits, mail, rcpt, sender, recipient):
     assert replies[-1].startswith(REPLY), replies
     hit = hits(wait=1)[0]
     assert hit["sender"] == sender and hit["null_sender"] is (sender == "")
-    assert [item.lower().replace('"', "") for item in hit["recipients"]] == [recipient]
     assert hit["domain"] == "trap.example"
+    if recipient:
+        assert [item.lower().replace('"', "") for item in hit["recipients"]] == [recipient]
+
+
+@pytest.mark.parametrize("rcpt", ["RCPT TO:<a@[192.0.2.1]>", "RCPT TO:<a@trap.example", 'RCPT TO:<"a@b"@trap.example>'],
+                         ids=["address literal", "unbalanced", "quoted @"])
+def test_addresses_that_the_mta_itself_refuses(mta, milter, smtp, rcpt):
+    """What a milter never hears of is no hit, and the session goes on."""
+    daemon = milter()
+    mta()
+    session = smtp()
+    replies = talk(session, "EHLO client.example.com", "MAIL FROM:<a@sender.example>", rcpt, "DATA")
+    assert replies[2].startswith("5") and replies[3].startswith("5"), replies
+    assert talk(session, "RCPT TO:<a@trap.example>", "DATA")[1].startswith(REPLY)
+    assert daemon.log().count(" data client=") == 1
 
 
 def test_raw_bytes_harm_nothing(mta, milter, smtp, pg, hits):

@@ -79,8 +79,9 @@ class Server:
     def stop(self, number=signal.SIGTERM, timeout=20):
         """Ask it to end, and return its exit status; one that does not end in time is killed, which is an error."""
         if self.running():
-            self.send(number)
+            # In this order: a SIGCONT that comes late would undo the SIGSTOPs by which the leak check halts the threads.
             self.thaw()
+            self.send(number)
         try:
             return self.process.wait(timeout)
         except subprocess.TimeoutExpired:
