@@ -92,11 +92,16 @@ class Postfix:
 
     def start(self):
         self.before = len(self.log())  # of earlier instances of this name
+        try:
+            # The smtpd of an instance that has just stopped may hold the port for a moment longer than its master.
+            wait_for(self._launch, 10, "start of Postfix")
+        except TestbedError as error:
+            raise TestbedError(f"{error}: {self.log()[-1000:]}") from None
+
+    def _launch(self):
         done = run(f"{PREFIX}/usr/lib/postfix/sbin/master", "-c", self.etc, "-w", env=self.environment, check=False)
-        pid_file = self.queue / "pid/master.pid"
-        self.pid = int(pid_file.read_text()) if done.returncode == 0 else None
-        if not self.running():
-            raise TestbedError(f"Postfix did not start ({done.returncode}): {done.stderr} {self.log()[-1000:]}")
+        self.pid = int((self.queue / "pid/master.pid").read_text()) if done.returncode == 0 else None
+        return self.running()
 
     def running(self):
         return self.pid is not None and os.path.exists(f"/proc/{self.pid}")
