@@ -227,6 +227,8 @@ static void faults_are_told(void **state)
         {"limits { }\nlimits { idle = 1s }", "2: limits: given twice"},
         {"limits {\n idle = soon\n}", "2: limits.idle: \"soon\" is no duration; from 0s to 86400s"},
         {"limits { connections = -1 }", "1: limits.connections: \"-1\" is no number; from 0 to 100000"},
+        {"limits { connections = '+1' }", "1: limits.connections: \"+1\" is no number"},
+        {"limits { connections = ' 1' }", "1: limits.connections: \" 1\" is no number"},
         {"limits { connections = 1x }", "1: limits.connections: \"1x\" is no number"},
         {"limits { connections = 100001 }", "1: limits.connections: \"100001\" is out of bounds"},
         {"spool_limit = 99999999999999999999", "1: spool_limit: \"99999999999999999999\" is no number"},
@@ -321,6 +323,7 @@ static void a_dump_loads_back_to_the_same(void **state)
         got = dump(second);
         if (strcmp(wanted, got) != 0)
             fail_msg("wanted %s\ngot %s", wanted, got);
+        assert_null(strstr(wanted, "\nline two")); /* a value stays on its line */
         assert_memory_equal(&first->session.reply, &second->session.reply, sizeof first->session.reply);
         settings_release(&first);
         settings_release(&second);

@@ -1,0 +1,367 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <pthread.h>
+#include <cmocka.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/counter.h"
+#include "base/log.h"
+#include "daemon/judging.h"
+
+/* Fakes of the clock, the spool and the judge.  Judging's thread stands still in judge_wait() but for step(). */
+
+enum { TIMEOUT_MS = 60000, INBOX_MAX = 3 * JUDGING_WINDOW };
+
+static int64_t now_ms, real_us;
+
+static struct {
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    unsigned waits;   /* times that judging came to judge_wait() */
+    unsigned allowed; /* times that it may leave it */
+} turn = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+
+static struct entry {
+    int64_t id, time_us;
+    bool settled;
+    enum hit_class class;
+} inbox[INBOX_MAX];
+static size_t inbox_count, settle_calls;
+static bool spool_broken;
+
+static size_t asked_late;
+static int64_t last_deadline_ms;
+
+int64_t clock_monotonic_ms(void)
+{
+    return now_ms;
+}
+
+int64_t clock_realtime_us(void)
+{
+    return real_us;
+}
+
+enum spool_status spool_read_inbox(struct spool *spool, int64_t after, struct hit *hits, size_t max, size_t *count)
+{
+    (void)spool;
+    *count = 0;
+    if (spool_broken)
+        return SPOOL_FAILED;
+    for (size_t i = 0; i < inbox_count && *count < max; i++)
+        if (inbox[i].id > after && !inbox[i].settled)
+            hits[(*count)++] = (struct hit){
+                .id = inbox[i].id,
+                .time_us = inbox[i].time_us,
+                .mta_name = alloc_text(""),
+                .queue_id = alloc_text(""),
+            };
+    return SPOOL_OK;
+}
+
+enum spool_status spool_settle(struct spool *spool, const struct hit *hits, size_t count)
+{
+    (void)spool;
+    settle_calls++;
+    if (spool_broken)
+        return SPOOL_FAILED;
+    for (size_t i = 0; i < count; i++) {
+        struct entry *entry = &inbox[hits[i].id - 1];
+
+        assert_false(entry->settled);
+        entry->settled = true;
+        entry->class = hits[i].class;
+        if (hits[i].class != CLASS_NONE)
+            assert_string_equal(hits[i].domain, "trap.example");
+    }
+    return SPOOL_OK;
+}
+
+static size_t questions; /* the judge is asked in the order of the window */
+static enum verdict answer_all;
+
+void judge_ask(struct judge *judge, const struct judge_question *question, struct judge_answer *answer)
+{
+    (void)judge;
+    questions++;
+    asked_late += question->late;
+    *answer = (struct judge_answer){.verdict = answer_all, .why = "as the test says"};
+    if (question->late)
+        answer->verdict = VERDICT_UNKNOWN;
+    if (answer->verdict == VERDICT_OFFENCE) {
+        answer->class = CLASS_TRAP;
+        strcpy(answer->domain, "trap.example");
+    }
+}
+
+void judge_wait(struct judge *judge, uint64_t *seen, int64_t deadline_ms)
+{
+    (void)judge;
+    (void)seen;
+    pthread_mutex_lock(&turn.mutex);
+    last_deadline_ms = deadline_ms;
+    turn.waits++;
+    pthread_cond_broadcast(&turn.changed);
+    while (turn.allowed == 0)
+        pthread_cond_wait(&turn.changed, &turn.mutex);
+    turn.allowed--;
+    pthread_mutex_unlock(&turn.mutex);
+}
+
+void judge_wake(struct judge *judge)
+{
+    (void)judge;
+    pthread_mutex_lock(&turn.mutex);
+    turn.allowed++;
+    pthread_cond_broadcast(&turn.changed);
+    pthread_mutex_unlock(&turn.mutex);
+}
+
+static void await_wait(unsigned number)
+{
+    pthread_mutex_lock(&turn.mutex);
+    while (turn.waits < number)
+        pthread_cond_wait(&turn.changed, &turn.mutex);
+    pthread_mutex_unlock(&turn.mutex);
+}
+
+/* Let judging go round once. */
+static void step(void)
+{
+    unsigned before = turn.waits;
+
+    judge_wake(NULL);
+    await_wait(before + 1);
+}
+
+static struct judging *start(void)
+{
+    struct judging *judging = judging_start(NULL, NULL, TIMEOUT_MS);
+
+    await_wait(1);
+    return judging;
+}
+
+static void put(int64_t time_us)
+{
+    inbox[inbox_count] = (struct entry){.id = (int64_t)inbox_count + 1, .time_us = time_us};
+    inbox_count++;
+}
+
+static size_t settled_as(enum hit_class class)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < inbox_count; i++)
+        count += inbox[i].settled && inbox[i].class == class;
+    return count;
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    now_ms = 1000000;
+    real_us = INT64_C(1700000000000000);
+    turn.waits = turn.allowed = 0;
+    memset(inbox, 0, sizeof inbox);
+    inbox_count = settle_calls = questions = asked_late = 0;
+    spool_broken = false;
+    answer_all = VERDICT_PENDING;
+    log_set_level(LOG_LEVEL_ERROR);
+    return 0;
+}
+
+static void an_offence_goes_on_and_anything_else_just_leaves(void **state)
+{
+    struct judging *judging = start();
+    uint64_t offences = counter_value(COUNTER_OFFENCE), outages = counter_value(COUNTER_OUTAGE);
+
+    (void)state;
+    put(real_us);
+    step();
+    assert_int_equal(settled_as(CLASS_NONE) + settled_as(CLASS_TRAP), 0);
+    answer_all = VERDICT_OFFENCE;
+    step();
+    assert_int_equal(settled_as(CLASS_TRAP), 1);
+    assert_int_equal(counter_value(COUNTER_OFFENCE) - offences, 1);
+    put(real_us);
+    answer_all = VERDICT_OUTAGE;
+    step();
+    assert_int_equal(settled_as(CLASS_NONE), 1);
+    assert_int_equal(counter_value(COUNTER_OUTAGE) - outages, 1);
+    judging_stop(&judging);
+    assert_null(judging);
+}
+
+static void without_an_answer_in_time_a_hit_is_unknown(void **state)
+{
+    struct judging *judging = start();
+    uint64_t unknown = counter_value(COUNTER_UNKNOWN);
+
+    (void)state;
+    put(real_us);
+    step();
+    assert_int_equal(last_deadline_ms, now_ms + TIMEOUT_MS);
+    now_ms += TIMEOUT_MS - 1;
+    step();
+    assert_int_equal(settled_as(CLASS_NONE), 0);
+    now_ms += 1;
+    step();
+    assert_int_equal(settled_as(CLASS_NONE), 1);
+    assert_int_equal(counter_value(COUNTER_UNKNOWN) - unknown, 1);
+    judging_stop(&judging);
+}
+
+/* Those that an earlier process left: only the real time tells how old they are. */
+static void a_hit_found_at_start_is_late_by_its_age(void **state)
+{
+    static const struct {
+        const char *name;
+        int64_t age_ms;
+        bool late;
+    } cases[] = {
+        {"just now", 0, false},
+        {"at the limit", TIMEOUT_MS, false},
+        {"over the limit", TIMEOUT_MS + 1, true},
+        {"yesterday", 86400000, true},
+        {"from the future", -1, true},
+    };
+
+    (void)state;
+    answer_all = VERDICT_OFFENCE;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct judging *judging;
+
+        set_up(state);
+        answer_all = VERDICT_OFFENCE;
+        put(real_us - cases[i].age_ms * 1000);
+        judging = start();
+        if ((settled_as(CLASS_TRAP) == 0) != cases[i].late || (asked_late == 1) != cases[i].late)
+            fail_msg("%s: wanted late %d", cases[i].name, cases[i].late);
+        judging_stop(&judging);
+    }
+}
+
+/* Nor does a system time that jumps lose a hit that just came. */
+static void a_hit_that_came_since_the_inbox_was_empty_is_not_late_whatever_the_clock_says(void **state)
+{
+    static const int64_t jumps_s[] = {-86400, -1, 0, 3600, 86400};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof jumps_s / sizeof *jumps_s; i++) {
+        struct judging *judging;
+
+        set_up(state);
+        judging = start();
+        answer_all = VERDICT_OFFENCE;
+        put(real_us);
+        real_us += jumps_s[i] * 1000000;
+        step();
+        if (asked_late != 0)
+            fail_msg("jump of %lld s: late", (long long)jumps_s[i]);
+        judging_stop(&judging);
+    }
+}
+
+static void after_a_long_silence_the_age_counts_again(void **state)
+{
+    struct judging *judging = start();
+
+    (void)state;
+    answer_all = VERDICT_OFFENCE;
+    now_ms += TIMEOUT_MS + 1; /* such as a machine that slept */
+    put(real_us - (TIMEOUT_MS + 1) * INT64_C(1000));
+    step();
+    assert_int_equal(asked_late, 1);
+    judging_stop(&judging);
+}
+
+static void no_more_than_the_window_is_in_memory_and_the_rest_follows(void **state)
+{
+    struct judging *judging;
+
+    (void)state;
+    for (size_t i = 0; i < 2 * JUDGING_WINDOW + 1; i++)
+        put(real_us);
+    judging = start();
+    assert_int_equal(questions, JUDGING_WINDOW);
+    answer_all = VERDICT_OFFENCE;
+    step();
+    assert_true(last_deadline_ms <= now_ms); /* goes on at once */
+    for (int i = 0; i < 3; i++)
+        step();
+    assert_true(last_deadline_ms > now_ms);
+    assert_int_equal(settled_as(CLASS_TRAP), 2 * JUDGING_WINDOW + 1);
+    judging_stop(&judging);
+}
+
+static void a_failing_spool_is_asked_again_with_longer_and_longer_pauses(void **state)
+{
+    struct judging *judging = start();
+    int64_t pause_ms, longest_ms = 0;
+
+    (void)state;
+    put(real_us);
+    step();
+    answer_all = VERDICT_OFFENCE;
+    spool_broken = true;
+    step();
+    for (int i = 0; i < 20; i++) {
+        size_t calls = settle_calls;
+
+        pause_ms = last_deadline_ms - now_ms;
+        assert_true(pause_ms > 0 && pause_ms >= longest_ms);
+        longest_ms = pause_ms;
+        step(); /* a new hit wakes it: too early for the spool */
+        assert_int_equal(settle_calls, calls);
+        now_ms += pause_ms;
+        step();
+    }
+    assert_in_range(longest_ms, 10000, 60000);
+    spool_broken = false;
+    now_ms += longest_ms;
+    step();
+    assert_int_equal(settled_as(CLASS_TRAP), 1);
+    assert_true(last_deadline_ms > now_ms); /* at rest again */
+    judging_stop(&judging);
+}
+
+static void what_is_known_at_the_end_is_settled_and_the_rest_stays(void **state)
+{
+    struct judging *judging = start();
+
+    (void)state;
+    put(real_us);
+    step();
+    judging_stop(&judging);
+    assert_int_equal(settled_as(CLASS_NONE) + settled_as(CLASS_TRAP), 0);
+
+    set_up(state);
+    put(real_us);
+    judging = start();
+    answer_all = VERDICT_OFFENCE;
+    judging_stop(&judging);
+    assert_int_equal(settled_as(CLASS_TRAP), 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(an_offence_goes_on_and_anything_else_just_leaves, set_up),
+        cmocka_unit_test_setup(without_an_answer_in_time_a_hit_is_unknown, set_up),
+        cmocka_unit_test_setup(a_hit_found_at_start_is_late_by_its_age, set_up),
+        cmocka_unit_test_setup(a_hit_that_came_since_the_inbox_was_empty_is_not_late_whatever_the_clock_says, set_up),
+        cmocka_unit_test_setup(after_a_long_silence_the_age_counts_again, set_up),
+        cmocka_unit_test_setup(no_more_than_the_window_is_in_memory_and_the_rest_follows, set_up),
+        cmocka_unit_test_setup(a_failing_spool_is_asked_again_with_longer_and_longer_pauses, set_up),
+        cmocka_unit_test_setup(what_is_known_at_the_end_is_settled_and_the_rest_stays, set_up),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
