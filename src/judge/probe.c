@@ -77,7 +77,8 @@ static enum liveness_state connect_to(const struct probe_config *config, int fd,
     }
     if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &error_length) != 0)
         return LIVENESS_UNKNOWN;
-    return error == 0 ? LIVENESS_ACCEPTING : LIVENESS_DOWN;
+    /* Refused is ECONNREFUSED; a reset comes after the connection stood, though we may see both at once. */
+    return error == 0 || error == ECONNRESET ? LIVENESS_ACCEPTING : LIVENESS_DOWN;
 }
 
 /* Does LINE begin with "220" and a space, the end of the line, or (not the last line) a hyphen?  RFC 5321 4.2. */
