@@ -24,11 +24,6 @@ uint64_t counter_value(enum counter counter)
     return atomic_load_explicit(&values[counter], memory_order_relaxed);
 }
 
-const char *counter_name(enum counter counter)
-{
-    return names[counter];
-}
-
 char *counter_json(void)
 {
     /* A name, 20 digits, quotes, colon and comma each; names are under 40 bytes. */

@@ -43,7 +43,6 @@ enum counter {
 
 void counter_add(enum counter counter, uint64_t n);
 uint64_t counter_value(enum counter counter);
-const char *counter_name(enum counter counter);
 
 /* All counters as a JSON object; the caller frees. */
 char *counter_json(void);

@@ -295,11 +295,6 @@ const char *db_why(const struct db *db)
     return db->why;
 }
 
-const char *db_sqlstate(const struct db *db)
-{
-    return db->sqlstate;
-}
-
 /* Asking. */
 
 static enum db_status sqlstate_status(const char *sqlstate)

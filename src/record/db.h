@@ -36,7 +36,6 @@ enum db_status db_connect(struct db **db, const char *conninfo, const char *appl
 void db_close(struct db **db);
 
 const char *db_why(const struct db *db);      /* "" when the last call was fine */
-const char *db_sqlstate(const struct db *db); /* "" when the server did not give one */
 
 /* One parameter: TYPE is an OID or 0; a NULL VALUE is SQL's NULL; LENGTH counts when BINARY. */
 struct db_param {
