@@ -42,6 +42,7 @@ static struct daemon {
     pthread_mutex_t settings_mutex;  /* covers `settings` */
     struct settings *settings;       /* in force */
     struct privileges_user user;     /* empty when not started as root */
+    const char *socket_path;         /* of the socket that this daemon made and did not remove yet; or NULL */
     struct spool *spool;
     struct judge *judge;
     struct shipper *shipper;
@@ -180,7 +181,16 @@ static bool start_socket(void)
     if ((path != NULL && !place_make_folder(path, 0755, this.user.uid, this.user.gid, why)) ||
         !place_open_socket(settings->socket, this.user.uid, group, why))
         return fail("socket-failed", why);
+    this.socket_path = path;
     return true;
+}
+
+/* Once: after that the path may be another daemon's. */
+static void remove_socket(void)
+{
+    if (this.socket_path != NULL)
+        unlink(this.socket_path);
+    this.socket_path = NULL;
 }
 
 static bool start_privileges(void)
@@ -312,12 +322,9 @@ static bool start_server(void)
 
 static void stop_server(void)
 {
-    const char *path = place_unix_path(this.started_with->socket);
-
     /* libmilter's own way to stop takes up to 5 s, and now and then never ends: its pool of workers destroys a mutex that
      * others are about to use.  So its threads end with the process; until then no callback does anything. */
-    if (path != NULL)
-        unlink(path);
+    remove_socket();
     session_drop_all();
 }
 
@@ -328,7 +335,7 @@ static const struct part {
     {.start = start_signals},
     {.start = start_descriptors},
     {.start = start_milter},
-    {.start = start_socket},
+    {.start = start_socket, .stop = remove_socket},
     {.start = start_privileges, .stop = stop_privileges},
     {.start = start_spool, .stop = stop_spool},
     {.start = start_judge, .stop = stop_judge},

@@ -98,8 +98,10 @@ static bool open_unix(const char *socket, const char *path, uid_t uid, gid_t gid
     if (done && !server_open(socket))
         done = refuse(why, "%s cannot be listened on: %s", path, strerror(errno));
     umask(saved);
-    if (done && lchown(path, geteuid() == 0 ? uid : (uid_t)-1, gid) != 0)
+    if (done && lchown(path, geteuid() == 0 ? uid : (uid_t)-1, gid) != 0) {
         done = refuse(why, "%s cannot be given to its group: %s", path, strerror(errno));
+        unlink(path);
+    }
     return done;
 }
 

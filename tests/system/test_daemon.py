@@ -185,8 +185,18 @@ def test_a_second_daemon_on_one_spool_is_refused(milter):
     second.start(wait=False)
     assert second.server.process.wait(10) != 0
     assert str(first.spool) in second.log()
+    assert not Path("/run/hunnypot/second.sock").exists()
     assert first.listens()
     second.remove()
+
+
+def test_a_socket_that_cannot_be_given_to_its_group_is_not_left(milter):
+    daemon = Milter({"database": "", "socket_group": "daemon"}, "misfit")
+    daemon.start(wait=False)
+    assert daemon.server.process.wait(10) != 0
+    assert "cannot be given to its group" in daemon.log()
+    assert not Path("/run/hunnypot/milter.sock").exists()
+    daemon.remove()
 
 
 def test_the_socket_of_a_running_daemon_is_not_taken(milter, postfix, deliver):

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[3]
-BUILD = Path(os.environ.get("HUNNYPOT_BUILD", TOP / "build" / "tests"))
+BUILD = Path(os.environ.get("HUNNYPOT_BUILD", TOP / "build" / "tests")).resolve()
 DEBS = Path("/run/debs")
 STATE = Path("/run/testbed")
 
