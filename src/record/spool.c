@@ -501,6 +501,25 @@ static int file_open(struct spool *spool)
     return result;
 }
 
+/* What the database refused may have been mended there since.  When it cannot be done now, it stays aside. */
+static void file_retry_aside(struct spool *spool)
+{
+    static const char script[] =
+        "BEGIN IMMEDIATE;"
+        "INSERT INTO outbox (" HIT_COLUMNS ", " VERDICT_COLUMNS ") "
+        "SELECT " HIT_COLUMNS ", " VERDICT_COLUMNS " FROM aside ORDER BY rowid;"
+        "DELETE FROM aside;"
+        "COMMIT";
+    int64_t aside = spool->tally.depth.aside;
+
+    if (aside == 0)
+        return;
+    if (sqlite3_exec(spool->db, script, NULL, NULL, NULL) == SQLITE_OK && file_count(spool) == SQLITE_OK)
+        log_event(LOG_LEVEL_INFO, "aside-again hits=%lld", (long long)aside);
+    else
+        sqlite3_exec(spool->db, "ROLLBACK", NULL, NULL, NULL);
+}
+
 /* --- jobs: run in the thread, within a transaction --- */
 
 static int run_statement(struct spool *spool, enum statement which)
@@ -528,7 +547,7 @@ static int job_put(struct spool *spool, struct job *job)
     struct tally *tally = &spool->tally;
     int result;
 
-    job->status = tally->depth.inbox + tally->depth.outbox >= spool->limit ? SPOOL_FULL : SPOOL_OK;
+    job->status = tally->depth.inbox + tally->depth.outbox + tally->depth.aside >= spool->limit ? SPOOL_FULL : SPOOL_OK;
     if (job->status == SPOOL_FULL)
         return SQLITE_OK;
     hit_bind(spool->prepared[PUT], job->hits);
@@ -791,6 +810,8 @@ enum spool_status spool_open(struct spool **opened, const char *path, int64_t li
     status = lock_take(spool);
     if (status == SPOOL_OK && file_open(spool) != SQLITE_OK)
         status = SPOOL_FAILED;
+    if (status == SPOOL_OK)
+        file_retry_aside(spool);
     spool->depth = spool->tally.depth;
     spool->announced = spool->tally.last_outbox;
     spool->events = spool->depth.outbox > 0;

@@ -9,7 +9,7 @@
  * Owns:     the file, its -wal and -shm, and a lock beside it (FILE.lock): a second daemon on one spool is refused.
  *           A damaged file is set aside (FILE.damaged-TIME), and a new one started.
  * Fails:    enum spool_status; SPOOL_FULL and SPOOL_FAILED lose the hit that was to be put, and nothing else.
- * Limits:   `limit` hits in inbox and outbox together.
+ * Limits:   `limit` hits in inbox, outbox and aside together.
  */
 #ifndef RECORD_SPOOL_H
 #define RECORD_SPOOL_H
@@ -34,7 +34,7 @@ struct spool_depth {
     int64_t inbox, outbox, aside;
 };
 
-/* Open or create the spool PATH.  WHY (at least 256 bytes) gets a text when it fails. */
+/* Open or create the spool PATH.  What was set aside goes to the end of the outbox again, once.  WHY (at least 256 bytes) gets a text when it fails. */
 enum spool_status spool_open(struct spool **spool, const char *path, int64_t limit, char *why, size_t why_size)
     __attribute__((warn_unused_result));
 void spool_close(struct spool **spool);
@@ -60,7 +60,7 @@ enum spool_status spool_read_outbox(struct spool *spool, int64_t after, struct h
 /* All of the outbox up to and with number LAST is in the database: forget it. */
 enum spool_status spool_confirm(struct spool *spool, int64_t last) __attribute__((warn_unused_result));
 
-/* The database refuses outbox number ID for REASON (printable): keep it apart. */
+/* The database refuses outbox number ID for REASON (printable): keep it apart until the next spool_open(). */
 enum spool_status spool_set_aside(struct spool *spool, int64_t id, const char *reason)
     __attribute__((warn_unused_result));
 

@@ -198,6 +198,11 @@ def test_rows_that_are_refused_are_set_aside(pg, start, wait_for):
 for row in sqlite3.connect({str(trap.spool)!r}).execute('SELECT helo, reason FROM aside'): print(*row)""").stdout
     assert {line.split(" ")[0] for line in sqlite.splitlines()} == refused
     assert all("no_sevens" in line for line in sqlite.splitlines())
+    trap.restart()
+    wait_for(lambda: trap.log().count(" set-aside ") == 8, what="them to be refused again")
+    pg.query("ALTER TABLE hunnypot.hit DROP CONSTRAINT no_sevens")
+    trap.restart()
+    load.check(pg)
 
 
 def test_rows_that_are_refused_while_the_connection_breaks(pg, start, wait_for):

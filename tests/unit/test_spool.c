@@ -368,7 +368,8 @@ static void sets_one_aside(void **state)
     assert_int_equal(spool_confirm(spool, 3), SPOOL_OK);
     spool_close(&spool);
     spool = open_spool(LIMIT);
-    expect_depth(spool, 0, 0, 1);
+    expect_depth(spool, 0, 1, 0);
+    EXPECT_OUTBOX(spool, 0, 4);
     spool_close(&spool);
 }
 
@@ -389,6 +390,10 @@ static void stops_at_the_limit(void **state)
 
     /* The limit counts what an earlier process left. */
     spool = open_spool(3);
+    assert_int_equal(spool_put(spool, &hit), SPOOL_FULL);
+
+    /* What the database refuses takes room too. */
+    assert_int_equal(spool_set_aside(spool, 2, "value too long"), SPOOL_OK);
     assert_int_equal(spool_put(spool, &hit), SPOOL_FULL);
     hit_clear(&hit);
     spool_close(&spool);
