@@ -199,7 +199,7 @@ for row in sqlite3.connect({str(trap.spool)!r}).execute('SELECT helo, reason FRO
     assert {line.split(" ")[0] for line in sqlite.splitlines()} == refused
     assert all("no_sevens" in line for line in sqlite.splitlines())
     trap.restart()
-    wait_for(lambda: trap.log().count(" set-aside ") == 8, what="them to be refused again")
+    wait_for(lambda: trap.log().count(" set-aside ") == 16, what="them to be refused again")
     pg.query("ALTER TABLE hunnypot.hit DROP CONSTRAINT no_sevens")
     trap.restart()
     load.check(pg)
