@@ -408,6 +408,7 @@ static void session_record(SMFICTX *ctx, struct session *session)
     hit->time_us = clock_realtime_us();
     hit->tls = *macro(ctx, "{tls_version}") != '\0';
     text_replace(&hit->queue_id, macro(ctx, "i"));
+    hit->queue_id[strcspn(hit->queue_id, " ")] = '\0'; /* no MTA's has a blank, and in the log more keys follow it */
     hit_log(hit);
     calls.put(calls.context, hit);
     session->recorded = true;
