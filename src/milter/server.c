@@ -1,11 +1,23 @@
 #include "milter/server.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <libmilter/mfapi.h>
 #include <signal.h>
+#include <stdlib.h>
+#include <sys/time.h>
+
+#include "base/log.h"
+
+enum { COMPLAINT_INTERVAL_MS = 60000 };
+
+typedef char *packet_reader(int fd, struct timeval *timeout, char *command, size_t *length, char *name);
+
+static packet_reader *libmilter_read;
 
 bool server_open(const char *socket)
 {
+    libmilter_read = (packet_reader *)dlsym(RTLD_NEXT, "mi_rd_cmd");
     errno = 0;
     return smfi_setconn((char *)socket) == MI_SUCCESS && smfi_opensocket(false) == MI_SUCCESS;
 }
@@ -28,4 +40,39 @@ int sigwait(const sigset_t *set, int *number)
         *number = sigwaitinfo(&others, NULL);
     while (*number < 0 && errno == EINTR);
     return *number < 0 ? errno : 0;
+}
+
+/* What libmilter takes for granted (seen with 8.17.1): it reads behind the end of a packet that is not so. */
+static bool packet_is_sound(char command, const char *packet, size_t length)
+{
+    size_t texts = 0;
+
+    for (size_t i = 0; i < length; i++)
+        texts += packet[i] == '\0';
+    switch (command) {
+    case SMFIC_CONNECT: /* the client's name has an end */
+        return texts > 0;
+    case SMFIC_MACRO: /* each name has a value */
+        return texts % 2 == 0;
+    case SMFIC_UNKNOWN: /* the command has an end */
+        return packet[length - 1] == '\0';
+    default:
+        return true;
+    }
+}
+
+/* In the place of libmilter's own, which it calls.  Weak, so that a static libmilter can be linked, though without this. */
+packet_reader mi_rd_cmd __attribute__((weak));
+char *mi_rd_cmd(int fd, struct timeval *timeout, char *command, size_t *length, char *name)
+{
+    static _Atomic int64_t complaint_ms;
+    char *packet = libmilter_read(fd, timeout, command, length, name);
+
+    if (packet == NULL || packet_is_sound(*command, packet, *length))
+        return packet;
+    if (log_is_due(&complaint_ms, COMPLAINT_INTERVAL_MS))
+        log_event(LOG_LEVEL_WARNING, "bad-packet command=%c effect=\"the MTA's connection was closed\"", *command);
+    free(packet);
+    *command = '\0'; /* as when reading fails: the session ends */
+    return NULL;
 }

@@ -1,6 +1,7 @@
 /* server.h - libmilter's listener: opened early (as root perhaps), run later.
  *
  * It is not stopped: session_drop_all() makes it harmless, and it ends with the process.
+ * A packet that would have libmilter read behind its end closes its connection.
  * Threads:  server_open() before any thread; server_run() in one thread of its own.
  * Owns:     the listening socket, which libmilter keeps.
  * Fails:    false, and errno where libmilter leaves one.

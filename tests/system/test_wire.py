@@ -384,6 +384,22 @@ def test_garbage_ends_its_own_session_only(daemon, mta):
     assert served(trap)
 
 
+@pytest.mark.parametrize("command, body", [
+    ("U", b"FOO"),
+    ("D", b"Cj\0mx2.example\0v\0"),
+    ("C", b"client.example"),
+])
+def test_nothing_behind_the_end_of_a_packet_is_read(daemon, mta, command, body):
+    """libmilter would; the sanitizer, if any, ends the daemon."""
+    trap = daemon(client_bytes=1024)
+    client = mta(trap)
+    client.negotiate()
+    client.send(command, body)
+    assert client.is_closed()
+    assert f" bad-packet command={command} " in trap.log()
+    assert served(trap)
+
+
 def test_steps_out_of_order_do_no_harm(daemon, mta):
     trap = daemon()
     for order in ("TTTT", "RTMTRT", "UTUMURTU", "HHMMRRTT", "MRTAT", "AAAMRT", "MTRT", "CCMRT", "OOMRT"):
