@@ -10,7 +10,9 @@
 #include <strings.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/counter.h"
+#include "judge/dnstcp.h"
 
 enum {
     MESSAGE_MAX = 65535, /* RFC 1035 4.2.2 */
@@ -49,6 +51,7 @@ static bool resolver_open(const struct mx_config *config, res_state resolver)
     if (res_ninit(resolver) != 0)
         return false;
     resolver->options &= ~(unsigned long)(RES_DNSRCH | RES_DEFNAMES);
+    resolver->options |= RES_IGNTC; /* for TCP there is tcp_ask() */
     resolver->retrans = config->timeout_s;
     resolver->retry = config->attempts;
     if (config->server_count == 0)
@@ -64,6 +67,42 @@ static bool resolver_open(const struct mx_config *config, res_state resolver)
     return true;
 }
 
+/* As the resolver itself picks it: an IPv6 one is only in _u._ext. */
+static const struct sockaddr *server_get(res_state resolver, int index)
+{
+    const struct sockaddr_in6 *other = resolver->_u._ext.nsaddrs[index];
+
+    if (resolver->nsaddr_list[index].sin_family == 0 && other != NULL)
+        return (const struct sockaddr *)other;
+    return (const struct sockaddr *)&resolver->nsaddr_list[index];
+}
+
+/* Ask over TCP the first server that answers there, once. */
+static enum mx_status tcp_ask(struct lookup *lookup, const char *name, int type, size_t *length)
+{
+    const HEADER *header = (const HEADER *)lookup->message;
+    res_state resolver = &lookup->resolver;
+    unsigned char query[NS_PACKETSZ];
+    int query_length = res_nmkquery(resolver, ns_o_query, name, ns_c_in, type, NULL, 0, NULL, query, sizeof query);
+    size_t got = 0;
+
+    if (query_length < 0)
+        return MX_UNKNOWN;
+    for (int i = 0; i < resolver->nscount && got == 0; i++)
+        got = dnstcp_ask(server_get(resolver, i), query, (uint16_t)query_length, lookup->message, MESSAGE_MAX,
+                         clock_monotonic_ms() + resolver->retrans * 1000);
+    lookup->silent = got == 0;
+    if (got < (size_t)query_length || !header->qr || header->tc || memcmp(query, lookup->message, 2) != 0 ||
+        memcmp(query + sizeof *header, lookup->message + sizeof *header, (size_t)query_length - sizeof *header) != 0)
+        return MX_UNKNOWN; /* not the answer to our question: its id, the question itself */
+    if (header->rcode == ns_r_nxdomain)
+        return MX_NXDOMAIN;
+    if (header->rcode != ns_r_noerror)
+        return MX_UNKNOWN;
+    *length = header->ancount != 0 ? got : 0;
+    return MX_OK;
+}
+
 /* Ask for NAME's records of TYPE.  MX_OK with *LENGTH 0: there are none. */
 static enum mx_status ask(struct lookup *lookup, const char *name, int type, size_t *length)
 {
@@ -76,9 +115,11 @@ static enum mx_status ask(struct lookup *lookup, const char *name, int type, siz
     /* Cleared, so that an rcode can be told from silence: res_nquery's own error does not tell. */
     memset(lookup->message, 0, sizeof *header);
     counter_add(COUNTER_DNS_QUERIES, 1);
+    if ((lookup->resolver.options & RES_USEVC) != 0)
+        return tcp_ask(lookup, name, type, length);
     got = res_nquery(&lookup->resolver, name, ns_c_in, type, lookup->message, MESSAGE_MAX);
     if (header->tc)
-        return MX_UNKNOWN; /* cut even over TCP; res_nquery calls that "no data" */
+        return tcp_ask(lookup, name, type, length);
     if (got >= (int)sizeof *header && got <= MESSAGE_MAX) {
         *length = (size_t)got;
         return MX_OK;

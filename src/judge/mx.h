@@ -1,7 +1,8 @@
 /* mx.h - a domain's MX hosts and addresses, asked with libresolv.  The only module that knows libresolv.
  *
  * Threads:  any; each call has a resolver state of its own.  Calls block for as long as DNS takes, bounded by
- *           timeout x attempts x servers for each question; after one that nobody answered, no further is asked.
+ *           timeout x attempts x servers for each question, and timeout x servers more when it has to be asked again
+ *           over TCP; after one that nobody answered, no further is asked.
  * Owns:     the answer is the caller's plain struct.
  * Fails:    a status; a doubtful answer (SERVFAIL, REFUSED, timeout, truncated past TCP, loops) is MX_UNKNOWN.
  * Limits:   MX_MAX hosts and MX_ADDRESS_MAX addresses each; a domain that has more is MX_UNKNOWN.

@@ -1,4 +1,5 @@
 """A private DNS root: nsd on 127.0.0.1:53, which is what /etc/resolv.conf names."""
+import contextlib
 import os
 import signal
 import socket
@@ -139,7 +140,8 @@ class LyingDns:
     """A DNS server on ADDRESS whose answers a test makes up.
 
     ANSWER(query, transport) gets a dns.message.Message and "udp" or "tcp", and returns a Message, bytes that are
-    sent as they are, or None for silence.
+    sent as they are, or None for silence (over TCP: the connection is closed).  It may take its time: each question
+    has a thread of its own.
     """
 
     def __init__(self, answer, address="127.0.0.2", port=53):
@@ -171,8 +173,12 @@ class LyingDns:
                 return
             if not wire:
                 return
-            reply = self._reply(wire, "udp")
-            if reply is not None:
+            threading.Thread(target=self._answer_udp, args=(wire, peer), daemon=True).start()
+
+    def _answer_udp(self, wire, peer):
+        reply = self._reply(wire, "udp")
+        if reply is not None:
+            with contextlib.suppress(OSError):  # too late: the test is over
                 self.udp.sendto(reply, peer)
 
     def _serve_tcp(self):
@@ -181,20 +187,27 @@ class LyingDns:
                 connection, _ = self.tcp.accept()
             except OSError:
                 return
-            with connection:
-                connection.settimeout(2)
-                try:
-                    length = int.from_bytes(connection.recv(2), "big")
-                    reply = self._reply(connection.recv(length), "tcp") if length else None
-                    if reply is not None:
-                        connection.sendall(len(reply).to_bytes(2, "big") + reply)
-                except OSError:
-                    continue
+            threading.Thread(target=self._answer_tcp, args=(connection,), daemon=True).start()
+
+    def _answer_tcp(self, connection):
+        with connection:
+            connection.settimeout(2)
+            try:
+                length = int.from_bytes(connection.recv(2), "big")
+                reply = self._reply(connection.recv(length), "tcp") if length else None
+                if reply is not None:
+                    connection.sendall(len(reply).to_bytes(2, "big") + reply)
+            except OSError:
+                pass
+
+    def refuse_tcp(self):
+        with contextlib.suppress(OSError):
+            self.tcp.shutdown(socket.SHUT_RDWR)
 
     def stop(self):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as wake:
             wake.sendto(b"", (self.address, self.port))
-        self.tcp.shutdown(socket.SHUT_RDWR)
+        self.refuse_tcp()
         for thread in self.threads:
             thread.join(3)
         self.udp.close()

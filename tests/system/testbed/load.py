@@ -1,7 +1,9 @@
 """Sessions at the trap, one after the other from several threads, and the account of what became of each."""
 import collections
 import itertools
+import re
 import threading
+import time
 
 import milter_client
 from testbed.base import TestbedError, wait_for
@@ -21,19 +23,22 @@ class Load:
         self.lock = threading.Lock()
         self.answered, self.unanswered, self.faults = set(), set(), []
         self.crashing = False  # the daemon may go away in mid session
+        self.slowest = 0       # seconds, of the sessions that got their 451
         self.threads = []
         self.stopping = threading.Event()
 
-    def session(self):
-        """One session; True when it got its 451."""
+    def session(self, *recipients):
+        """One session; its name when it got its 451, or None."""
         number = next(self.numbers)
         name = f"n{number}.load.example"
         sent = False
+        began = time.monotonic()
         try:
             with milter_client.MilterClient(self.daemon.settings["socket"]) as client:
                 client.session(f"203.0.113.{number % 250 + 1}", helo=name)
                 client.mail()
-                client.rcpt(self.recipient)
+                for recipient in recipients or (self.recipient,):
+                    client.rcpt(recipient)
                 sent = True
                 answer = client.data({"i": f"Q{number}"})
                 client.quit()
@@ -51,7 +56,8 @@ class Load:
                 self.faults.append(f"{name}: {answer}")
             elif answer.code == 451:
                 self.answered.add(name)
-        return answer.code == 451
+                self.slowest = max(self.slowest, time.monotonic() - began)
+        return name if answer.code == 451 else None
 
     def send(self, count):
         """COUNT sessions, each of which gets a 451; their names."""
@@ -60,6 +66,14 @@ class Load:
             if not self.session():
                 raise TestbedError(f"a session got no 451: {self.faults}")
         return self.answered - before
+
+    def verdicts(self):
+        """{name: "offence" or why not} of the sessions that are judged, as the daemon's log has it."""
+        found = re.findall(r" (?:offence|not-recorded client=\S+ verdict=(\w+)) .* queue=Q(\d+)$", self.daemon.log(), re.M)
+        return {f"n{number}.load.example": verdict or "offence" for verdict, number in found}
+
+    def wait_judged(self, names, timeout=20):
+        wait_for(lambda: set(names) <= set(self.verdicts()), timeout, "verdict about each session")
 
     def start(self, threads=3):
         def work():

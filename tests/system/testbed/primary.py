@@ -16,8 +16,8 @@ GREETINGS = {
 
 
 class Primary:
-    """Listens on port 25 of ADDRESS.  States: those above, and "refuse" (nothing listens), "blackhole" (packets are
-    lost: no answer to a connection at all)."""
+    """Listens on port 25 of ADDRESS.  States: those above, "refuse" (nothing listens), "blackhole" (packets are lost: no
+    answer to a connection at all), and a function, which gets each connection."""
 
     def __init__(self, address="198.51.100.1", port=25, state="accept"):
         self.address, self.port = address, port
@@ -31,7 +31,7 @@ class Primary:
         self.set(state)
 
     def set(self, state):
-        if state not in ("refuse", "blackhole") and state not in GREETINGS:
+        if state not in ("refuse", "blackhole") and state not in GREETINGS and not callable(state):
             raise ValueError(state)
         self.state = state
         self._unlisten()
@@ -84,6 +84,9 @@ class Primary:
     def _serve(self, connection, state):
         try:
             connection.settimeout(30)
+            if callable(state):
+                state(connection)
+                return
             if state == "reset":
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
                 connection.close()
