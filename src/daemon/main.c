@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -19,6 +20,7 @@
 #include "base/log.h"
 #include "daemon/identity.h"
 #include "daemon/judging.h"
+#include "daemon/outages.h"
 #include "daemon/place.h"
 #include "daemon/privileges.h"
 #include "daemon/settings.h"
@@ -234,11 +236,13 @@ static bool start_judge(void)
     identity_complete(&identity, &config);
     this.judge = judge_create(&config);
     identity_clear(&identity);
+    outages_recall(this.judge, this.started_with->spool);
     return true;
 }
 
 static void stop_judge(void)
 {
+    outages_keep(this.judge, this.started_with->spool);
     judge_destroy(&this.judge);
 }
 
@@ -387,10 +391,13 @@ static void reload(void)
 /* Reload and stop as told; false when the server ended unasked. */
 static bool await_signals(void)
 {
+    struct pollfd woken = {.fd = this.wake_read, .events = POLLIN};
     unsigned char number = 0;
     ssize_t got;
 
     for (;;) {
+        while (poll(&woken, 1, OUTAGES_KEEP_MS) == 0)
+            outages_keep(this.judge, this.started_with->spool);
         got = read(this.wake_read, &number, 1);
         if (got != 1 && errno != EINTR)
             return false;

@@ -827,6 +827,86 @@ void judge_configure(struct judge *judge, const struct judge_config *config)
     settings_release(before);
 }
 
+/* A line of judge_outages(): when it was last deferring, when last not accepting (microseconds since 1970, 0: never), and
+ * the host, or OTHERS for those that have left the table. */
+#define OTHERS "*"
+
+struct outages {
+    FILE *text;
+    int64_t now_ms, now_us, grace_ms;
+};
+
+static int64_t outage_time_us(const struct outages *outages, int64_t seen_ms)
+{
+    if (seen_ms == LIVENESS_NEVER || outages->now_ms - seen_ms >= outages->grace_ms)
+        return 0;
+    return outages->now_us - (outages->now_ms - seen_ms) * 1000;
+}
+
+static int64_t outage_seen_ms(const struct outages *outages, int64_t time_us)
+{
+    int64_t age_us = outages->now_us - time_us;
+
+    if (time_us <= 0)
+        return LIVENESS_NEVER;
+    return outages->now_ms - (age_us > 0 ? age_us / 1000 : 0);
+}
+
+static void outage_print(void *context, const struct liveness_trouble *trouble)
+{
+    const struct outages *outages = context;
+    int64_t deferring_us = outage_time_us(outages, trouble->last_deferring_ms);
+    int64_t not_accepting_us = outage_time_us(outages, trouble->last_not_accepting_ms);
+
+    if (deferring_us != 0 || not_accepting_us != 0)
+        fprintf(outages->text, "%lld %lld %s\n", (long long)deferring_us, (long long)not_accepting_us,
+                trouble->host != NULL ? trouble->host : OTHERS);
+}
+
+char *judge_outages(struct judge *judge)
+{
+    struct outages outages = {.now_ms = clock_monotonic_ms(), .now_us = clock_realtime_us()};
+    char *text = NULL;
+    size_t size = 0;
+
+    outages.text = open_memstream(&text, &size);
+    if (outages.text == NULL)
+        die("no-memory", errno);
+    pthread_mutex_lock(&judge->mutex);
+    outages.grace_ms = judge->settings->config.outage_grace_ms;
+    liveness_tell_trouble(judge->liveness, outages.now_ms, outage_print, &outages);
+    pthread_mutex_unlock(&judge->mutex);
+    if (fclose(outages.text) != 0)
+        die("no-memory", errno);
+    return text;
+}
+
+static void outage_recall(struct judge *judge, const struct outages *outages, char *line)
+{
+    char *second, *host;
+    long long deferring_us = strtoll(line, &second, 10), not_accepting_us = strtoll(second, &host, 10);
+
+    if (host == second || *host != ' ' || *++host == '\0' || strlen(host) > DOMAIN_MAX)
+        return;
+    liveness_recall(judge->liveness, &(struct liveness_trouble){
+                                         .host = strcmp(host, OTHERS) != 0 ? host : NULL,
+                                         .last_deferring_ms = outage_seen_ms(outages, deferring_us),
+                                         .last_not_accepting_ms = outage_seen_ms(outages, not_accepting_us),
+                                     });
+}
+
+void judge_recall(struct judge *judge, const char *text)
+{
+    const struct outages outages = {.now_ms = clock_monotonic_ms(), .now_us = clock_realtime_us()};
+    char *copy = alloc_text(text), *rest = NULL;
+
+    pthread_mutex_lock(&judge->mutex);
+    for (char *line = strtok_r(copy, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest))
+        outage_recall(judge, &outages, line);
+    pthread_mutex_unlock(&judge->mutex);
+    free(copy);
+}
+
 void judge_wait(struct judge *judge, uint64_t *seen, int64_t deadline_ms)
 {
     struct timespec deadline = clock_timespec(deadline_ms);

@@ -88,6 +88,13 @@ void judge_destroy(struct judge **judge);
  * stays too; what is remembered of domains is forgotten. */
 void judge_configure(struct judge *judge, const struct judge_config *config);
 
+/* What is remembered of outages within outage_grace, as text for a later process; the caller frees. */
+char *judge_outages(struct judge *judge);
+
+/* Remember OUTAGES as if they had been seen here; before the first question.  Their age goes by the real clock, and what
+ * comes from its future counts as just seen.  A line that is not understood is passed over. */
+void judge_recall(struct judge *judge, const char *outages);
+
 /* Start looking DOMAIN up, if it is not known; returns at once. */
 void judge_prefetch(struct judge *judge, const char *domain, const struct ipaddr *local, const char *mta_name);
 

@@ -155,3 +155,31 @@ void liveness_abandon(struct liveness *liveness, const char *name)
     if (host != NULL)
         host->probing = false;
 }
+
+void liveness_tell_trouble(const struct liveness *liveness, int64_t now_ms,
+                           void (*tell)(void *context, const struct liveness_trouble *trouble), void *context)
+{
+    for (const struct host *host = liveness->hosts; host != NULL; host = host->hh.next) {
+        bool deferring = host->probed && host->state == LIVENESS_DEFERRING;
+        bool down = host->probed && host->state == LIVENESS_DOWN;
+
+        tell(context, &(struct liveness_trouble){
+                          .host = host->name,
+                          .last_deferring_ms = deferring ? now_ms : host->last_deferring_ms,
+                          .last_not_accepting_ms = deferring || down ? now_ms : host->last_not_accepting_ms,
+                      });
+    }
+    /* Last, or else it would be that of the hosts behind it too. */
+    tell(context, &(struct liveness_trouble){.last_deferring_ms = liveness->lost_deferring_ms,
+                                             .last_not_accepting_ms = liveness->lost_not_accepting_ms});
+}
+
+void liveness_recall(struct liveness *liveness, const struct liveness_trouble *trouble)
+{
+    struct host *host = trouble->host != NULL ? find_or_add(liveness, trouble->host) : NULL;
+    int64_t *deferring_ms = host != NULL ? &host->last_deferring_ms : &liveness->lost_deferring_ms;
+    int64_t *not_accepting_ms = host != NULL ? &host->last_not_accepting_ms : &liveness->lost_not_accepting_ms;
+
+    *deferring_ms = later(*deferring_ms, trouble->last_deferring_ms);
+    *not_accepting_ms = later(*not_accepting_ms, trouble->last_not_accepting_ms);
+}

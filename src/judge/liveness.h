@@ -49,4 +49,17 @@ bool liveness_report(struct liveness *liveness, const char *host, enum liveness_
 /* The probe that was called for will not be made. */
 void liveness_abandon(struct liveness *liveness, const char *host);
 
+struct liveness_trouble {
+    const char *host; /* NULL: all that have left the table */
+    int64_t last_deferring_ms, last_not_accepting_ms;
+};
+
+/* TELL about all trouble that is remembered, in an order that liveness_recall() can take it back in.  What was not seen to
+ * be over lasts until NOW_MS. */
+void liveness_tell_trouble(const struct liveness *liveness, int64_t now_ms,
+                           void (*tell)(void *context, const struct liveness_trouble *trouble), void *context);
+
+/* Remember TROUBLE as if it had been seen here. */
+void liveness_recall(struct liveness *liveness, const struct liveness_trouble *trouble);
+
 #endif

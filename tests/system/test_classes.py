@@ -105,6 +105,29 @@ def test_outage_is_not_recorded_and_its_end_is_waited_for(mta, milter, primary, 
     assert [hit["client"] for hit in hits(wait=2)] == ["203.0.113.1", "203.0.113.4"]
 
 
+def test_outage_is_remembered_over_a_restart(postfix, milter, primary, deliver, pg, hits):
+    """An outage is over before the milter is back; what is remembered is nobody else's to read, and goes with the grace."""
+    hosts = [primary(address, "refuse") for address in ("198.51.100.1", "2001:db8:100::1")]
+    daemon = milter(liveness={"remember": "1s", "outage_grace": "10s"})
+    postfix()
+    deliver("203.0.113.1", "a@backup.example")
+    not_recorded(daemon, "203.0.113.1", "outage")
+    seen = time.monotonic()
+    daemon.restart()
+    outages = daemon.spool.with_name(daemon.spool.name + ".outages")
+    assert "mx1.backup.example" in outages.read_text() and outages.stat().st_mode & 0o777 == 0o600
+    for host in hosts:
+        host.set("accept")
+    deliver("203.0.113.2", "a@backup.example")
+    not_recorded(daemon, "203.0.113.2", "recovering")
+
+    time.sleep(max(0, seen + 11 - time.monotonic()))  # `outage_grace`
+    deliver("203.0.113.3", "a@backup.example")
+    assert [hit["client"] for hit in hits(wait=1)] == ["203.0.113.3"]
+    daemon.stop()
+    assert not outages.exists()
+
+
 def test_one_of_two_primaries_is_enough(postfix, milter, primary, dns, deliver, pg, hits):
     dns.add("two.example. MX 5 a.two.example.", "two.example. MX 6 b.two.example.", "two.example. MX 20 mx2.example.org.",
             "a.two.example. A 198.51.100.11", "b.two.example. A 198.51.100.12")

@@ -506,6 +506,76 @@ static void test_outage_grace(void **state)
     assert_int_equal(failed, 0);
 }
 
+/* A judge that lived through an outage, as the next process gets to know it. */
+static char *outages_of_a_judge(const struct judge_config *config)
+{
+    struct judge *judge;
+    char *outages;
+
+    fake_clock_set_ms(1000000);
+    judge = judge_create(config);
+    states_set("192.0.2.1", LIVENESS_DOWN);
+    assert_verdict(ask_about(judge, "d.test").verdict, VERDICT_OUTAGE);
+    assert_verdict(ask_about(judge, "sound.test").verdict, VERDICT_OFFENCE);
+    fake_probe_reset();
+    fake_clock_advance_ms(REMEMBER_MS + 1);
+    assert_verdict(ask_about(judge, "d.test").verdict, VERDICT_RECOVERING);
+    outages = judge_outages(judge);
+    judge_destroy(&judge);
+    return outages;
+}
+
+static void test_outages_are_recalled(void **state)
+{
+    enum { SEEN_MS = 1000000 + REMEMBER_MS + 1 };
+    static const struct {
+        const char *name, *text; /* NULL: what the judge before remembers */
+        int64_t now_ms;
+        enum verdict wanted;
+    } recall_cases[] = {
+        {"at once", NULL, SEEN_MS, VERDICT_RECOVERING},
+        {"within the grace", NULL, SEEN_MS + GRACE_MS - 1, VERDICT_RECOVERING},
+        {"after the grace", NULL, SEEN_MS + GRACE_MS, VERDICT_OFFENCE},
+        {"the clock was put back", NULL, 1000, VERDICT_RECOVERING},
+        {"another host", "0 1000000000 b.mx\n", 1000001, VERDICT_OFFENCE},
+        {"all that have left", "0 1000000000 *\n", 1000001, VERDICT_RECOVERING},
+        {"behind lines of another kind", "x\n1\n1 2\n1 2 \n\n0 1000000000 a.mx\n", 1000001, VERDICT_RECOVERING},
+        {"never", "0 0 a.mx\n", 1000001, VERDICT_OFFENCE},
+        {"no numbers", "a b a.mx\n", 1000001, VERDICT_OFFENCE},
+        {"numbers too big", "0 99999999999999999999 a.mx\n", 1000001, VERDICT_RECOVERING},
+        {"negative", "0 -5 a.mx\n", 1000001, VERDICT_OFFENCE},
+        {"nothing", "", 1000001, VERDICT_OFFENCE},
+    };
+    struct judge_config config = config_default();
+    size_t failed = 0;
+    char *remembered;
+
+    (void)state;
+    fake_mx_reset();
+    fake_probe_reset();
+    fake_mx_set("d.test", "10 a.mx 192.0.2.1;30 t.mx " US);
+    fake_mx_set("sound.test", "10 c.mx 192.0.2.3;30 t.mx " US);
+    remembered = outages_of_a_judge(&config);
+    for (size_t i = 0; i < COUNT(recall_cases); i++) {
+        struct judge *judge;
+        enum verdict got, sound;
+
+        fake_clock_set_ms(recall_cases[i].now_ms);
+        judge = judge_create(&config);
+        judge_recall(judge, recall_cases[i].text != NULL ? recall_cases[i].text : remembered);
+        got = ask_about(judge, "d.test").verdict;
+        sound = recall_cases[i].text == NULL ? ask_about(judge, "sound.test").verdict : VERDICT_OFFENCE;
+        if (got != recall_cases[i].wanted || sound != VERDICT_OFFENCE) {
+            failed++;
+            print_error("%s: want %s, offence; got %s, %s\n", recall_cases[i].name, verdict_name(recall_cases[i].wanted),
+                        verdict_name(got), verdict_name(sound));
+        }
+        judge_destroy(&judge);
+    }
+    free(remembered);
+    assert_int_equal(failed, 0);
+}
+
 /* Random domains push out what is old, never more than that; a host in use is not forgotten. */
 static void test_flood(void **state)
 {
@@ -751,6 +821,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_dns_answers_last, setup, teardown),
         cmocka_unit_test(test_startup_grace),
         cmocka_unit_test(test_outage_grace),
+        cmocka_unit_test(test_outages_are_recalled),
         cmocka_unit_test(test_flood),
         cmocka_unit_test(test_flood_while_dns_is_frozen),
         cmocka_unit_test_setup_teardown(test_never_more_probes_than_probers, setup, teardown),

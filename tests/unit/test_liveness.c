@@ -186,6 +186,34 @@ static void test_eviction_keeps_trouble(void **state)
     assert_int_equal(view.last_not_accepting_ms, 20 * SECOND_MS);
 }
 
+static void recall(void *context, const struct liveness_trouble *trouble)
+{
+    liveness_recall(context, trouble);
+}
+
+static void test_trouble_is_told_and_recalled(void **state)
+{
+    struct liveness *before = *state, *liveness = liveness_create(3);
+    struct liveness_view view;
+
+    probe(before, "gone", LIVENESS_DEFERRING, 10);
+    probe(before, "was down", LIVENESS_DOWN, 20);
+    probe(before, "was down", LIVENESS_ACCEPTING, 30);
+    probe(before, "is deferring", LIVENESS_DEFERRING, 40);
+    probe(before, "is down", LIVENESS_DOWN, 50);
+    liveness_tell_trouble(before, 100 * SECOND_MS, recall, liveness);
+    view = ask(liveness, "was down", 200);
+    assert_true(!view.known && view.probe);
+    assert_int_equal(view.last_not_accepting_ms, 30 * SECOND_MS);
+    assert_int_equal(view.last_deferring_ms, LIVENESS_NEVER);
+    assert_int_equal(ask(liveness, "is deferring", 200).last_deferring_ms, 100 * SECOND_MS);
+    assert_int_equal(ask(liveness, "is deferring", 200).last_not_accepting_ms, 100 * SECOND_MS);
+    assert_int_equal(ask(liveness, "is down", 200).last_not_accepting_ms, 100 * SECOND_MS);
+    assert_int_equal(ask(liveness, "is down", 200).last_deferring_ms, 10 * SECOND_MS);
+    assert_int_equal(ask(liveness, "new", 200).last_deferring_ms, 10 * SECOND_MS);
+    liveness_destroy(&liveness);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -195,6 +223,7 @@ int main(void)
         cmocka_unit_test(test_history),
         cmocka_unit_test_setup_teardown(test_eviction, setup, teardown),
         cmocka_unit_test_setup_teardown(test_eviction_keeps_trouble, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_trouble_is_told_and_recalled, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,73 @@
+#include "daemon/outages.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+
+enum {
+    FILE_MAX = 1 << 24, /* far more than the judge's table of hosts can fill */
+    COMPLAINT_INTERVAL_MS = 3600000
+};
+
+static void complain(const char *path, const char *effect)
+{
+    static _Atomic int64_t complaint_ms;
+
+    if (log_is_due(&complaint_ms, COMPLAINT_INTERVAL_MS))
+        log_event(LOG_LEVEL_WARNING, "outages-file file=%s error=\"%s\" effect=\"%s\"", path, strerror(errno), effect);
+}
+
+void outages_recall(struct judge *judge, const char *spool)
+{
+    char *path = alloc_format("%s.outages", spool), *text = alloc_zeroed(FILE_MAX + 1, 1);
+    FILE *file = fopen(path, "re");
+
+    if (file == NULL ? errno != ENOENT : fread(text, 1, FILE_MAX, file) == 0 && ferror(file))
+        complain(path, "outages before the start are not known");
+    judge_recall(judge, text);
+    if (file != NULL)
+        fclose(file);
+    free(text);
+    free(path);
+}
+
+static bool write_durably(const char *path, const char *text)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    ssize_t length = (ssize_t)strlen(text);
+    bool done = fd >= 0 && write(fd, text, (size_t)length) == length && fsync(fd) == 0;
+
+    if (fd >= 0)
+        close(fd);
+    return done;
+}
+
+static bool sync_folder_of(char *path)
+{
+    int fd = open(dirname(path), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool done = fd >= 0 && fsync(fd) == 0;
+
+    if (fd >= 0)
+        close(fd);
+    return done;
+}
+
+void outages_keep(struct judge *judge, const char *spool)
+{
+    char *path = alloc_format("%s.outages", spool), *fresh = alloc_format("%s.new", path);
+    char *text = judge_outages(judge);
+
+    if (*text == '\0' ? unlink(path) != 0 && errno != ENOENT
+                      : !write_durably(fresh, text) || rename(fresh, path) != 0 || !sync_folder_of(fresh))
+        complain(path, "outages may be forgotten at a restart");
+    free(text);
+    free(fresh);
+    free(path);
+}
