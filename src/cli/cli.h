@@ -59,7 +59,7 @@ struct cli_option {
  * command.  Returns the index of the first argument, or -1 when *STATUS is to be returned. */
 int cli_options(struct cli *cli, int argc, char **argv, const struct cli_option *options, int *status);
 
-/* --database, checked: no password in arguments, where everybody can read them. */
+/* --database, checked: it can be read, and has no password, as everybody can read arguments. */
 int cli_take_database(struct cli *cli, const char *conninfo);
 
 /* The command that runs; NULL before it is found. */

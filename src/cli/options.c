@@ -51,8 +51,11 @@ static int take_option(const struct cli_option *option, const char *value)
 
 int cli_take_database(struct cli *cli, const char *conninfo)
 {
-    if (db_conninfo_has_password(conninfo))
-        return cli_usage("--database must not hold a password: others can read it there; use ~/.pgpass");
+    const char *fault = db_conninfo_fault(conninfo);
+
+    if (fault != NULL)
+        return cli_usage("--database %s; it takes a libpq connection string or URI, without the password, which others"
+                         " could read there: use ~/.pgpass", fault);
     cli->database = conninfo;
     return CLI_OK;
 }

@@ -90,7 +90,7 @@ static const char *take_sensor(struct settings *settings, const char *text)
 static const char *take_database(struct settings *settings, const char *text)
 {
     (void)settings;
-    return db_conninfo_has_password(text) ? "holds a password" : NULL;
+    return db_conninfo_fault(text);
 }
 
 static const char *take_path(struct settings *settings, const char *text)

@@ -135,14 +135,28 @@ static const char *option_value(const PQconninfoOption *options, const char *key
     return NULL;
 }
 
-bool db_conninfo_has_password(const char *conninfo)
+/* As PQconnectdbParams() takes it: a word is the name of a database. */
+static bool is_database_name(const char *conninfo)
 {
-    PQconninfoOption *options = PQconninfoParse(conninfo, NULL);
-    bool has = options != NULL &&
-               (option_value(options, "password") != NULL || option_value(options, "sslpassword") != NULL);
+    return strchr(conninfo, '=') == NULL && strstr(conninfo, "://") == NULL && *conninfo != '\0';
+}
 
+static PQconninfoOption *parse_conninfo(const char *conninfo, char **error)
+{
+    return PQconninfoParse(is_database_name(conninfo) ? "" : conninfo, error);
+}
+
+const char *db_conninfo_fault(const char *conninfo)
+{
+    PQconninfoOption *options = parse_conninfo(conninfo, NULL);
+    const char *fault = NULL;
+
+    if (options == NULL)
+        fault = "cannot be read";
+    else if (option_value(options, "password") != NULL || option_value(options, "sslpassword") != NULL)
+        fault = "holds a password";
     PQconninfoFree(options);
-    return has;
+    return fault;
 }
 
 static size_t count_hosts(const PQconninfoOption *options)
@@ -166,9 +180,8 @@ static bool names_database(const PQconninfoOption *options)
 /* Fill in what CONNINFO decides; false with the reason in DB when it makes no sense. */
 static bool read_conninfo(struct db *db, struct attempt *attempt, const char *conninfo, int timeout_ms)
 {
-    bool plain_name = strchr(conninfo, '=') == NULL && strstr(conninfo, "://") == NULL && *conninfo != '\0';
     char *error = NULL;
-    PQconninfoOption *options = plain_name ? PQconninfoParse("", &error) : PQconninfoParse(conninfo, &error);
+    PQconninfoOption *options = parse_conninfo(conninfo, &error);
     int seconds;
 
     if (options == NULL) {
@@ -179,7 +192,7 @@ static bool read_conninfo(struct db *db, struct attempt *attempt, const char *co
         PQfreemem(error);
         return false;
     }
-    attempt->name_database = !plain_name && !names_database(options);
+    attempt->name_database = !is_database_name(conninfo) && !names_database(options);
     seconds = timeout_ms / 1000 / (int)count_hosts(options);
     snprintf(attempt->connect_timeout, sizeof attempt->connect_timeout, "%d",
              seconds > CONNECT_TIMEOUT_MIN_S ? seconds : CONNECT_TIMEOUT_MIN_S);

@@ -25,8 +25,9 @@ enum db_status {
 struct db;
 struct db_result;
 
-/* Whether CONNINFO holds a password (it should come from a passfile or a service file instead). */
-bool db_conninfo_has_password(const char *conninfo);
+/* Why CONNINFO cannot stand where others may read it: it holds a password (which should come from a passfile or a
+ * service file instead), or makes no sense.  A static text with nothing of CONNINFO in it, to go behind its name, or NULL. */
+const char *db_conninfo_fault(const char *conninfo);
 
 /* Connect with CONNINFO (a connection string or URI; what it leaves out comes from libpq's usual places, except that
  * the database is called "hunnypot" when nothing names one).  STOP_FD may be -1.  On failure *DB is still made, for

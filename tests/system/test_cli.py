@@ -360,11 +360,13 @@ def test_the_manual_page_has_every_command_and_option(net, hunnypot):
             assert option in page, (command, option)
 
 
-@pytest.mark.parametrize("words", [["-d", "dbname=hunnypot password=sesame", "list"],
-                                   ["list", "--database=postgresql://u:sesame@/hunnypot"]], ids=["keyword", "URI"])
-def test_a_password_in_an_argument_is_refused_and_not_repeated(net, hunnypot, words):
+@pytest.mark.parametrize("words, fault", [(["-d", "dbname=hunnypot password=sesame", "list"], "holds a password"),
+                                          (["list", "--database=postgresql://u:sesame@/hunnypot"], "holds a password"),
+                                          (["list", "-d", "password=open sesame"], "cannot be read")],
+                         ids=["keyword", "URI", "neither"])
+def test_a_password_in_an_argument_is_refused_and_not_repeated(net, hunnypot, words, fault):
     done = hunnypot(*words, check=False)
-    assert done.returncode == 64 and "password" in done.stderr and "sesame" not in done.stderr
+    assert done.returncode == 64 and f"--database {fault}" in done.stderr and "sesame" not in done.stderr
 
 
 def fails(hunnypot, *words, **options):

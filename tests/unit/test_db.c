@@ -79,18 +79,33 @@ static void says_what_is_wrong_and_no_password(void **state)
     }
 }
 
-static void notices_a_password(void **state)
+static void notices_a_password_and_what_cannot_be_read(void **state)
 {
     static const struct {
-        const char *conninfo;
-        bool has;
-    } cases[] = {{"user=a", false},          {"user=a password=b", true},       {"postgresql://a:b@h/d", true},
-                 {"postgresql://a@h/d", false}, {"passfile=/x user=a", false}, {"sslpassword=x", true}};
+        const char *conninfo, *fault;
+    } cases[] = {
+        {"", NULL},
+        {"hunnypot", NULL},
+        {"user=a", NULL},
+        {"postgresql://a@h/d", NULL},
+        {"passfile=/x user=a", NULL},
+        {"user=a password=b", "holds a password"},
+        {"postgresql://a:b@h/d", "holds a password"},
+        {"sslpassword=x", "holds a password"},
+        {"hots=x", "cannot be read"},
+        {"host=h sslmode", "cannot be read"},
+        {"password='b", "cannot be read"},
+        {"postgresql://a:b%zz@h/", "cannot be read"},
+        {"https://h/d", "cannot be read"},
+    };
 
     (void)state;
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        if (db_conninfo_has_password(cases[i].conninfo) != cases[i].has)
-            fail_msg("%s: wanted %d", cases[i].conninfo, cases[i].has);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *fault = db_conninfo_fault(cases[i].conninfo), *wanted = cases[i].fault;
+
+        if ((fault == NULL) != (wanted == NULL) || (fault != NULL && strcmp(fault, wanted) != 0))
+            fail_msg("%s: wanted %s, got %s", cases[i].conninfo, wanted, fault);
+    }
 }
 
 static void does_not_wait_for_a_mute_server(void **state)
@@ -140,7 +155,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(says_what_is_wrong_and_no_password),
-        cmocka_unit_test(notices_a_password),
+        cmocka_unit_test(notices_a_password_and_what_cannot_be_read),
         cmocka_unit_test(does_not_wait_for_a_mute_server),
         cmocka_unit_test(stops_when_told),
         cmocka_unit_test(goes_on_to_the_next_host),

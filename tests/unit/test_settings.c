@@ -258,6 +258,8 @@ static void faults_are_told(void **state)
         {"spool = spool.db", "1: spool: \"spool.db\" is not the full path of a file"},
         {"database = 'host=db password=geheim'", "1: database: \"...\" holds a password; a libpq connection string"},
         {"database = 'postgresql://u:geheim@db/x'", "1: database: \"...\" holds a password"},
+        {"\ndatabase = 'host=db sslmod=require'", "2: database: \"...\" cannot be read; a libpq connection string"},
+        {"database = 'password=my geheim'", "1: database: \"...\" cannot be read; a libpq connection string"},
         {"domain 'x y' { }", "1: domain \"x y\": is no domain"},
         {"domain x.example { role = king }", "1: domain.role: \"king\" is not among the choices; auto, trap, backup"},
         {"domain x.example { }\ndomain X.Example. { }", "2: domain \"X.Example.\": given twice"},
