@@ -331,21 +331,26 @@ static char *row_full_name(const struct row *row)
     return row->section == NULL ? alloc_text(row->name) : alloc_format("%s.%s", row->section, row->name);
 }
 
+static bool begins_section(const struct row *row)
+{
+    return row->section != NULL && (row[-1].section == NULL || strcmp(row[-1].section, row->section) != 0);
+}
+
 static const struct row *row_find(const char *section, const char *name)
 {
     for (const struct row *row = rows; row < rows + ROW_COUNT; row++)
-        if (strcmp(row->section == NULL ? "root" : row->section, section) == 0 && strcmp(row->name, name) == 0)
+        if (strcmp(row->name, name) == 0 && strcmp(row->section == NULL ? "root" : row->section, section) == 0)
             return row;
     return NULL;
 }
 
-/* The steps of Levenshtein's that turn A into B, both short. */
+/* The steps of Levenshtein's that turn A into B; the length of A when it is much longer, as then they are many. */
 static size_t distance(const char *a, const char *b)
 {
     size_t width = strlen(b), row[64], diagonal, next;
 
-    if (width >= sizeof row / sizeof *row)
-        return width;
+    if (width >= sizeof row / sizeof *row || strlen(a) > 2 * width)
+        return strlen(a);
     for (size_t j = 0; j <= width; j++)
         row[j] = j;
     for (size_t i = 0; a[i] != '\0'; i++) {
@@ -420,9 +425,8 @@ static void on_confuse_error(cfg_t *cfg, const char *format, va_list arguments)
 /* Keep the line; values are judged when all is read, so that each fault is told. */
 static int on_value(cfg_t *cfg, cfg_opt_t *option, const char *value, void *result)
 {
-    const struct row *row = row_find(cfg_name(cfg), cfg_opt_name(option));
-
-    load->lines[row - rows] = cfg->line;
+    if (cfg->line > 0) /* no default */
+        load->lines[row_find(cfg_name(cfg), cfg_opt_name(option)) - rows] = cfg->line;
     *(const char **)result = value;
     return 0;
 }
@@ -453,26 +457,23 @@ static cfg_opt_t row_option(const struct row *row)
 
 struct options {
     cfg_opt_t top[ROW_COUNT + SECTION_MAX + 2];
-    cfg_opt_t of_sections[SECTION_MAX][ROW_COUNT + 1];
+    cfg_opt_t of_sections[ROW_COUNT + SECTION_MAX + 1];
 };
 
-/* The table as libConfuse wants it: an array for each section, ended by zeroes. */
+/* The table as libConfuse wants it: an array for each section, ended by zeroes.  OPTIONS are zeroes before. */
 static void options_fill(struct options *options)
 {
     cfg_opt_t section = CFG_SEC(NULL, NULL, CFGF_NONE), end = CFG_STR(END_MARK, NULL, CFGF_NODEFAULT);
-    cfg_opt_t *next_top = options->top, *next = NULL;
-    size_t sections = 0;
+    cfg_opt_t *next_top = options->top, *next = options->of_sections;
 
-    *options = (struct options){0};
     for (const struct row *row = rows; row < rows + ROW_COUNT; row++) {
         if (row->section == NULL) {
             *next_top++ = row_option(row);
             continue;
         }
-        if (row[-1].section == NULL || strcmp(row[-1].section, row->section) != 0) {
-            next = options->of_sections[sections++];
+        if (begins_section(row)) {
             section.name = row->section;
-            section.subopts = next;
+            section.subopts = ++next;
             section.flags = row == &rows[ROLE_ROW] ? CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES : CFGF_NONE;
             section.validcb = on_section_end;
             *next_top++ = section;
@@ -620,13 +621,17 @@ static void take_all(cfg_t *cfg)
 {
     struct settings *settings = &load->snapshot->settings;
     struct judge_rule rest = {.pattern = "*", .role = ROLE_AUTO};
+    cfg_t *section = cfg;
     bool has_rest = false;
 
     for (const struct row *row = rows; row < rows + ROLE_ROW; row++) {
-        cfg_t *section = row->section == NULL ? cfg : cfg_getsec(cfg, row->section);
+        cfg_opt_t *option;
 
-        for (unsigned i = 0; i < cfg_size(section, row->name); i++)
-            take_value(row, cfg_getnstr(section, row->name, i));
+        if (begins_section(row))
+            section = cfg_getsec(cfg, row->section);
+        option = cfg_getopt(section, row->name);
+        for (unsigned i = 0; i < cfg_opt_size(option); i++)
+            take_value(row, cfg_opt_getnstr(option, i));
     }
     /* A section that was broken off has no line, and the fault was told. */
     for (unsigned i = 0; i < cfg_size(cfg, "domain") && i < load->domain_count; i++)
@@ -659,15 +664,19 @@ static char *file_read(const char *path)
     FILE *file = fopen(path, "re");
     char *text = NULL;
     struct stat status;
-    size_t length;
+    size_t size = 0, length = 0;
 
     if (file == NULL || fstat(fileno(file), &status) != 0) {
         fault(0, "cannot be read: %s", strerror(errno));
     } else if (S_ISDIR(status.st_mode)) {
         fault(0, "is a folder; give the file");
     } else {
-        text = alloc_zeroed(FILE_MAX + 2 + sizeof end, 1);
-        length = fread(text, 1, FILE_MAX + 1, file);
+        do {
+            size = size * 2 + 8192;
+            text = alloc_resized(text, size + sizeof end, 1);
+            length += fread(text + length, 1, size - length, file);
+        } while (length == size && length <= FILE_MAX);
+        text[length] = '\0';
         if (ferror(file))
             fault(0, "cannot be read: %s", strerror(errno));
         else if (length > FILE_MAX)
@@ -697,7 +706,6 @@ struct settings *settings_load(const char *path, void (*report)(void *context, c
     if (!this.failed) {
         options_fill(options);
         cfg = cfg_init(options->top, CFGF_NONE);
-        memset(this.lines, 0, sizeof this.lines); /* the defaults have none */
         cfg_set_error_function(cfg, on_confuse_error);
         if (cfg_parse_buf(cfg, text) != CFG_SUCCESS && !this.failed)
             fault(cfg->line, "cannot be read from here on; is a quote, a brace or a value missing?");
@@ -808,11 +816,6 @@ static void print_values(const struct row *row, char *const *texts, size_t count
             fputs(texts[i], out);
     }
     fputs(row->type == TYPE_LIST ? "}\n" : "\n", out);
-}
-
-static bool begins_section(const struct row *row)
-{
-    return row->section != NULL && (row[-1].section == NULL || strcmp(row[-1].section, row->section) != 0);
 }
 
 static bool ends_section(const struct row *row)
