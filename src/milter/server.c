@@ -5,6 +5,7 @@
 #include <libmilter/mfapi.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/time.h>
 
 #include "base/log.h"
@@ -42,18 +43,26 @@ int sigwait(const sigset_t *set, int *number)
     return *number < 0 ? errno : 0;
 }
 
+static size_t count_nul(const char *bytes, size_t size)
+{
+    const char *end = bytes + size;
+    size_t count = 0;
+
+    while ((bytes = memchr(bytes, '\0', (size_t)(end - bytes))) != NULL) {
+        bytes++;
+        count++;
+    }
+    return count;
+}
+
 /* What libmilter takes for granted (seen with 8.17.1): it reads behind the end of a packet that is not so. */
 static bool packet_is_sound(char command, const char *packet, size_t length)
 {
-    size_t texts = 0;
-
-    for (size_t i = 0; i < length; i++)
-        texts += packet[i] == '\0';
     switch (command) {
     case SMFIC_CONNECT: /* the client's name has an end */
-        return texts > 0;
+        return count_nul(packet, length) > 0;
     case SMFIC_MACRO: /* each name has a value */
-        return texts % 2 == 0;
+        return count_nul(packet, length) % 2 == 0;
     case SMFIC_UNKNOWN: /* the command has an end */
         return packet[length - 1] == '\0';
     default:

@@ -498,6 +498,7 @@ bool session_register(const char *name, const struct session_calls *wanted)
         .xxfi_envfrom = on_mail,
         .xxfi_envrcpt = on_rcpt,
         .xxfi_data = on_data,
+        .xxfi_eom = on_data, /* should an MTA come here all the same: libmilter would let the message pass */
         .xxfi_unknown = on_unknown,
         .xxfi_abort = on_abort,
         .xxfi_close = on_close,

@@ -2,7 +2,8 @@
  *
  * Callbacks unpack, ask and answer.  They come on any thread, in order within a session, and never wait for DNS, a
  * probe or PostgreSQL; only the spool's commit stands before the 451.
- * DATA with a recipient is always answered by the reply, whatever becomes of the hit.
+ * DATA with a recipient is always answered by the reply, whatever becomes of the hit; so is the end of a message, to which
+ * no MTA should come.
  * Threads:  session_register() before smfi_main(); then libmilter's own; session_drop_all() once, from any other.
  * Owns:     all sessions; session_drop_all() frees those that are open at the end, for which libmilter calls nothing.
  */

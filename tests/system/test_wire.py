@@ -185,6 +185,22 @@ def test_a_client_without_an_address_is_answered_but_no_hit(daemon, mta):
     assert hits(trap) == []
 
 
+@pytest.mark.parametrize("commands", ["E", "TE", "TLNBE", "LNBE", "BE"])
+def test_a_message_is_never_taken(daemon, mta, commands):
+    """No MTA goes on to the message after the 451, or without DATA; if one did, the end of it would be refused too."""
+    trap = daemon()
+    client = mta(trap, "sendmail")
+    client.negotiate()
+    client.connect()
+    client.mail()
+    client.rcpt(TRAP)
+    for command in commands:
+        client.send(command, {"L": b"Subject\0x\0", "B": b"text"}.get(command, b""))
+    replies = [client.read() for _ in commands]
+    assert replies[-1].text == REPLIED
+    assert len(hits(trap)) == 1
+
+
 # Limits
 
 def leave_with_quit(client):
