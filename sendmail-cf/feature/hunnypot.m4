@@ -15,7 +15,8 @@ dnl #	primary.  No F would take the mail.  T=: how long sendmail waits for the m
 dnl #	time bounds what a hung one costs a client (C connect, S send, R read, E end of message).
 dnl # confMAX_DAEMON_CHILDREN 20: so many connections at once, as hunnypot.conf's limits.connections.
 dnl # confTO_COMMAND, confTO_DATABLOCK 30s: a silent client is cut off after 30 s (a milter cannot: it speaks only when
-dnl #	spoken to).
+dnl #	spoken to).  One that says a byte now and then is not: sendmail has no time for a whole command.  Its place with the
+dnl #	milter is given to another; here it holds one of the 20 connections.
 dnl # confTO_IDENT 0: no question to the client's ident port while it waits for the greeting.
 dnl # confPRIVACY_FLAGS: no ETRN, VRFY, EXPN on a host that holds no mail.
 dnl #	goaway would also do that; it is not used, since it switches off delivery reports for the host's own mail.

@@ -190,6 +190,19 @@ class MilterClient:
         return self.data()
 
 
+def speak_nonsense(mta, rng):
+    """Garbage, before or after a reasonable beginning, up to the end of the session if need be."""
+    try:
+        for beginning in (mta.negotiate, mta.connect)[:rng.randrange(3)]:
+            beginning()
+        for _ in range(rng.randrange(1, 20)):
+            body = bytes(rng.randrange(256) for _ in range(rng.randrange(40))) + b"\0"
+            mta.raw(packet(rng.choice("ACDHMRTUQKEBLNOX"), body))
+        mta.raw(rng.choice([b"", b"\0", b"\xff\xff\xff\xff", b"\0\0\0\0", b"\0\0\0\x05T"]))
+    except (Closed, OSError):
+        pass
+
+
 def packet(command, data=b""):
     return struct.pack("!I", len(data) + 1) + command.encode() + data
 

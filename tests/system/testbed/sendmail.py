@@ -90,6 +90,10 @@ define(`confREFUSE_LA', `999')dnl
         return all(re.search(f" {address}:0019 \\S+ 0A ", Path(table).read_text()) for table, address in (
             ("/proc/net/tcp", "010200C0"), ("/proc/net/tcp6", "B80D0120000000000000000001000000")))
 
+    @property
+    def pid(self):
+        return self.server.pid
+
     def running(self):
         return self.server is not None and self.server.running()
 
