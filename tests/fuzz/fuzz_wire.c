@@ -239,8 +239,10 @@ static void converse(const uint8_t *sent, size_t sent_size)
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     if (send(fd, sent, sent_size, MSG_NOSIGNAL) >= 0)
         shutdown(fd, SHUT_WR);
-    while ((got = recv(fd, answers + size, sizeof answers - size, 0)) > 0)
-        size += (size_t)got;
+    do {
+        got = recv(fd, answers + size, sizeof answers - size, 0);
+        size += got > 0 ? (size_t)got : 0;
+    } while (got > 0 || (got < 0 && errno == EINTR)); /* libFuzzer's timer; SA_RESTART is of no avail here, signal(7) */
     FUZZ_REQUIRE(got == 0 || errno == ECONNRESET); /* it hung up before it had read all */
     close(fd);
     require_answers(answers, size);
