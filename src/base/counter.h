@@ -15,7 +15,7 @@
     X(SESSIONS, "sessions", "connections that the MTA reported") \
     X(HITS, "hits", "transactions that reached DATA and were put into the spool") \
     X(REPEATED_DATA, "repeated_data", "further DATA commands of a transaction already counted") \
-    X(LOST, "lost", "hits that could not be put into the spool: full or failing") \
+    X(LOST, "lost", "hits that could not be put into the spool (full or failing), or were damaged in it") \
     X(OVER_CONNECTIONS, "over_connections", "connections refused: limits.connections") \
     X(OVER_CLIENT_CONNECTIONS, "over_client_connections", "connections refused: limits.connections_per_client") \
     X(OVER_BYTES, "over_bytes", "connections closed: limits.client_bytes") \
@@ -31,7 +31,7 @@
     X(DNS_QUERIES, "dns_queries", "DNS questions asked") \
     X(PROBES, "probes", "MX hosts probed") \
     X(SHIPPED, "shipped", "hits recorded in the database") \
-    X(SET_ASIDE, "set_aside", "hits that the database refused, kept in the spool with the reason") \
+    X(SET_ASIDE, "set_aside", "hits that the database refused, or damaged in the spool: kept there with the reason") \
     X(DATABASE_ERRORS, "database_errors", "batches that failed and are sent again")
 
 enum counter {

@@ -1,5 +1,6 @@
 #include "record/spool.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -17,6 +18,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/counter.h"
 #include "base/log.h"
 #include "base/text.h"
 
@@ -24,12 +26,17 @@ enum {
     WHY_SIZE = 256,
     BUSY_MS = 2000, /* while somebody writes to the file with sqlite3(1) */
     LOG_INTERVAL_MS = 60000,
+    TEXT_MAX = HIT_TEXT_MAX + 3, /* with the mark of text_printable() where it was cut */
     APPLICATION_ID = 0x48756e79, /* marks a file as ours */
     FORMAT = 1
 };
 
-/* Nobody gets here by counting, only by damage; SQLite then takes no more hits when it has no more numbers. */
+/* Nobody gets here by counting, only by damage; SQLite takes no more hits when it has no more numbers. */
 #define NUMBER_MAX (INT64_MAX / 2)
+#define NUMBER_MAX_SQL "4611686018427387903"
+
+/* Nor is a row that far ahead of the last number given.  Numbers go on behind the last row: they may leap twice that. */
+#define LEAP_MAX (INT64_C(1) << 40)
 
 /* A hit, and what the verdict added: hit_bind(), verdict_bind() and hit_read() go by this order. */
 #define HIT_COLUMNS \
@@ -55,8 +62,12 @@ static const char schema[] =
     "CREATE TABLE aside (id INTEGER NOT NULL, " HIT_TYPES ", " VERDICT_TYPES ", "
     "reason TEXT NOT NULL, time TEXT NOT NULL DEFAULT (datetime('now')));";
 
-enum statement { BEGIN, COMMIT, ROLLBACK, PUT, READ_INBOX, LEAVE_INBOX, SEND, READ_OUTBOX, CONFIRM, SKIP, COPY_ASIDE, FORGET,
-                 STATEMENT_COUNT };
+enum statement { BEGIN, COMMIT, ROLLBACK, PUT, READ_INBOX, LEAVE_INBOX, COPY_INBOX, SEND, READ_OUTBOX, CONFIRM, SKIP,
+                 COPY_OUTBOX, LEAVE_OUTBOX, STATEMENT_COUNT };
+
+/* IGNORE: what damage left without a value does not fit. */
+#define COPY_ASIDE \
+    "INSERT OR IGNORE INTO aside (id, " HIT_COLUMNS ", " VERDICT_COLUMNS ", reason) SELECT id, " HIT_COLUMNS ", "
 
 static const char *const statements[STATEMENT_COUNT] = {
     [BEGIN] = "BEGIN IMMEDIATE",
@@ -65,13 +76,13 @@ static const char *const statements[STATEMENT_COUNT] = {
     [PUT] = "INSERT INTO inbox (" HIT_COLUMNS ") VALUES (" HIT_MARKS ")",
     [READ_INBOX] = "SELECT id, " HIT_COLUMNS " FROM inbox WHERE id > ?1 ORDER BY id LIMIT ?2",
     [LEAVE_INBOX] = "DELETE FROM inbox WHERE id = ?1",
+    [COPY_INBOX] = COPY_ASIDE "'none', '', '', 0, ?2 FROM inbox WHERE id = ?1",
     [SEND] = "INSERT INTO outbox (" HIT_COLUMNS ", " VERDICT_COLUMNS ") VALUES (" HIT_MARKS ", " VERDICT_MARKS ")",
     [READ_OUTBOX] = "SELECT id, " HIT_COLUMNS ", " VERDICT_COLUMNS " FROM outbox WHERE id > ?1 ORDER BY id LIMIT ?2",
-    [CONFIRM] = "DELETE FROM outbox WHERE id <= ?1",
+    [CONFIRM] = "DELETE FROM outbox WHERE id BETWEEN 1 AND ?1",
     [SKIP] = "UPDATE sqlite_sequence SET seq = ?1 WHERE name = 'outbox'",
-    [COPY_ASIDE] = "INSERT INTO aside (id, " HIT_COLUMNS ", " VERDICT_COLUMNS ", reason) "
-                   "SELECT id, " HIT_COLUMNS ", " VERDICT_COLUMNS ", ?2 FROM outbox WHERE id = ?1",
-    [FORGET] = "DELETE FROM outbox WHERE id = ?1",
+    [COPY_OUTBOX] = COPY_ASIDE VERDICT_COLUMNS ", ?2 FROM outbox WHERE id = ?1",
+    [LEAVE_OUTBOX] = "DELETE FROM outbox WHERE id = ?1",
 };
 
 /* What the file holds, and the highest numbers it ever gave out. */
@@ -86,6 +97,7 @@ struct job {
     struct hit *hits;         /* put: the one; read: room for COUNT */
     const struct hit *judged; /* settle: COUNT of them */
     size_t count, got;
+    size_t damaged, lost;     /* read: rows that are no hits, and how many of them `aside` did not take */
     int64_t id;
     const char *reason;
     enum statement read;
@@ -131,16 +143,6 @@ static char *texts_join(char *const *texts, size_t count)
     for (size_t i = 0; i < count; i++)
         used += (size_t)snprintf(joined + used, size - used, "%s%s", i > 0 ? "\n" : "", texts[i]);
     return joined;
-}
-
-static char **texts_split(char *joined, size_t limit, size_t *count)
-{
-    char **texts = alloc_zeroed(limit, sizeof *texts), *rest = NULL;
-
-    *count = 0;
-    for (char *text = strtok_r(joined, "\n", &rest); text != NULL && *count < limit; text = strtok_r(NULL, "\n", &rest))
-        texts[(*count)++] = alloc_text(text);
-    return texts;
 }
 
 static void bind_text(sqlite3_stmt *statement, int *mark, const char *text)
@@ -190,77 +192,131 @@ static void verdict_bind(sqlite3_stmt *statement, const struct hit *hit)
     bind_number(statement, &mark, hit->primary_age_ms);
 }
 
-/* Bit rot that quick_check does not see must not reach terminals and the database: only printable ASCII and SEPARATOR
- * come through. */
-static char *read_printable(sqlite3_stmt *row, int column, char separator)
-{
-    const char *text = (const char *)sqlite3_column_text(row, column);
-    char *copy = alloc_text(text != NULL ? text : "");
+/* A row that is being read.  Bit rot that quick_check does not see must not reach judging, terminals and the database:
+ * a value that hit_bind() and verdict_bind() would not have written makes the row `damaged`. */
+struct row {
+    sqlite3_stmt *statement;
+    int column; /* the next one */
+    bool damaged;
+};
 
-    for (char *byte = copy; *byte != '\0'; byte++)
-        if (*byte != separator && (*byte < 0x20 || *byte > 0x7e))
-            *byte = '?';
-    return copy;
+/* MAX is the largest that there can be; none is negative. */
+static int64_t row_number(struct row *row, int64_t max)
+{
+    int column = row->column++;
+    int64_t number = sqlite3_column_int64(row->statement, column);
+
+    if (sqlite3_column_type(row->statement, column) == SQLITE_INTEGER && number >= 0 && number <= max)
+        return number;
+    row->damaged = true;
+    return 0;
 }
 
-static char *read_text(sqlite3_stmt *row, int column)
+static bool row_bool(struct row *row)
 {
-    return read_printable(row, column, ' ');
+    return row_number(row, 1) == 1;
 }
 
-static char **read_texts(sqlite3_stmt *row, int column, size_t limit, size_t *count)
+static char *row_joined(struct row *row)
 {
-    char *joined = read_printable(row, column, '\n');
-    char **texts = texts_split(joined, limit, count);
+    int column = row->column++;
+    bool is_text = sqlite3_column_type(row->statement, column) == SQLITE_TEXT;
+    const char *text = is_text ? (const char *)sqlite3_column_text(row->statement, column) : NULL;
 
+    if (text != NULL && strlen(text) == (size_t)sqlite3_column_bytes(row->statement, column))
+        return alloc_text(text);
+    row->damaged = true;
+    return alloc_text("");
+}
+
+static void row_check_text(struct row *row, const char *text)
+{
+    size_t length = strlen(text);
+
+    row->damaged |= length > TEXT_MAX;
+    for (size_t i = 0; i < length; i++)
+        row->damaged |= text[i] < 0x20 || text[i] > 0x7e;
+}
+
+static char *row_text(struct row *row)
+{
+    char *text = row_joined(row);
+
+    row_check_text(row, text);
+    return text;
+}
+
+static char **row_texts(struct row *row, size_t limit, size_t *count)
+{
+    char *joined = row_joined(row), *rest = NULL;
+    char **texts = alloc_zeroed(limit, sizeof *texts);
+
+    *count = 0;
+    for (char *text = strtok_r(joined, "\n", &rest); text != NULL; text = strtok_r(NULL, "\n", &rest)) {
+        if (*count == limit) {
+            row->damaged = true;
+            break;
+        }
+        row_check_text(row, text);
+        texts[(*count)++] = alloc_text(text);
+    }
     free(joined);
     return texts;
 }
 
-static void read_address(sqlite3_stmt *row, int column, struct ipaddr *address)
+/* "-" is how ipaddr_format() writes that there is none. */
+static struct ipaddr row_address(struct row *row, bool may_be_none)
 {
-    char *text = read_text(row, column);
+    char *text = row_joined(row);
+    struct ipaddr address = {0};
 
-    if (!ipaddr_parse(text, address))
-        *address = (struct ipaddr){0};
+    if (!ipaddr_parse(text, &address) && !(may_be_none && strcmp(text, "-") == 0))
+        row->damaged = true;
     free(text);
+    return address;
 }
 
-static void verdict_read(sqlite3_stmt *row, struct hit *hit)
+static enum hit_class row_class(struct row *row)
 {
-    int column = HIT_COLUMN_COUNT + 1;
-    char *class = read_text(row, column++);
+    char *name = row_joined(row);
+    enum hit_class class = CLASS_NONE;
 
-    if (!class_from_name(class, &hit->class))
-        hit->class = CLASS_NONE;
-    free(class);
-    hit->domain = read_text(row, column++);
-    hit->primary = read_text(row, column++);
-    hit->primary_age_ms = sqlite3_column_int64(row, column);
+    if (!class_from_name(name, &class) || class == CLASS_NONE)
+        row->damaged = true;
+    free(name);
+    return class;
 }
 
-static void hit_read(sqlite3_stmt *row, struct hit *hit)
+/* LAST: the last number given.  False: the row is damaged, HIT is empty. */
+static bool hit_read(sqlite3_stmt *statement, int64_t last, struct hit *hit)
 {
-    int column = 0;
+    struct row row = {.statement = statement};
 
-    *hit = (struct hit){.id = sqlite3_column_int64(row, column++)};
-    hit->time_us = sqlite3_column_int64(row, column++);
-    read_address(row, column++, &hit->client);
-    hit->client_port = (uint16_t)sqlite3_column_int(row, column++);
-    hit->client_name = read_text(row, column++);
-    hit->helo = read_text(row, column++);
-    hit->sender = read_text(row, column++);
-    hit->recipients = read_texts(row, column++, HIT_RECIPIENT_LIMIT, &hit->recipient_count);
-    hit->recipients_total = (size_t)sqlite3_column_int64(row, column++);
-    hit->domains = read_texts(row, column++, HIT_DOMAIN_LIMIT, &hit->domain_count);
-    hit->null_sender = sqlite3_column_int(row, column++) != 0;
-    hit->exempt = sqlite3_column_int(row, column++) != 0;
-    hit->tls = sqlite3_column_int(row, column++) != 0;
-    hit->queue_id = read_text(row, column++);
-    hit->mta_name = read_text(row, column++);
-    read_address(row, column, &hit->local);
-    if (sqlite3_column_count(row) > HIT_COLUMN_COUNT + 1)
-        verdict_read(row, hit);
+    *hit = (struct hit){.id = row_number(&row, last + LEAP_MAX)};
+    hit->time_us = row_number(&row, NUMBER_MAX);
+    hit->client = row_address(&row, false);
+    hit->client_port = (uint16_t)row_number(&row, UINT16_MAX);
+    hit->client_name = row_text(&row);
+    hit->helo = row_text(&row);
+    hit->sender = row_text(&row);
+    hit->recipients = row_texts(&row, HIT_RECIPIENT_LIMIT, &hit->recipient_count);
+    hit->recipients_total = (size_t)row_number(&row, INT32_MAX);
+    hit->domains = row_texts(&row, HIT_DOMAIN_LIMIT, &hit->domain_count);
+    hit->null_sender = row_bool(&row);
+    hit->exempt = row_bool(&row);
+    hit->tls = row_bool(&row);
+    hit->queue_id = row_text(&row);
+    hit->mta_name = row_text(&row);
+    hit->local = row_address(&row, true);
+    if (sqlite3_column_count(statement) > row.column) {
+        hit->class = row_class(&row);
+        hit->domain = row_text(&row);
+        hit->primary = row_text(&row);
+        hit->primary_age_ms = row_number(&row, NUMBER_MAX);
+    }
+    if (row.damaged)
+        hit_clear(hit);
+    return !row.damaged;
 }
 
 /* --- the file --- */
@@ -324,6 +380,14 @@ static bool uuid_draw(char id[SPOOL_ID_SIZE])
     return true;
 }
 
+static bool is_uuid(const char *text)
+{
+    for (size_t i = 0; i < SPOOL_ID_SIZE - 1; i++)
+        if (i == 8 || i == 13 || i == 18 || i == 23 ? text[i] != '-' : !isxdigit((unsigned char)text[i]))
+            return false;
+    return text[SPOOL_ID_SIZE - 1] == '\0';
+}
+
 /* Make the tables.  In place of a file that was set aside while we run, the id and the numbers go on, so that what
  * others remember (numbers of hits, the id) stays true. */
 static int file_create(struct spool *spool)
@@ -377,14 +441,23 @@ static int file_prepare(struct spool *spool)
                                         NULL);
 
         if (result != SQLITE_OK)
-            return result == SQLITE_ERROR ? SQLITE_CORRUPT : result; /* our mark, but a table is missing */
+            return result;
     }
     return SQLITE_OK;
 }
 
+/* How many of the two sequences fit the numbers that are there. */
+#define COUNT_SEQUENCES \
+    "SELECT count(*) FROM sqlite_sequence JOIN " \
+    "(SELECT 'inbox' AS name, min(id) AS first, max(id) AS last FROM inbox " \
+    "UNION ALL SELECT 'outbox', min(id), max(id) FROM outbox) USING (name) " \
+    "WHERE typeof(seq) = 'integer' AND seq BETWEEN ifnull(last, 0) AND " NUMBER_MAX_SQL " AND ifnull(first, 1) > 0"
+
 static int file_count(struct spool *spool)
 {
     struct tally tally;
+    int64_t sequences;
+    char id[SPOOL_ID_SIZE];
     const struct {
         const char *sql;
         int64_t *number;
@@ -394,22 +467,24 @@ static int file_count(struct spool *spool)
         {"SELECT count(*) FROM aside", &tally.depth.aside},
         {"SELECT seq FROM sqlite_sequence WHERE name = 'inbox'", &tally.last_inbox},
         {"SELECT seq FROM sqlite_sequence WHERE name = 'outbox'", &tally.last_outbox},
+        {COUNT_SEQUENCES, &sequences},
     };
     int result = SQLITE_OK;
 
     for (size_t i = 0; i < sizeof questions / sizeof *questions && result == SQLITE_OK; i++)
         result = file_number(spool, questions[i].sql, questions[i].number);
-    if (result == SQLITE_OK && spool->id[0] == '\0')
-        result = file_text(spool, "SELECT id FROM spool", spool->id, sizeof spool->id);
-    if (result == SQLITE_OK && (strlen(spool->id) != SPOOL_ID_SIZE - 1 || tally.last_inbox > NUMBER_MAX ||
-                                tally.last_outbox > NUMBER_MAX)) {
-        set_why(spool, "the spool has no identity, or no numbers left");
-        spool->id[0] = '\0';
+    if (result == SQLITE_OK)
+        result = file_text(spool, "SELECT id FROM spool", id, sizeof id);
+    if (result == SQLITE_OK && (!is_uuid(id) || sequences != 2)) {
+        set_why(spool, "the spool has no identity, or numbers that it never gave");
         result = SQLITE_CORRUPT;
     }
-    if (result == SQLITE_OK)
-        spool->tally = tally;
-    return result;
+    if (result != SQLITE_OK)
+        return result;
+    spool->tally = tally;
+    if (spool->id[0] == '\0')
+        memcpy(spool->id, id, sizeof id);
+    return SQLITE_OK;
 }
 
 /* SQLite would make the file readable for all that the umask lets; -wal and -shm take its mode. */
@@ -448,6 +523,11 @@ static int file_open_once(struct spool *spool)
     sqlite3_busy_timeout(spool->db, BUSY_MS);
     if (result == SQLITE_OK)
         result = sqlite3_exec(spool->db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL", NULL, NULL, NULL);
+    /* file_touch() could write: it is the header that forbids it. */
+    if (sqlite3_db_readonly(spool->db, "main") == 1) {
+        set_why(spool, "the header forbids to write");
+        result = SQLITE_CORRUPT;
+    }
     if (result == SQLITE_OK)
         result = file_check(spool);
     if (result == SQLITE_OK)
@@ -459,7 +539,7 @@ static int file_open_once(struct spool *spool)
             set_why(spool, sqlite3_errmsg(spool->db));
         file_close(spool);
     }
-    return result;
+    return result == SQLITE_ERROR ? SQLITE_CORRUPT : result; /* our SQL is right: a table is missing, or the like */
 }
 
 /* The -wal first: left alone beside a new file, SQLite would delete it. */
@@ -542,6 +622,17 @@ static int run_about(struct spool *spool, enum statement which, int64_t id, int6
     return result;
 }
 
+/* Insert the hit that is bound; *LAST gets its number. */
+static int run_insert(struct spool *spool, enum statement which, int64_t *last)
+{
+    int64_t before = *last;
+    int result = run_statement(spool, which);
+
+    if (result == SQLITE_OK)
+        *last = sqlite3_last_insert_rowid(spool->db);
+    return *last - before > 2 * LEAP_MAX ? SQLITE_CORRUPT : result;
+}
+
 static int job_put(struct spool *spool, struct job *job)
 {
     struct tally *tally = &spool->tally;
@@ -551,11 +642,9 @@ static int job_put(struct spool *spool, struct job *job)
     if (job->status == SPOOL_FULL)
         return SQLITE_OK;
     hit_bind(spool->prepared[PUT], job->hits);
-    result = run_statement(spool, PUT);
-    if (result == SQLITE_OK) {
-        job->hits->id = tally->last_inbox = sqlite3_last_insert_rowid(spool->db);
-        tally->depth.inbox++;
-    }
+    result = run_insert(spool, PUT, &tally->last_inbox);
+    job->hits->id = tally->last_inbox;
+    tally->depth.inbox += result == SQLITE_OK;
     return result;
 }
 
@@ -565,18 +654,60 @@ static void job_forget_read(struct job *job)
         hit_clear(&job->hits[--job->got]);
 }
 
-static int job_read(struct spool *spool, struct job *job)
+/* *LOST: 1 when `aside` does not take the row. */
+static int set_aside(struct spool *spool, enum statement read, int64_t id, const char *reason, size_t *lost)
+{
+    bool in_inbox = read == READ_INBOX;
+    enum statement copy = in_inbox ? COPY_INBOX : COPY_OUTBOX;
+    int64_t copied, left = 0;
+    int result;
+
+    sqlite3_bind_text(spool->prepared[copy], 2, reason, -1, SQLITE_STATIC);
+    result = run_about(spool, copy, id, &copied);
+    if (result == SQLITE_OK)
+        result = run_about(spool, in_inbox ? LEAVE_INBOX : LEAVE_OUTBOX, id, &left);
+    spool->tally.depth.aside += copied;
+    *(in_inbox ? &spool->tally.depth.inbox : &spool->tally.depth.outbox) -= left;
+    *lost = copied < left;
+    return result;
+}
+
+/* Read on behind AFTER, which is moved, up to the first row that is damaged (*DAMAGED) or the last that is wanted. */
+static int read_on(struct spool *spool, struct job *job, int64_t *after, bool *damaged)
 {
     sqlite3_stmt *statement = spool->prepared[job->read];
+    int64_t last = job->read == READ_INBOX ? spool->tally.last_inbox : spool->tally.last_outbox;
+    int result = SQLITE_DONE;
+
+    *damaged = false;
+    sqlite3_bind_int64(statement, 1, *after);
+    sqlite3_bind_int64(statement, 2, (int64_t)(job->count - job->got));
+    while (!*damaged && (result = sqlite3_step(statement)) == SQLITE_ROW) {
+        *after = sqlite3_column_int64(statement, 0);
+        *damaged = !hit_read(statement, last, &job->hits[job->got]);
+        job->got += !*damaged;
+    }
+    sqlite3_reset(statement);
+    return *damaged || result == SQLITE_DONE ? SQLITE_OK : result;
+}
+
+static int job_read(struct spool *spool, struct job *job)
+{
+    int64_t after = job->id;
+    size_t lost;
+    bool damaged;
     int result;
 
     job_forget_read(job);
-    sqlite3_bind_int64(statement, 1, job->id);
-    sqlite3_bind_int64(statement, 2, (int64_t)job->count);
-    while ((result = sqlite3_step(statement)) == SQLITE_ROW)
-        hit_read(statement, &job->hits[job->got++]);
-    sqlite3_reset(statement);
-    return result == SQLITE_DONE ? SQLITE_OK : result;
+    job->damaged = job->lost = 0;
+    while ((result = read_on(spool, job, &after, &damaged)) == SQLITE_OK && damaged) {
+        result = set_aside(spool, job->read, after, "damaged in the spool", &lost);
+        if (result != SQLITE_OK)
+            break;
+        job->damaged++;
+        job->lost += lost;
+    }
+    return result;
 }
 
 static int settle_one(struct spool *spool, const struct hit *hit)
@@ -590,11 +721,8 @@ static int settle_one(struct spool *spool, const struct hit *hit)
         return result;
     hit_bind(spool->prepared[SEND], hit);
     verdict_bind(spool->prepared[SEND], hit);
-    result = run_statement(spool, SEND);
-    if (result == SQLITE_OK) {
-        spool->tally.last_outbox = sqlite3_last_insert_rowid(spool->db);
-        spool->tally.depth.outbox++;
-    }
+    result = run_insert(spool, SEND, &spool->tally.last_outbox);
+    spool->tally.depth.outbox += result == SQLITE_OK;
     return result;
 }
 
@@ -623,17 +751,10 @@ static int job_confirm(struct spool *spool, struct job *job)
 
 static int job_set_aside(struct spool *spool, struct job *job)
 {
-    int64_t copied, removed;
-    int result;
+    size_t lost;
+    int result = set_aside(spool, READ_OUTBOX, job->id, job->reason, &lost);
 
-    sqlite3_bind_text(spool->prepared[COPY_ASIDE], 2, job->reason, -1, SQLITE_STATIC);
-    result = run_about(spool, COPY_ASIDE, job->id, &copied);
-    spool->tally.depth.aside += copied;
-    if (result == SQLITE_OK) {
-        result = run_about(spool, FORGET, job->id, &removed);
-        spool->tally.depth.outbox -= removed;
-    }
-    return result;
+    return result == SQLITE_OK && lost > 0 ? SQLITE_CONSTRAINT : result;
 }
 
 /* --- the thread --- */
@@ -650,7 +771,7 @@ static int group_run(struct spool *spool, struct job *first, const struct job *e
         result = run_statement(spool, COMMIT);
     if (result == SQLITE_OK)
         return SQLITE_OK;
-    set_why(spool, sqlite3_errmsg(spool->db));
+    set_why(spool, sqlite3_errcode(spool->db) == SQLITE_OK ? sqlite3_errstr(result) : sqlite3_errmsg(spool->db));
     if (!sqlite3_get_autocommit(spool->db))
         (void)run_statement(spool, ROLLBACK);
     spool->tally = before;
@@ -859,6 +980,11 @@ static enum spool_status spool_read(struct spool *spool, enum statement read, in
 
     if (status != SPOOL_OK)
         job_forget_read(&job);
+    if (status == SPOOL_OK && job.damaged > 0) {
+        counter_add(COUNTER_SET_ASIDE, job.damaged - job.lost);
+        counter_add(COUNTER_LOST, job.lost);
+        log_event(LOG_LEVEL_ERROR, "set-aside hits=%zu lost=%zu reason=\"damaged in the spool\"", job.damaged, job.lost);
+    }
     *count = job.got;
     return status;
 }

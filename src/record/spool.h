@@ -7,7 +7,8 @@
  * Threads:  any may call.  One thread of the spool's own holds the connection; calls queue up for it and wait, and it
  *           commits all that are waiting at once.
  * Owns:     the file, its -wal and -shm, and a lock beside it (FILE.lock): a second daemon on one spool is refused.
- *           A damaged file is set aside (FILE.damaged-TIME), and a new one started.
+ *           A damaged file is set aside (FILE.damaged-TIME), and a new one started; a row that holds no hit goes to
+ *           the table `aside` when it is read, and the ones behind it are handed out.
  * Fails:    enum spool_status; SPOOL_FULL and SPOOL_FAILED lose the hit that was to be put, and nothing else.
  * Limits:   `limit` hits in inbox, outbox and aside together.
  */
