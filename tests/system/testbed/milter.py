@@ -11,7 +11,7 @@ from testbed.base import BUILD, STATE, TOP, Server, TestbedError, run
 
 SOCKET = "/run/hunnypot/milter.sock"
 AS_HUNNYPOT = ["setpriv", "--reuid=hunnypot", "--regid=hunnypot", "--groups=hunnypot,postfix", "--no-new-privs",
-               "--inh-caps=-all"]
+               "--inh-caps=-all", "--bounding-set=-all"]
 REPORTS = re.compile(r"^.*(ERROR: \w+Sanitizer|runtime error:|WARNING: ThreadSanitizer|Assertion .* failed).*$", re.M)
 
 DEFAULTS = {
@@ -65,6 +65,13 @@ def settings_text(settings):
     return "\n".join(lines) + "\n"
 
 
+def confined(program, unit="hunnypot-milter"):
+    """The words that run PROGRAM as the shipped UNIT does: as a user of its own and under its filters."""
+    sanitized = any(name in Path(program).read_bytes() for name in (b"__asan_init", b"__tsan_init"))
+    return [*AS_HUNNYPOT, "/usr/bin/python3", "-B", TOP / "tests/system/testbed/confine.py",
+            TOP / f"systemd/{unit}.service.in", *(["--sanitizers"] if sanitized else []), program]
+
+
 def environment(**more):
     """For our programs when they are not installed."""
     return {"PATH": os.environ["PATH"], "HUNNYPOT_DATADIR": str(TOP), "LANG": "C.UTF-8", "PGUSER": "postgres",
@@ -74,7 +81,8 @@ def environment(**more):
 
 
 class Milter:
-    """hunnypot-milter, running.  It is started as its user, as systemd does; AS_ROOT lets it drop from root by itself.
+    """hunnypot-milter, running.  It is started as the shipped unit does (see confine.py); AS_ROOT lets it drop from root by
+    itself, which that unit's filters do not allow.
 
     stop() demands exit status 0 and a log without a sanitizer's report; kill() is a crash.
     """
@@ -102,9 +110,8 @@ class Milter:
         return self.server.pid
 
     def start(self, wait=True):
-        user = [] if self.as_root else AS_HUNNYPOT
-        self.server = Server("hunnypot-milter", [*user, self.program, "-c", self.conf], self.folder / "log",
-                             env=environment(), cwd="/")
+        program = [self.program] if self.as_root else confined(self.program)
+        self.server = Server("hunnypot-milter", [*program, "-c", self.conf], self.folder / "log", env=environment(), cwd="/")
         if wait:
             self.server.wait_ready(self.listens, 20)
 
@@ -151,6 +158,8 @@ class Milter:
 
     def kill(self):
         self.check_log()
+        if not self.running():
+            raise TestbedError(f"the daemon had ended with {self.server.process.returncode} by itself: {self.log()[-4000:]}")
         self.server.kill()
         self.server = None
 
