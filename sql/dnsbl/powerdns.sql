@@ -1,10 +1,11 @@
 -- powerdns.sql - a DNSBL (RFC 5782) answered straight from hunnypot.listing, for PowerDNS with its PostgreSQL backend.
 --
--- Load it once, after hunnypot db init, as the owner of the schema (again is harmless), then say what zone it is:
+-- Load it once, after hunnypot db init, as who did that (again is harmless), then say what zone it is:
 --     psql -v ON_ERROR_STOP=1 -f powerdns.sql hunnypot
 --     psql -c "UPDATE hunnypot.setting SET value = 'bl.example.org' WHERE name = 'dnsbl_zone'" hunnypot
 -- pdns/hunnypot.conf has PowerDNS's side.  The zone has a sub-zone for each class: trap.bl.example.org and so on.
 BEGIN;
+SET LOCAL ROLE hunnypot_owner;
 
 INSERT INTO hunnypot.setting (name, value, meaning) VALUES
     ('dnsbl_zone', 'bl.example.org', 'DNSBL: the zone, in lower case, without a dot at its end'),

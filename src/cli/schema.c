@@ -108,6 +108,13 @@ static int apply_missing(struct cli *cli, const struct schema_files *files, bool
         printf("already at version %d%s\n", version, version < files->count ? "; run: hunnypot db upgrade" : "");
         return CLI_OK;
     }
+    /* The first file makes this role, and goes on as it. */
+    if (version > 0) {
+        enum db_status status = db_script(cli->db, CLI_TIMEOUT_MS, "SET LOCAL ROLE hunnypot_owner");
+
+        if (status != DB_OK)
+            return cli_db_fail(cli, status);
+    }
     while (exit_status == CLI_OK && version < files->count)
         exit_status = apply_file(cli, files, ++version);
     return exit_status;
@@ -160,7 +167,7 @@ static const char status_sql[] =
     " (SELECT string_agg(r.rolname || coalesce(' (' || (SELECT string_agg(u.rolname, ', ' ORDER BY u.rolname)"
     "   FROM pg_auth_members m JOIN pg_roles u ON u.oid = m.member WHERE m.roleid = r.oid) || ')', ''), ', '"
     "   ORDER BY r.rolname) FROM pg_roles r"
-    "  WHERE r.rolname IN ('hunnypot_sensor', 'hunnypot_reader', 'hunnypot_operator')) AS roles,"
+    "  WHERE r.rolname IN ('hunnypot_owner', 'hunnypot_sensor', 'hunnypot_reader', 'hunnypot_operator')) AS roles,"
     " (SELECT string_agg(format('%%s %%s, about %%s rows', t.name, pg_size_pretty(t.bytes), t.rows), '; ' ORDER BY t.name)"
     "  FROM (SELECT root.relname AS name, sum(pg_total_relation_size(leaf.oid))::bigint AS bytes,"
     "    sum(greatest(leaf.reltuples, 0))::bigint AS rows FROM pg_class root JOIN pg_class leaf ON leaf.oid = root.oid"
