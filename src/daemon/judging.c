@@ -106,7 +106,7 @@ static void read_inbox(struct judging *judging)
     free(hits);
 }
 
-static void judge_candidate(struct judging *judging, struct candidate *candidate)
+static void judge_candidate(struct judging *judging, struct candidate *candidate, bool known_only)
 {
     struct hit *hit = &candidate->hit;
     struct judge_question question = {
@@ -116,6 +116,7 @@ static void judge_candidate(struct judging *judging, struct candidate *candidate
         .domains = (const char *const *)hit->domains,
         .domain_count = hit->domain_count,
         .exempt = hit->exempt,
+        .known_only = known_only,
         .late = candidate->late,
     };
     struct judge_answer answer = {0};
@@ -158,11 +159,14 @@ static void log_verdict(const struct candidate *candidate)
 static void settle(struct judging *judging)
 {
     struct hit *decided;
-    size_t count = 0, left = 0;
+    size_t count = 0, left = 0, waiting_domains = 0;
 
-    for (size_t i = 0; i < judging->count; i++)
+    for (size_t i = 0; i < judging->count; i++) {
         if (judging->window[i].verdict == VERDICT_PENDING)
-            judge_candidate(judging, &judging->window[i]);
+            judge_candidate(judging, &judging->window[i], waiting_domains >= JUDGING_DOMAINS);
+        if (judging->window[i].verdict == VERDICT_PENDING)
+            waiting_domains += judging->window[i].hit.domain_count;
+    }
     if (clock_monotonic_ms() < judging->retry_ms)
         return;
     decided = alloc_zeroed(judging->count + 1, sizeof *decided);

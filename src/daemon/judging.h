@@ -4,7 +4,8 @@
  * Owns:     the hits it has read; borrows the spool and the judge, which must outlive it.
  * Fails:    never.  A hit without an answer after the verdict timeout is unknown and not recorded; so is one found in the
  *           inbox after a restart that is older than that, unless it hit a trap.
- * Limits:   JUDGING_WINDOW hits in memory; the rest waits in the inbox.
+ * Limits:   JUDGING_WINDOW hits in memory; the rest waits in the inbox.  No more than about JUDGING_DOMAINS domains are
+ *           being found out about for them at a time, first come, first served; hits on known ones pass those that wait.
  */
 #ifndef DAEMON_JUDGING_H
 #define DAEMON_JUDGING_H
@@ -14,7 +15,8 @@
 #include "judge/judge.h"
 #include "record/spool.h"
 
-enum { JUDGING_WINDOW = 1000 };
+/* With the most MX hosts that a domain may have, JUDGING_DOMAINS fill the judge's table of hosts (MX_MAX, judge.h). */
+enum { JUDGING_WINDOW = 1000, JUDGING_DOMAINS = 400 };
 
 struct judging;
 

@@ -23,6 +23,7 @@ enum {
     TTL_MIN_MS = 5000, /* a TTL of 0 would ask DNS once for each question */
     ABSENT_MS = 60000, /* NXDOMAIN and no records: their TTL is not told */
     FAILED_MS = 15000,
+    PREFETCH_QUEUE_MAX = 500, /* past it, what is asked for now would only be kept waiting */
     DAY_MS = 86400000,
     HOUR_MS = 3600000,
     NO_ROLE_LINES_PER_HOUR = 100,
@@ -379,7 +380,7 @@ void judge_prefetch(struct judge *judge, const char *name, const struct ipaddr *
     struct identity self;
 
     pthread_mutex_lock(&judge->mutex);
-    if (rule_for(&judge->settings->config, name) != ROLE_OFF) {
+    if (judge->job_count < PREFETCH_QUEUE_MAX && rule_for(&judge->settings->config, name) != ROLE_OFF) {
         identity_open(&self, &judge->settings->config, local, mta_name);
         missing_start(judge, domain_find_or_add(judge, name), &self, clock_monotonic_ms());
         identity_close(&self);
@@ -457,7 +458,7 @@ static void tally_judge(const struct tally *tally, const struct judge_config *co
 }
 
 static void primaries_judge(struct judge *judge, const struct mx_answer *mx, const struct role_result *role,
-                            int64_t now_ms, struct judge_answer *answer)
+                            bool known_only, int64_t now_ms, struct judge_answer *answer)
 {
     const struct judge_config *config = &judge->settings->config;
     struct tally tally = {
@@ -468,8 +469,11 @@ static void primaries_judge(struct judge *judge, const struct mx_answer *mx, con
 
     for (size_t i = 0; i < role->primary_count; i++) {
         const struct mx_host *host = &mx->hosts[role->primaries[i]];
-        struct liveness_view view = host_ask(judge, host, now_ms);
+        struct liveness_view view;
 
+        if (known_only && !liveness_has(judge->liveness, host->name))
+            return;
+        view = host_ask(judge, host, now_ms);
         tally_add(&tally, host, &view);
     }
     if (now_ms - judge->created_ms < config->startup_grace_ms) {
@@ -533,7 +537,9 @@ static bool domain_judge(struct judge *judge, const struct identity *self, const
         settle(answer, VERDICT_NONE, "set to off");
         return false;
     }
-    domain = domain_find_or_add(judge, name);
+    domain = question->known_only ? domain_find(judge, name) : domain_find_or_add(judge, name);
+    if (domain == NULL)
+        return false;
     mx = domain_ask(judge, domain, self, now_ms);
     if (mx == NULL)
         return false;
@@ -553,7 +559,7 @@ static bool domain_judge(struct judge *judge, const struct identity *self, const
     } else if (question->late) {
         settle(answer, VERDICT_UNKNOWN, "too old for the state of the primaries today");
     } else {
-        primaries_judge(judge, mx, &role, now_ms, answer);
+        primaries_judge(judge, mx, &role, question->known_only, now_ms, answer);
     }
     return false;
 }
@@ -586,6 +592,8 @@ static void domains_judge(struct judge *judge, const struct identity *self, cons
             log_event(LOG_LEVEL_WARNING, "no-role domain=%s why=\"%s\"", one.domain, one.why);
         if (i == 0 || outranks(&one, answer))
             *answer = one;
+        if (question->known_only && one.verdict == VERDICT_PENDING)
+            return; /* it is asked again, when more may be found out for it */
     }
 }
 

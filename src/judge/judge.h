@@ -65,6 +65,7 @@ struct judge_question {
     const char *const *domains; /* normalized, without duplicates */
     size_t domain_count;
     bool exempt; /* only exempt local parts were addressed */
+    bool known_only; /* nothing is added to the tables, which would push out what other questions wait for */
     bool late;   /* the hit is too old for today's state of the primaries: only a trap, which needs none, is judged */
 };
 
@@ -95,7 +96,7 @@ char *judge_outages(struct judge *judge);
  * comes from its future counts as just seen.  A line that is not understood is passed over. */
 void judge_recall(struct judge *judge, const char *outages);
 
-/* Start looking DOMAIN up, if it is not known; returns at once. */
+/* Start looking DOMAIN up, if it is not known and not much else waits; returns at once. */
 void judge_prefetch(struct judge *judge, const char *domain, const struct ipaddr *local, const char *mta_name);
 
 /* Answer QUESTION from what is known now, and start whatever is missing; returns at once. */

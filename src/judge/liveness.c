@@ -117,6 +117,11 @@ struct liveness_view liveness_ask(struct liveness *liveness, const char *name, i
     return view;
 }
 
+bool liveness_has(const struct liveness *liveness, const char *name)
+{
+    return find(liveness, name) != NULL;
+}
+
 bool liveness_is_probing(const struct liveness *liveness, const char *name)
 {
     const struct host *host = find(liveness, name);

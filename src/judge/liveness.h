@@ -39,6 +39,9 @@ void liveness_destroy(struct liveness **liveness);
 /* Ask about HOST.  An answer of up to REMEMBER_MS is used; older than three quarters of that, it is to be refreshed. */
 struct liveness_view liveness_ask(struct liveness *liveness, const char *host, int64_t remember_ms, int64_t now_ms);
 
+/* HOST has an entry, whatever is known of it: asking for it pushes out no other. */
+bool liveness_has(const struct liveness *liveness, const char *host);
+
 /* HOST is still wanted: false when its entry has left the table, and with it the need for a probe. */
 bool liveness_is_probing(const struct liveness *liveness, const char *host);
 

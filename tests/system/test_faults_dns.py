@@ -1,6 +1,9 @@
 """DNS is dead, slow, or lies: no session notices, no hit is recorded in doubt, and nobody is probed who must not be."""
+import random
 import re
+import socket
 import struct
+import threading
 import time
 from pathlib import Path
 
@@ -14,6 +17,7 @@ import pytest
 
 from testbed.base import STATE, Server, run, wait_for
 from testbed.load import Load
+from testbed.milter import environment
 
 FAST_S = 1  # for a whole session; every time limit of DNS and of probes is longer
 DNS = {"nameservers": ["127.0.0.2:53"], "timeout": "2s", "attempts": 1}
@@ -359,4 +363,157 @@ def test_a_resolver_that_asks_over_tcp_only(world, load, resolv_conf, primary, p
     one = load(dns={**DNS, "nameservers": None})
     assert judged(one, {name: f"<a@{name}.example>" for name in ("hang", "well")}) == {"hang": "unknown", "well": "offence"}
     assert {transport for _, _, transport in world.server.queries} == {"tcp"}
+    check(one, pg)
+
+
+# Bounds
+
+def under_way():
+    """The sockets of probes and of questions to the name server, as the kernel lists them."""
+    found = set()
+    for kind, port, states in (("tcp", ":0019", ("01", "02")), ("udp", ":0035", ("01",))):
+        for line in Path(f"/proc/net/{kind}").read_text().splitlines()[1:]:
+            _, local, remote, state = line.split()[:4]
+            if remote.endswith(port) and state in states:
+                found.add((kind, local))
+    return found
+
+
+class Census(threading.Thread):
+    """The most sockets that were open at one moment.  What is in two listings was open all the time between them."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.most = {"tcp": 0, "udp": 0, "both": 0}
+        self.ended = threading.Event()
+
+    def run(self):
+        while not self.ended.wait(0.005):
+            open_now = under_way() & under_way()
+            for kind in ("tcp", "udp"):
+                self.most[kind] = max(self.most[kind], sum(kind == one for one, _ in open_now))
+            self.most["both"] = max(self.most["both"], len(open_now))
+
+    def result(self):
+        self.ended.set()
+        self.join()
+        return self.most
+
+
+@pytest.fixture
+def lost_packets():
+    """What comes for port 25 of the upper half of 198.51.100.0/24 gets lost."""
+    run("nft", "add table inet lost; add chain inet lost input { type filter hook input priority 0; }; "
+        "add rule inet lost input ip daddr 198.51.100.128/25 tcp dport 25 drop")
+    yield
+    run("nft", "delete table inet lost")
+
+
+def test_no_more_probes_and_questions_at_once_than_probers(world, load, primary, lost_packets, pg):
+    """50 domains, whose primaries say nothing or do not even answer a SYN, and some that DNS says nothing about."""
+    hanging = primary("0.0.0.0", "hang")
+    wanted = {}
+    for number in range(50):
+        world.add(f"hang{number}", f"{BACKUP}p A 198.51.100.{number + (1 if number < 25 else 128)}\n")
+        wanted[f"hang{number}"] = "outage"
+    for number in range(8):
+        world.add(f"silent{number}", HONEST, silent)
+        wanted[f"silent{number}"] = "unknown"
+    one = load(liveness={"probers": 4, "probe_timeout": "1s", "verdict_timeout": "60s"})
+    census = Census()
+    census.start()
+    assert judged(one, {name: f"<a@{name}.example>" for name in wanted}, 60) == wanted
+    assert census.result() == {"tcp": 4, "udp": 4, "both": 4}
+    assert hanging.connections == 25
+    hanging.set("accept")
+    world.add("well", HONEST)
+    assert judged(one, {"": "<a@well.example>"}) == {"": "offence"}
+    check(one, pg)
+
+
+class FastDns(threading.Thread):
+    """LyingDns is too slow for a flood.  Names below many.example have 20 MX hosts of their own, names below none.example do
+    not exist, others have this host as the less preferred MX.  It answers while `open` is set."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind(("127.0.0.2", 53))
+        self.open = threading.Event()
+
+    def run(self):
+        while True:
+            query, peer = self.socket.recvfrom(512)
+            if not query:
+                return
+            self.open.wait()
+            self.socket.sendto(self.answer(query), peer)
+
+    def answer(self, query):
+        kind, rcode, records = query[-3], 0, []
+        if b"\4none" in query:
+            rcode = 3
+        elif kind == 15:
+            hosts = [b"\2p%c\xc0\x0c" % (97 + n) for n in range(20 if b"\4many" in query else 1)]
+            records = [b"\0\5" + host for host in hosts]
+            if b"\4many" not in query:
+                records.append(b"\0\x14\3mx2\7example\3org\0")
+        elif kind == 1:
+            ours = query[12:16] == b"\3mx2"
+            records = [bytes((192, 0, 2, 1) if ours else (198, 51, 100, 200 if b"\4many" in query else 1))]
+        body = b"".join(b"\xc0\x0c" + struct.pack("!HHIH", kind, 1, 3600, len(data)) + data for data in records)
+        return query[:2] + struct.pack("!5H", 0x8180 | rcode, 1, len(records), 0, 0) + query[12:] + body
+
+    def stop(self):
+        self.open.set()
+        self.socket.sendto(b"", ("127.0.0.2", 53))
+        self.join()
+        self.socket.close()
+
+
+@pytest.fixture
+def fast_dns(net):
+    server = FastDns()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def frugal(monkeypatch):
+    """Without the freed memory that AddressSanitizer keeps."""
+    options = environment()["ASAN_OPTIONS"] + ":quarantine_size_mb=1:thread_local_quarantine_size_kb=64"
+    monkeypatch.setattr("testbed.milter.environment", lambda **more: environment(ASAN_OPTIONS=options, **more))
+
+
+def flood(load):
+    """12,000 domains that do not exist, 600 with 20 hosts each, and honest ones between them: {name: verdict}."""
+    wanted = {}
+    for number in range(126):
+        place, verdict = ("many", "outage") if number % 21 == 0 else ("none", "none")
+        wanted[load.session(*(f"<a@{random.getrandbits(64):x}.{place}.example>" for _ in range(100)))] = verdict
+        if number % 6 == 0:
+            wanted[load.session("<a@well.example>")] = "offence"
+            wanted[load.session("<a@trap.example>")] = "offence"
+    return wanted
+
+
+@pytest.mark.timeout(240)
+def test_a_flood_of_domains(pg, frugal, milter, fast_dns, primary):
+    """More of them, and of hosts, wait for DNS than there is room for.  In the end each hit is judged as it should be, and
+    a second flood takes no more memory than the first."""
+    primary("198.51.100.1")
+    one = Load(milter(dns={**DNS, "timeout": "30s"}, limits={"client_bytes": 0},
+                      liveness={"verdict_timeout": "120s", "outage_grace": "0s"},
+                      domain={"*.many.example": {"role": "backup"}}))
+    used = []
+    for _ in range(2):
+        fast_dns.open.clear()
+        wanted = flood(one)
+        fast_dns.open.set()
+        one.wait_judged(wanted, 100)
+        verdicts = one.verdicts()
+        assert {name: verdicts[name] for name in wanted} == wanted
+        used.append(int(Path(f"/proc/{one.daemon.pid}/statm").read_text().split()[1]) * 4096)
+    assert used[1] < used[0] + 8e6
     check(one, pg)

@@ -353,6 +353,49 @@ static void test_prefetch(void **state)
     assert_int_equal(fake_probe_made(NULL), 2);
 }
 
+/* Hits ask for themselves: with much under way, a prefetch would push out of the table what they wait for. */
+static void test_prefetch_stands_back_when_much_waits(void **state)
+{
+    struct judge *judge = *state;
+    const struct ipaddr nowhere = {0};
+
+    fake_mx_freeze(true);
+    for (int i = 0; i < 1000; i++) {
+        char name[32];
+
+        snprintf(name, sizeof name, "x%d.test", i);
+        judge_prefetch(judge, name, &nowhere, NULL);
+    }
+    fake_mx_freeze(false);
+    assert_verdict(ask_about(judge, "d.test").verdict, VERDICT_OFFENCE);
+    assert_in_range(fake_mx_asked(NULL), 500, 505); /* four were taken from the queue at once, and d.test */
+}
+
+static void test_known_only(void **state)
+{
+    struct judge_config config = config_default();
+    const char *domain = "f.test";
+    const struct judge_question question = {
+        .client = address_of(CLIENT), .domains = &domain, .domain_count = 1, .known_only = true};
+    struct judge *judge;
+
+    (void)state;
+    fake_mx_set("d.test", "10 a.mx 192.0.2.1;30 t.mx " US);
+    fake_mx_set("e.test", "10 b.mx 192.0.2.2;30 t.mx " US);
+    config.max_hosts = 1;
+    judge = judge_create(&config);
+    assert_verdict(ask_now(judge, &question).verdict, VERDICT_PENDING);
+    domain = "d.test";
+    assert_verdict(ask_about(judge, domain).verdict, VERDICT_OFFENCE);
+    assert_verdict(ask_now(judge, &question).verdict, VERDICT_OFFENCE);
+    assert_verdict(ask_about(judge, "e.test").verdict, VERDICT_OFFENCE);
+    assert_verdict(ask_now(judge, &question).verdict, VERDICT_PENDING);
+    assert_verdict(verdict_now(judge, "e.test"), VERDICT_OFFENCE); /* its host was not pushed out */
+    assert_int_equal(fake_mx_asked(NULL), 2);
+    assert_int_equal(fake_probe_made(NULL), 2);
+    judge_destroy(&judge);
+}
+
 static void test_only_primaries_are_probed(void **state)
 {
     struct judge *judge = *state;
@@ -816,6 +859,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_ask_never_waits, setup, teardown),
         cmocka_unit_test_setup_teardown(test_single_flight, setup, teardown),
         cmocka_unit_test_setup_teardown(test_prefetch, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_prefetch_stands_back_when_much_waits, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_known_only, setup, teardown),
         cmocka_unit_test_setup_teardown(test_only_primaries_are_probed, setup, teardown),
         cmocka_unit_test_setup_teardown(test_age, setup, teardown),
         cmocka_unit_test_setup_teardown(test_dns_answers_last, setup, teardown),

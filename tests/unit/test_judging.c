@@ -29,13 +29,14 @@ static struct {
 
 static struct entry {
     int64_t id, time_us;
+    size_t domain_count;
     bool settled;
     enum hit_class class;
 } inbox[INBOX_MAX];
 static size_t inbox_count, settle_calls;
 static bool spool_broken;
 
-static size_t asked_late;
+static size_t asked_late, asked_known_only;
 static int64_t last_deadline_ms;
 
 int64_t clock_monotonic_ms(void)
@@ -61,6 +62,8 @@ enum spool_status spool_read_inbox(struct spool *spool, int64_t after, struct hi
                 .time_us = inbox[i].time_us,
                 .mta_name = alloc_text(""),
                 .queue_id = alloc_text(""),
+                .domains = alloc_zeroed(inbox[i].domain_count, sizeof(char *)),
+                .domain_count = inbox[i].domain_count,
             };
     return SPOOL_OK;
 }
@@ -91,6 +94,7 @@ void judge_ask(struct judge *judge, const struct judge_question *question, struc
     (void)judge;
     questions++;
     asked_late += question->late;
+    asked_known_only += question->known_only;
     *answer = (struct judge_answer){.verdict = answer_all, .why = "as the test says"};
     if (question->late)
         answer->verdict = VERDICT_UNKNOWN;
@@ -170,7 +174,7 @@ static int set_up(void **state)
     real_us = INT64_C(1700000000000000);
     turn.waits = turn.allowed = 0;
     memset(inbox, 0, sizeof inbox);
-    inbox_count = settle_calls = questions = asked_late = 0;
+    inbox_count = settle_calls = questions = asked_late = asked_known_only = 0;
     spool_broken = false;
     answer_all = VERDICT_PENDING;
     log_set_level(LOG_LEVEL_ERROR);
@@ -301,6 +305,26 @@ static void no_more_than_the_window_is_in_memory_and_the_rest_follows(void **sta
     judging_stop(&judging);
 }
 
+/* Else more domains might wait than the judge's tables hold, each pushing out what another waits for. */
+static void no_more_than_some_domains_are_found_out_about_at_a_time(void **state)
+{
+    struct judging *judging;
+
+    (void)state;
+    for (size_t i = 0; i < 6; i++) {
+        put(real_us);
+        inbox[i].domain_count = JUDGING_DOMAINS / 4;
+    }
+    judging = start();
+    assert_int_equal(questions, 6);
+    assert_int_equal(asked_known_only, 2);
+    answer_all = VERDICT_OFFENCE;
+    step();
+    assert_int_equal(asked_known_only, 2); /* those before them are done with */
+    assert_int_equal(settled_as(CLASS_TRAP), 6);
+    judging_stop(&judging);
+}
+
 static void a_failing_spool_is_asked_again_with_longer_and_longer_pauses(void **state)
 {
     struct judging *judging = start();
@@ -359,6 +383,7 @@ int main(void)
         cmocka_unit_test_setup(a_hit_that_came_since_the_inbox_was_empty_is_not_late_whatever_the_clock_says, set_up),
         cmocka_unit_test_setup(after_a_long_silence_the_age_counts_again, set_up),
         cmocka_unit_test_setup(no_more_than_the_window_is_in_memory_and_the_rest_follows, set_up),
+        cmocka_unit_test_setup(no_more_than_some_domains_are_found_out_about_at_a_time, set_up),
         cmocka_unit_test_setup(a_failing_spool_is_asked_again_with_longer_and_longer_pauses, set_up),
         cmocka_unit_test_setup(what_is_known_at_the_end_is_settled_and_the_rest_stays, set_up),
     };
