@@ -17,8 +17,9 @@ real port 25 and the programs' default paths.  What a test may ask for:
                  is a mail host that greets; .set(state), .connections, .commands
     primaries    the two primaries of testbed/dns.py's domains, accepting: primaries.backup, primaries.address
     milter       milter(limits={"idle": "2s"}, ...) starts the daemon with DEFAULTS of testbed/milter.py and these
-                 settings; .stop() (also done after the test) demands exit status 0 and no sanitizer's report; .kill(),
-                 .freeze(), .thaw(), .restart(), .configure(...) and .reload(), .log(), .spool
+                 settings; program=PATH is another build, under=[...] what runs it; .stop() (also done after the test)
+                 demands exit status 0 and no sanitizer's report; .kill(), .freeze(), .thaw(), .restart(),
+                 .configure(...) and .reload(), .log(), .spool
     postfix      postfix(main={...}, master=[...], chroot=False) starts Postfix on the trap host's addresses, with the
                  shipped configuration and these settings on top
     sendmail     sendmail(replace={...}, extra="...") likewise
@@ -43,6 +44,8 @@ from testbed import primary as primary_part
 from testbed import smtp as smtp_part
 from testbed.postfix import Postfix
 from testbed.sendmail import Sendmail, Syslog
+
+pytest.register_assert_rewrite("testbed.load")
 
 
 def pytest_collection_modifyitems(items):
@@ -146,8 +149,8 @@ def primaries(primary):
 def milter(net):
     made = []
 
-    def start(name="milter", as_root=False, wait=True, program=None, **settings):
-        daemon = milter_part.Milter(settings, name, as_root, program)
+    def start(name="milter", as_root=False, wait=True, program=None, under=(), **settings):
+        daemon = milter_part.Milter(settings, name, as_root, program, under)
         made.append(daemon)
         daemon.start(wait)
         return daemon

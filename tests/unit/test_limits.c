@@ -1,3 +1,5 @@
+#include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -116,12 +118,44 @@ static void without_an_idle_time_a_place_is_held_for_ever(void **state)
     limits_destroy(&limits);
 }
 
+/* More threads than places, in which each is silent soon. */
+static void *come_and_go(void *limits)
+{
+    struct ipaddr client = {0};
+    struct limits_place *place;
+
+    ipaddr_parse("192.0.2.1", &client);
+    for (int64_t now_ms = 1; now_ms <= 2000; now_ms++) {
+        if (limits_take(limits, &client, 3, 2, now_ms, now_ms, &place) == LIMITS_OK) {
+            sched_yield();
+            limits_touch(limits, place, now_ms, now_ms);
+        }
+        limits_give_back(limits, &place);
+    }
+    return NULL;
+}
+
+static void serves_many_threads(void **state)
+{
+    struct limits *limits = limits_create();
+    pthread_t threads[4];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof threads / sizeof *threads; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, come_and_go, limits), 0);
+    for (size_t i = 0; i < sizeof threads / sizeof *threads; i++)
+        pthread_join(threads[i], NULL);
+    assert_int_equal(limits_held(limits, 0), 0);
+    limits_destroy(&limits);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(counts_all_and_each_network),
         cmocka_unit_test(silent_sessions_give_their_place_back),
         cmocka_unit_test(without_an_idle_time_a_place_is_held_for_ever),
+        cmocka_unit_test(serves_many_threads),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,7 +12,7 @@ from testbed.base import BUILD, STATE, TOP, Server, TestbedError, run
 SOCKET = "/run/hunnypot/milter.sock"
 AS_HUNNYPOT = ["setpriv", "--reuid=hunnypot", "--regid=hunnypot", "--groups=hunnypot,postfix", "--no-new-privs",
                "--inh-caps=-all", "--bounding-set=-all"]
-REPORTS = re.compile(r"^.*(ERROR: \w+Sanitizer|runtime error:|WARNING: ThreadSanitizer|Assertion .* failed).*$", re.M)
+REPORTS = re.compile(r"^.*(ERROR: \w+Sanitizer|runtime error:|(WARNING|FATAL): ThreadSanitizer|Assertion .* failed).*$", re.M)
 
 DEFAULTS = {
     "socket": f"unix:{SOCKET}",
@@ -76,6 +76,7 @@ def environment(**more):
     """For our programs when they are not installed."""
     return {"PATH": os.environ["PATH"], "HUNNYPOT_DATADIR": str(TOP), "LANG": "C.UTF-8", "PGUSER": "postgres",
             "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0", "UBSAN_OPTIONS": "print_stacktrace=1",
+            "TSAN_OPTIONS": "second_deadlock_stack=1",
             "LSAN_OPTIONS": f"suppressions={TOP}/tests/lsan.supp:print_suppressions=0",
             **more}
 
@@ -84,10 +85,11 @@ class Milter:
     """hunnypot-milter, running.  It is started as the shipped unit does (see confine.py); AS_ROOT lets it drop from root by
     itself, which that unit's filters do not allow.
 
+    UNDER is a tool's words in the place of the unit's filters, which tools such as valgrind do not live with.
     stop() demands exit status 0 and a log without a sanitizer's report; kill() is a crash.
     """
 
-    def __init__(self, settings, name="milter", as_root=False, program=None):
+    def __init__(self, settings, name="milter", as_root=False, program=None, under=()):
         self.name = name
         self.folder = STATE / name
         self.folder.mkdir(mode=0o755, exist_ok=True)
@@ -97,6 +99,7 @@ class Milter:
         self.conf = self.folder / "hunnypot.conf"
         self.as_root = as_root
         self.program = program or BUILD / "hunnypot-milter"
+        self.under = under
         self.settings = merge(merge(DEFAULTS, {"spool": str(self.state / "spool.db"), "user": "hunnypot"}), settings)
         self.conf.write_text(settings_text(self.settings))
         self.server = None
@@ -110,7 +113,12 @@ class Milter:
         return self.server.pid
 
     def start(self, wait=True):
-        program = [self.program] if self.as_root else confined(self.program)
+        if self.as_root:
+            program = [self.program]
+        elif self.under:
+            program = [*AS_HUNNYPOT, *self.under, self.program]
+        else:
+            program = confined(self.program)
         self.server = Server("hunnypot-milter", [*program, "-c", self.conf], self.folder / "log", env=environment(), cwd="/")
         if wait:
             self.server.wait_ready(self.listens, 20)
