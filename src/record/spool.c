@@ -542,10 +542,10 @@ static int file_open_once(struct spool *spool)
     return result == SQLITE_ERROR ? SQLITE_CORRUPT : result; /* our SQL is right: a table is missing, or the like */
 }
 
-/* The -wal first: left alone beside a new file, SQLite would delete it. */
+/* The file first: without its -wal it is an old copy of itself, and nobody could tell. */
 static bool file_set_aside(struct spool *spool)
 {
-    static const char *const suffixes[] = {"-wal", "-shm", ""};
+    static const char *const suffixes[] = {"", "-wal", "-shm"};
     int64_t now_us = clock_realtime_us();
     time_t now = (time_t)(now_us / 1000000);
     struct tm broken;
@@ -559,10 +559,11 @@ static bool file_set_aside(struct spool *spool)
         char *from = alloc_format("%s%s", spool->path, suffixes[i]);
         char *to = alloc_format("%s.damaged-%s.%06dZ%s", spool->path, stamp, (int)(now_us % 1000000), suffixes[i]);
 
+        errno = 0;
         moved = rename(from, to) == 0 || errno == ENOENT;
         if (!moved)
             snprintf(spool->why, WHY_SIZE, "damaged, and cannot be renamed: %s", strerror(errno));
-        else if (suffixes[i][0] == '\0')
+        else if (suffixes[i][0] == '\0' && errno == 0)
             log_event(LOG_LEVEL_ERROR, "spool-damaged file=%s moved_to=%s reason=\"%s\"", from, to, spool->why);
         free(from);
         free(to);
@@ -574,8 +575,12 @@ static bool file_set_aside(struct spool *spool)
 
 static int file_open(struct spool *spool)
 {
-    int result = file_open_once(spool);
+    int result;
 
+    /* A crash came before the -wal could follow a damaged file: beside a new one, SQLite would delete it. */
+    if (access(spool->path, F_OK) != 0 && errno == ENOENT && !file_set_aside(spool))
+        return SQLITE_CANTOPEN;
+    result = file_open_once(spool);
     if (is_damage(result) && file_set_aside(spool))
         result = file_open_once(spool);
     return result;

@@ -14,7 +14,8 @@ class Proxy:
     """Connect through it with host=FOLDER.  What to do with the next batches:
 
     proxy.cut("request") forwards half of it and hangs up; proxy.cut("answer") lets it be done, then keeps the answer to
-    itself and hangs up.  proxy.cuts counts.
+    itself and hangs up.  proxy.cuts counts.  proxy.hold("request") and proxy.hold("answer") keep the next one until
+    proxy.release(); proxy.held is set when there is one.
     """
 
     def __init__(self, statement=b"record_batch"):
@@ -24,6 +25,8 @@ class Proxy:
         self.path = self.folder / Path(SERVER).name
         self.path.unlink(missing_ok=True)
         self.how, self.left, self.cuts = None, 0, 0
+        self.holding = False
+        self.held, self.released = threading.Event(), threading.Event()
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(str(self.path))
         self.path.chmod(0o777)
@@ -33,6 +36,20 @@ class Proxy:
 
     def cut(self, how, times=1):
         self.how, self.left = how, times
+
+    def hold(self, how):
+        self.held.clear()
+        self.released.clear()
+        self.holding = True
+        self.how, self.left = how, 1
+
+    def release(self):
+        self.holding = False
+        self.released.set()
+
+    def _hold(self):
+        self.held.set()
+        self.released.wait()
 
     def _due(self, how, data):
         if self.how != how or self.left == 0 or self.statement not in data:
@@ -65,7 +82,12 @@ class Proxy:
                         client.sendall(data)
                         continue
                     held += data
-                    if READY in held:
+                    if READY in held and self.holding:
+                        self._hold()
+                        client.sendall(held)
+                        swallow.clear()
+                        held = b""
+                    elif READY in held:
                         self.cuts += 1
                         break
             hang_up()
@@ -77,16 +99,19 @@ class Proxy:
             with contextlib.suppress(OSError):
                 while data := client.recv(1 << 20):
                     if self._due("request", data):
-                        self.cuts += 1
-                        server.sendall(data[:len(data) // 2])
-                        break
-                    if self._due("answer", data):
+                        if not self.holding:
+                            self.cuts += 1
+                            server.sendall(data[:len(data) // 2])
+                            break
+                        self._hold()
+                    elif self._due("answer", data):
                         swallow.set()
                     server.sendall(data)
             hang_up()
             reader.join(5)
 
     def stop(self):
+        self.release()
         self.listener.shutdown(socket.SHUT_RDWR)
         self.thread.join(3)
         self.listener.close()
