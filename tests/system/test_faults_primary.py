@@ -109,19 +109,23 @@ REMEMBER_S, GRACE_S = 1, 1
 
 
 class Flapping(threading.Thread):
-    """A primary that comes and goes.  `downs` has when it was down for sure."""
+    """A primary that comes and goes.  `downs` has when it was down for sure.  While `quiet`, nobody is to ask for it: what is
+    remembered of it is not refreshed, and grows old."""
 
-    def __init__(self, host, times=3):
+    def __init__(self, host):
         super().__init__(daemon=True)
-        self.host, self.times = host, times
-        self.downs = []
+        self.host = host
+        self.downs, self.quiet = [], False
 
     def run(self):
-        for _ in range(self.times):
+        for state in ("refuse", "blackhole", "blackhole"):
             time.sleep(REMEMBER_S + GRACE_S + 1)
-            self.host.set("refuse")
+            self.host.set(state)
             began = time.monotonic()
-            time.sleep(REMEMBER_S + 1)
+            self.quiet = bool(self.downs)
+            time.sleep(REMEMBER_S)
+            self.quiet = False
+            time.sleep(1)
             self.downs.append((began, time.monotonic()))
             self.host.set("accept")
         time.sleep(REMEMBER_S + GRACE_S + 1)
@@ -130,10 +134,14 @@ class Flapping(threading.Thread):
 def test_comes_and_goes(load, pg):
     """It is taken for up no longer than `remember` after it went down, and not before it was up for `outage_grace`; for what
     comes to another domain meanwhile nothing changes."""
-    one, hosts = load({"flapping": "accept", "steady": "accept"}, remember=f"{REMEMBER_S}s", outage_grace=f"{GRACE_S}s")
+    one, hosts = load({"flapping": "accept", "steady": "accept"}, remember=f"{REMEMBER_S}s", outage_grace=f"{GRACE_S}s",
+                      probe_timeout="500ms")
     judged, flapping = [], Flapping(hosts["flapping"])
     flapping.start()
     while flapping.is_alive():
+        if flapping.quiet:
+            time.sleep(0.01)
+            continue
         sent_at = time.monotonic()
         name, steady = one.session("<a@flapping.example>"), one.session("<a@steady.example>")
         one.wait_judged((name, steady))
