@@ -4,6 +4,7 @@ No case goes by the clock: the daemon is killed while the step waits for what th
 PostgreSQL's answer), or by strace within the n-th system call of its kind, when it had nothing else to do.
 """
 import shutil
+import signal
 import sqlite3
 import subprocess
 import threading
@@ -88,10 +89,12 @@ class Scene:
         self.help("strace", "-f", "-p", str(self.daemon.pid), "-o", "/dev/null", *paths, "-e", f"trace={call}",
                   "-e", f"inject={call}:signal=SIGKILL:when={number}", until="attached", pipe="stderr")
 
-    def killed_in(self, call, number):
-        self.kill_in(call, number)
+    def die(self):
+        """Of a hit."""
         self.hit()
-        self.daemon.server.process.wait(20)
+        assert self.daemon.server.process.wait(20) == -signal.SIGKILL
+        self.daemon.check_log()
+        self.daemon.server = None
 
     def end(self):
         for helper in self.helpers:
@@ -109,7 +112,8 @@ def before_the_inbox_has_it(scene):
 
 
 def in_the_commit_to_the_inbox(scene):
-    scene.killed_in("fdatasync", 1)
+    scene.kill_in("fdatasync", 1)
+    scene.die()
 
 
 def while_dns_is_asked(scene):
@@ -125,7 +129,8 @@ def judged_and_not_settled(scene):
 
 
 def in_the_commit_that_settles(scene):
-    scene.killed_in("fdatasync", 2)
+    scene.kill_in("fdatasync", 2)
+    scene.die()
 
 
 def before_the_batch_is_sent(scene):
@@ -156,7 +161,8 @@ def recorded_and_not_confirmed(scene):
 
 
 def in_the_commit_that_confirms(scene):
-    scene.killed_in("fdatasync", 3)
+    scene.kill_in("fdatasync", 3)
+    scene.die()
 
 
 def confirmed(scene):
@@ -174,7 +180,8 @@ def refused_and_not_set_aside(scene):
 
 def in_the_commit_that_sets_aside(scene):
     scene.pg.query(REFUSE)
-    scene.killed_in("fdatasync", 3)
+    scene.kill_in("fdatasync", 3)
+    scene.die()
 
 
 CASES = [
@@ -238,9 +245,7 @@ def test_killed_while_a_damaged_file_is_replaced(scene, call, number):
     version, = other.execute("PRAGMA schema_version").fetchone()
     other.execute(f"PRAGMA schema_version = {version + 1}")
     other.close()
-    scene.hit()
-    scene.daemon.server.process.wait(20)
-    scene.daemon.kill()
+    scene.die()
     go_on(scene)
     for part in ("Z", "Z-wal"):
         assert len(list(scene.daemon.spool.parent.glob(f"*.damaged-*{part}"))) == 1
