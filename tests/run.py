@@ -17,7 +17,7 @@ BUILD = TOP / "build/tests"
 RESULTS = BUILD / "results"
 WORKERS = 3  # system tests wait more than they compute
 FILE_LIMIT_S = 600
-SLOW = ("test_growth.py", "test_threads.py")  # they begin first; of the others the big files
+SLOW = ("test_analysis.py", "test_growth.py", "test_threads.py")  # they begin first; of the others the big files
 
 lock = threading.Lock()
 total = {"passed": 0, "failed": 0, "skipped": 0}

@@ -9,7 +9,7 @@
 static atomic_uint_fast64_t values[COUNTER_COUNT];
 
 static const char *const names[COUNTER_COUNT] = {
-#define X(identifier, name, meaning) [COUNTER_##identifier] = name,
+#define X(identifier, name, meaning) [COUNTER_##identifier] = (name),
     COUNTER_TABLE(X)
 #undef X
 };

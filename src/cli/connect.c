@@ -51,7 +51,7 @@ int cli_open(struct cli *cli)
         return cli_fail("this database has no Hunnypot schema; run: hunnypot db init");
     if (status != DB_OK)
         return cli_db_fail(cli, status);
-    version = atoi(db_value(result, 0, 0));
+    version = (int)strtol(db_value(result, 0, 0), NULL, 10);
     db_result_free(&result);
     if (version < CLI_SCHEMA_VERSION)
         return cli_fail("the schema is too old: it is version %d, and this program needs %d; run: hunnypot db upgrade",

@@ -45,7 +45,9 @@ static char unescaped(char letter)
     static const char from[] = "bfnrtv", to[] = "\b\f\n\r\t\v";
     const char *at = strchr(from, letter);
 
-    return at == NULL ? letter : to[at - from];
+    if (at == NULL)
+        return letter;
+    return to[at - from];
 }
 
 char *output_next_value(char **row)

@@ -36,7 +36,7 @@ static int read_files(struct schema_files *files)
         return cli_fail("%s: %s", files->folder, strerror(errno));
     }
     for (int i = 0; i < files->count; i++)
-        if (atoi(files->entries[i]->d_name) != i + 1)
+        if (strtol(files->entries[i]->d_name, NULL, 10) != i + 1)
             return cli_fail("%s: where %03d should be, there is %s", files->folder, i + 1, files->entries[i]->d_name);
     return files->count > 0 ? CLI_OK : cli_fail("%s has no schema files", files->folder);
 }
@@ -63,7 +63,7 @@ static int read_version(struct cli *cli, int *version)
         status = db_query(cli->db, CLI_TIMEOUT_MS, "SELECT coalesce(max(version), 0) FROM hunnypot.schema_version", NULL,
                           0, &result);
         if (status == DB_OK)
-            *version = atoi(db_value(result, 0, 0));
+            *version = (int)strtol(db_value(result, 0, 0), NULL, 10);
         db_result_free(&result);
     }
     return status == DB_OK ? CLI_OK : cli_db_fail(cli, status);

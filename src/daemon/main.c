@@ -75,7 +75,7 @@ static const struct session_policy *hold_policy(void *context)
 
 static void release_policy(void *context, const struct session_policy *policy)
 {
-    struct settings *settings = (struct settings *)((uintptr_t)policy - offsetof(struct settings, session));
+    struct settings *settings = (struct settings *)((char *)policy - offsetof(struct settings, session));
 
     (void)context;
     settings_release(&settings);
@@ -441,9 +441,8 @@ static void report_to_stderr(void *context, const char *line)
 }
 
 /* What the file cannot say by itself: users, groups and folders.  Not being root, a user may be missing: it will not be needed. */
-static int check(void)
+static int check(const struct settings *settings)
 {
-    const struct settings *settings = this.settings;
     const char *path = place_unix_path(settings->socket);
     bool fine = true;
     char why[PLACE_WHY_SIZE];
@@ -511,6 +510,7 @@ static int finish_output(void)
 
 static int act(enum mode mode)
 {
+    struct settings *settings;
     int status;
 
     if (mode == MODE_HELP)
@@ -522,15 +522,16 @@ static int act(enum mode mode)
     if (mode == MODE_HELP || mode == MODE_VERSION || mode == MODE_SAMPLE)
         return finish_output();
 
-    this.settings = settings_load(this.path, report_to_stderr, NULL);
-    if (this.settings == NULL)
+    settings = settings_load(this.path, report_to_stderr, NULL);
+    if (settings == NULL)
         return EX_CONFIG;
-    this.started_with = settings_hold(this.settings);
-    log_set_level(this.settings->log_level);
+    log_set_level(settings->log_level);
+    this.settings = settings;
+    this.started_with = settings_hold(settings);
     if (mode == MODE_CHECK) {
-        status = check();
+        status = check(settings);
     } else if (mode == MODE_DUMP) {
-        settings_dump(this.settings, stdout);
+        settings_dump(settings, stdout);
         status = finish_output();
     } else {
         status = run();

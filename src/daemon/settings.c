@@ -59,9 +59,9 @@ static const char *take_socket(struct settings *settings, const char *text)
 
     (void)settings;
     if (strncmp(text, "inet:", 5) == 0 || strncmp(text, "inet6:", 6) == 0)
-        return isdigit((unsigned char)strchr(text, ':')[1]) ? NULL : "has no port";
+        return isdigit((unsigned char)text[strcspn(text, ":") + 1]) ? NULL : "has no port";
     if (strncmp(text, "unix:", 5) == 0 || strncmp(text, "local:", 6) == 0)
-        path = strchr(text, ':') + 1;
+        path = text + strcspn(text, ":") + 1;
     if (*path != '/')
         return "is no socket";
     return strlen(path) < sizeof address.sun_path ? NULL : "is too long for a unix socket";
@@ -108,7 +108,7 @@ static const char *take_reply(struct settings *settings, const char *text)
 
 static void append(const void *array, size_t *count, size_t size, const void *item)
 {
-    void **items = (void **)(uintptr_t)array;
+    void **items = (void **)array;
 
     *items = alloc_resized(*items, *count + 1, size);
     memcpy((char *)*items + *count * size, item, size);
@@ -754,11 +754,11 @@ void settings_release(struct settings **settings)
             free(*(char **)((char *)&snapshot->settings + row->offset));
     }
     texts_free(session->exempt_localparts, session->exempt_localpart_count);
-    texts_free((char **)(uintptr_t)judge->own_names, judge->own_name_count);
-    free((void *)(uintptr_t)judge->own_addresses);
-    free((void *)(uintptr_t)judge->rules);
-    free((void *)(uintptr_t)judge->ignored);
-    free((void *)(uintptr_t)judge->probe_allowed);
+    texts_free((char **)judge->own_names, judge->own_name_count);
+    free((void *)judge->own_addresses);
+    free((void *)judge->rules);
+    free((void *)judge->ignored);
+    free((void *)judge->probe_allowed);
     free(snapshot);
 }
 

@@ -13,7 +13,7 @@ enum {
 
 static char lower(char c)
 {
-    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+    return (char)(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
 }
 
 /* Letters, digits and hyphens, and the underscore that DNS holds all the same.  NAME has no final dot. */

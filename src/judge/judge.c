@@ -619,14 +619,17 @@ void judge_ask(struct judge *judge, const struct judge_question *question, struc
     settings_release(settings);
 }
 
+/* The domain that JOB, a look-up, is for; NULL when nobody waits for it any more. */
+static struct domain *domain_wanted(const struct judge *judge, const struct job *job)
+{
+    struct domain *domain = domain_find(judge, job->name);
+
+    return domain != NULL && domain->looking_up && job->settings == judge->settings ? domain : NULL;
+}
+
 static bool job_is_wanted(const struct judge *judge, const struct job *job)
 {
-    const struct domain *domain;
-
-    if (job->kind == JOB_PROBE)
-        return liveness_is_probing(judge->liveness, job->name);
-    domain = domain_find(judge, job->name);
-    return domain != NULL && domain->looking_up && job->settings == judge->settings;
+    return job->kind == JOB_PROBE ? liveness_is_probing(judge->liveness, job->name) : domain_wanted(judge, job) != NULL;
 }
 
 static void news_tell(struct judge *judge)
@@ -668,8 +671,8 @@ static void lookup_run(struct judge *judge, const struct job *job)
     mx_resolve(&config->dns, job->name, &judge->stop, &answer);
     identity_open(&self, config, &job->lookup.local, job->lookup.mta_name);
     pthread_mutex_lock(&judge->mutex);
-    if (!judge->stop && job_is_wanted(judge, job)) {
-        domain = domain_find(judge, job->name);
+    domain = judge->stop ? NULL : domain_wanted(judge, job);
+    if (domain != NULL) {
         domain_store(domain, &answer, started_ms, config->remember_ms);
         missing_start(judge, domain, &self, clock_monotonic_ms());
     }
@@ -791,7 +794,7 @@ struct judge *judge_create(const struct judge_config *config)
 static void domains_forget(struct judge *judge)
 {
     while (judge->domains != NULL)
-        domain_drop(judge, judge->domains);
+        domain_drop(judge, judge->domains); /* NOLINT(clang-analyzer-unix.Malloc): HASH_DEL moved the head */
 }
 
 void judge_destroy(struct judge **judge_pointer)

@@ -84,7 +84,7 @@ static enum liveness_state connect_to(const struct probe_config *config, int fd,
 /* Does LINE begin with "220" and a space, the end of the line, or (not the last line) a hyphen?  RFC 5321 4.2. */
 static bool is_220(const char *line, size_t length, bool *last)
 {
-    char separator = length > 3 ? line[3] : ' ';
+    int separator = length > 3 ? line[3] : ' ';
 
     *last = separator != '-';
     return length >= 3 && memcmp(line, "220", 3) == 0 && strchr(" -\r", separator) != NULL && separator != '\0';

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "fuzz.h"
 #include "judge/domain.h"
 
@@ -12,11 +13,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct recipient recipient;
     char again[DOMAIN_MAX + 1];
-    char *path = malloc(size + 1);
+    char *path = alloc_zeroed(size + 1, 1);
 
     if (size > 0)
         memcpy(path, data, size);
-    path[size] = '\0';
     recipient_parse(path, &recipient);
     free(path);
 

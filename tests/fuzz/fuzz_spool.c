@@ -110,7 +110,7 @@ static void bind_sound(sqlite3_stmt *statement, int column)
     const char *value = sound[column];
 
     if (value[0] == '#')
-        sqlite3_bind_int64(statement, column + 2, atoll(value + 1));
+        sqlite3_bind_int64(statement, column + 2, strtoll(value + 1, NULL, 10));
     else
         sqlite3_bind_text(statement, column + 2, value, -1, SQLITE_STATIC);
 }

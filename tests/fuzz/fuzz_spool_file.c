@@ -29,6 +29,7 @@ static void remove_files(bool all)
     struct dirent *entry;
     char name[400];
 
+    FUZZ_REQUIRE(files != NULL);
     while ((entry = readdir(files)) != NULL) {
         snprintf(name, sizeof name, "%s/%s", folder, entry->d_name);
         if (all || strcmp(name, path) != 0)

@@ -11,7 +11,7 @@
  * fuzz-libraries: -Wl,--wrap=log_event,--wrap=privileges_drop,--wrap=pthread_sigmask -I/usr/include/postgresql -lmilter -lconfuse -lsqlite3 -lpq -lidn2 -lresolv */
 #define main daemon_main
 int daemon_main(int argc, char **argv);
-#include "daemon/main.c"
+#include "daemon/main.c" /* NOLINT(bugprone-suspicious-include): its functions are static */
 #undef main
 
 #include <arpa/inet.h>
@@ -48,7 +48,9 @@ static struct sockaddr_un address = {.sun_family = AF_UNIX};
 static pthread_t daemon_thread;
 static atomic_bool is_ready;
 
-/* In the place of the log: each line is made, and looked at. */
+/* NOLINTBEGIN(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp): names that ld --wrap and libc give.
+ *
+ * In the place of the log: each line is made, and looked at. */
 void __wrap_log_event(enum log_level level, const char *format, ...);
 void __wrap_log_event(enum log_level level, const char *format, ...)
 {
@@ -94,6 +96,7 @@ void __syslog_chk(int priority, int flag, const char *format, ...)
     (void)flag;
     (void)format;
 }
+/* NOLINTEND(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp) */
 
 static void *run_daemon(void *unused)
 {

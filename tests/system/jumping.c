@@ -2,6 +2,7 @@
 #include "base/clock.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 int64_t clock_monotonic_ms(void)
 {
@@ -14,16 +15,16 @@ int64_t clock_monotonic_ms(void)
 int64_t clock_realtime_us(void)
 {
     FILE *file = fopen("/run/testbed/clock", "r");
-    long long offset_s = 0;
+    char offset_s[24] = "";
     struct timespec now;
 
     if (file != NULL) {
-        if (fscanf(file, "%lld", &offset_s) != 1)
-            offset_s = 0;
+        if (fgets(offset_s, sizeof offset_s, file) == NULL)
+            offset_s[0] = '\0';
         fclose(file);
     }
     clock_gettime(CLOCK_REALTIME, &now);
-    return ((int64_t)now.tv_sec + offset_s) * 1000000 + now.tv_nsec / 1000;
+    return ((int64_t)now.tv_sec + strtoll(offset_s, NULL, 10)) * 1000000 + now.tv_nsec / 1000;
 }
 
 struct timespec clock_timespec(int64_t ms)

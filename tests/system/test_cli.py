@@ -12,7 +12,6 @@ import subprocess
 import pytest
 
 from cli_data import Sensor
-from testbed import base
 from testbed.base import BUILD, TOP, wait_for
 from testbed.milter import environment
 

@@ -123,7 +123,7 @@ def test_text_comes_as_it_is(pg, formats):
     ("", "syntax error"),
     ("DELETE FROM hunnypot.offence RETURNING 'x'", "read-only transaction"),
     ("-- parameter: name\nSELECT 1", "a parameter without a default: name"),
-    (f"SELECT pg_terminate_backend(pg_backend_pid())::text FROM generate_series(1, 3) i", "terminating connection"),
+    ("SELECT pg_terminate_backend(pg_backend_pid())::text FROM generate_series(1, 3) i", "terminating connection"),
 ], ids=lambda text: text[:30])
 @pytest.mark.parametrize("there", [True, False], ids=["replacing", "new"])
 def test_an_error_leaves_the_old_file(listed, formats, target, sql, why, there):

@@ -27,13 +27,13 @@ static void item_take(char *item, struct mx_answer *answer)
     } else if (strcmp(word, "null") == 0) {
         answer->null_mx = true;
     } else if (strcmp(word, "ttl") == 0) {
-        answer->ttl_s = (uint32_t)atoi(rest);
+        answer->ttl_s = (uint32_t)strtoul(rest, NULL, 10);
     } else if (strcmp(word, "@") == 0) {
         addresses_take(rest, &answer->addresses);
     } else {
         struct mx_host *host = &answer->hosts[answer->host_count++];
 
-        host->preference = (uint16_t)atoi(word);
+        host->preference = (uint16_t)strtoul(word, NULL, 10);
         strcpy(host->name, strtok_r(NULL, " ", &rest));
         addresses_take(rest, &host->addresses);
     }

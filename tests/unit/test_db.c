@@ -103,7 +103,7 @@ static void notices_a_password_and_what_cannot_be_read(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const char *fault = db_conninfo_fault(cases[i].conninfo), *wanted = cases[i].fault;
 
-        if ((fault == NULL) != (wanted == NULL) || (fault != NULL && strcmp(fault, wanted) != 0))
+        if (wanted == NULL ? fault != NULL : fault == NULL || strcmp(fault, wanted) != 0)
             fail_msg("%s: wanted %s, got %s", cases[i].conninfo, wanted, fault);
     }
 }

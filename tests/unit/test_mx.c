@@ -150,7 +150,7 @@ static void put_record(struct writer *out, const char *owner, ns_type type, cons
         memcpy(out->at, &in6, 16);
         out->at += 16;
     } else if (type == ns_t_mx) {
-        put16(out, (unsigned)atoi(data));
+        put16(out, (unsigned)strtoul(data, NULL, 10));
         if (!short_rdata)
             put_name(out, strchr(data, ' ') + 1);
     } else if (type == ns_t_cname) {
@@ -181,7 +181,7 @@ static bool exists(const char *name)
 /* "many20.test" has 20 MX hosts, "addresses17.test" as many addresses, and so on. */
 static unsigned number_in(const char *name, const char *prefix)
 {
-    return strncasecmp(name, prefix, strlen(prefix)) == 0 ? (unsigned)atoi(name + strlen(prefix)) : 0;
+    return strncasecmp(name, prefix, strlen(prefix)) == 0 ? (unsigned)strtoul(name + strlen(prefix), NULL, 10) : 0;
 }
 
 static int put_records(struct writer *out, const struct server *server, const char *asked, ns_type type,
@@ -351,19 +351,19 @@ static void server_stop(struct server *server)
     close(server->udp);
 }
 
-static struct server server;
+static struct server nameserver;
 
 static int setup(void **state)
 {
     (void)state;
-    server_start(&server, "127.0.0.1");
+    server_start(&nameserver, "127.0.0.1");
     return 0;
 }
 
 static int teardown(void **state)
 {
     (void)state;
-    server_stop(&server);
+    server_stop(&nameserver);
     return 0;
 }
 
@@ -374,7 +374,7 @@ static struct mx_config config_for(const struct sockaddr_storage *address)
 
 static struct mx_answer resolve(const char *domain)
 {
-    const struct mx_config config = config_for(&server.address);
+    const struct mx_config config = config_for(&nameserver.address);
     const atomic_bool stop = false;
     struct mx_answer answer;
 
@@ -474,9 +474,9 @@ static void test_answers(void **state)
     size_t failed = 0;
 
     (void)state;
-    server.complete_aliases = true;
+    nameserver.complete_aliases = true;
     cases_run(&failed);
-    server.complete_aliases = false; /* the rest of an alias has to be asked for */
+    nameserver.complete_aliases = false; /* the rest of an alias has to be asked for */
     cases_run(&failed);
     assert_int_equal(failed, 0);
 }
@@ -485,7 +485,7 @@ static void test_aliases(void **state)
 {
     (void)state;
     for (int complete = 0; complete < 2; complete++) {
-        server.complete_aliases = complete;
+        nameserver.complete_aliases = complete;
         for (const char *const *domain = (const char *const[]){"alias.test", "chain.test", NULL}; *domain; domain++) {
             struct mx_answer answer = resolve(*domain);
 
@@ -514,21 +514,21 @@ static void test_many(void **state)
 
 static void test_stop(void **state)
 {
-    const struct mx_config config = config_for(&server.address);
+    const struct mx_config config = config_for(&nameserver.address);
     const atomic_bool stop = true;
-    unsigned before = server.questions;
+    unsigned before = nameserver.questions;
     struct mx_answer answer;
 
     (void)state;
     mx_resolve(&config, "two.test", &stop, &answer);
     assert_int_equal(answer.status, MX_UNKNOWN);
-    assert_int_equal(server.questions, before);
+    assert_int_equal(nameserver.questions, before);
 }
 
 /* One silent server costs its time once, however many questions a domain would take. */
 static void test_silence_is_bounded(void **state)
 {
-    struct mx_config config = config_for(&server.address);
+    struct mx_config config = config_for(&nameserver.address);
     const atomic_bool stop = false;
     struct timespec before, after;
     struct mx_answer answer;
@@ -554,7 +554,7 @@ static void test_dead_server(void **state)
     mx_resolve(&config, "two.test", &stop, &answer);
     assert_int_equal(answer.status, MX_UNKNOWN);
 
-    config.servers[1] = server.address; /* the second one answers */
+    config.servers[1] = nameserver.address; /* the second one answers */
     config.server_count = 2;
     mx_resolve(&config, "two.test", &stop, &answer);
     assert_int_equal(answer.host_count, 2);
@@ -581,14 +581,14 @@ static void test_ipv6_server(void **state)
     assert_int_equal(answer.host_count, 2);
     assert_true(six.questions > 0);
 
-    config.servers[0] = server.address; /* both families, in both orders */
+    config.servers[0] = nameserver.address; /* both families, in both orders */
     config.servers[1] = six.address;
     config.server_count = 2;
     mx_resolve(&config, "two.test", &stop, &answer);
     assert_int_equal(answer.host_count, 2);
     server_stop(&six);
     config.servers[0] = six.address;
-    config.servers[1] = server.address;
+    config.servers[1] = nameserver.address;
     mx_resolve(&config, "two.test", &stop, &answer);
     assert_int_equal(answer.host_count, 2);
 }

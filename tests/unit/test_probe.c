@@ -62,12 +62,12 @@ static void server_bind(struct server *server, const char *address, uint16_t por
 
 static void server_talk(struct server *server, int fd)
 {
-    size_t length = server->script != NULL ? strlen(server->script) : 0, sent = 0;
+    size_t length = server->script != NULL ? strlen(server->script) : 0;
 
     do {
         size_t piece = server->byte_by_byte ? 1 : length;
 
-        for (sent = 0; sent < length; sent += piece) {
+        for (size_t sent = 0; sent < length; sent += piece) {
             if (send(fd, server->script + sent, piece, MSG_NOSIGNAL) < 0)
                 return;
         }

@@ -215,12 +215,12 @@ static void steps_that_are_never_answered_are_negotiated_so(void **state)
         assert_int_equal(negotiate(&mta, ACTIONS, STEPS), SMFIS_CONTINUE);
         if (mta.steps != cases[i].steps || mta.actions != SMFIF_SETSYMLIST)
             fail_msg("%s: wanted 0x%lx, got 0x%lx", cases[i].name, cases[i].steps, mta.steps);
-        assert_int_equal(connect_from(&mta, "192.0.2.7"), mta.steps & SMFIP_NR_CONN ? SMFIS_NOREPLY : SMFIS_CONTINUE);
+        assert_int_equal(connect_from(&mta, "192.0.2.7"), (mta.steps & SMFIP_NR_CONN) != 0 ? SMFIS_NOREPLY : SMFIS_CONTINUE);
         assert_int_equal(helo(&mta, "x"), SMFIS_NOREPLY);
         assert_int_equal(mail(&mta, "<>"), SMFIS_NOREPLY);
-        assert_int_equal(rcpt(&mta, "<a@b.example>"), mta.steps & SMFIP_NR_RCPT ? SMFIS_NOREPLY : SMFIS_CONTINUE);
+        assert_int_equal(rcpt(&mta, "<a@b.example>"), (mta.steps & SMFIP_NR_RCPT) != 0 ? SMFIS_NOREPLY : SMFIS_CONTINUE);
         assert_int_equal(fake_libmilter.xxfi_unknown(&mta.ctx, command),
-                         mta.steps & SMFIP_NR_UNKN ? SMFIS_NOREPLY : SMFIS_CONTINUE);
+                         (mta.steps & SMFIP_NR_UNKN) != 0 ? SMFIS_NOREPLY : SMFIS_CONTINUE);
         wants_reply(&mta, reply_451);
         quit(&mta);
     }

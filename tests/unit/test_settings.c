@@ -312,7 +312,7 @@ static void a_dump_loads_back_to_the_same(void **state)
         "ignore_clients = {} exempt_localparts = {'a\"b', \"c\\\\d\", '${HOME}', \"n\\nl\"}",
         "reply = \"451 4.7.1 100% \\\"sure\\\" \\\\ \\${HOME}\\nline two\"",
         "liveness { probe_timeout = 100ms remember = 6m } dns { nameservers = {'[::1]:99'} }",
-        "domain 'b\xc3\xbc" "cher.example' { role = trap } domain '*.x.example' { role = off }",
+        "domain 'b\303\274cher.example' { role = trap } domain '*.x.example' { role = off }",
         "database = 'host=/run/x user=y application_name=$z'",
     };
 
