@@ -59,8 +59,9 @@ struct cli_option {
  * command.  Returns the index of the first argument, or -1 when *STATUS is to be returned. */
 int cli_options(struct cli *cli, int argc, char **argv, const struct cli_option *options, int *status);
 
-/* --database, checked: it can be read, and has no password, as everybody can read arguments. */
-int cli_take_database(struct cli *cli, const char *conninfo);
+/* What was given as NAME (--database or a variable), checked: it can be read, and has no password, as others can read
+ * arguments, and every command that is run the environment. */
+int cli_take_database(struct cli *cli, const char *name, const char *conninfo);
 
 /* The command that runs; NULL before it is found. */
 const struct cli_command *cli_running(void);

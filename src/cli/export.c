@@ -144,6 +144,7 @@ static int run_command(const struct export *export)
 
         sigemptyset(&none);
         sigprocmask(SIG_SETMASK, &none, NULL);
+        unsetenv("PGPASSWORD"); /* our business, not the command's */
         execl("/bin/sh", "sh", "-c", export->command, (char *)NULL);
         _exit(127);
     }

@@ -108,7 +108,7 @@ static int run(struct cli *cli, int argc, char **argv)
 
     while (status == CLI_OK && (got = getopt_long(argc, argv, "+:d:hV", longs, NULL)) != -1) {
         if (got == 'd') {
-            status = cli_take_database(cli, optarg);
+            status = cli_take_database(cli, "--database", optarg);
         } else if (got == 'h') {
             print_help();
             return CLI_OK;
@@ -143,8 +143,11 @@ static int close_output(int status)
 int main(int argc, char **argv)
 {
     const char *database = getenv("HUNNYPOT_DATABASE");
-    struct cli cli = {.database = database == NULL ? "" : database, .stop_fd = -1};
-    int status = run(&cli, argc, argv);
+    struct cli cli = {.database = "", .stop_fd = -1};
+    int status = database == NULL ? CLI_OK : cli_take_database(&cli, "HUNNYPOT_DATABASE", database);
+
+    if (status == CLI_OK)
+        status = run(&cli, argc, argv);
 
     db_close(&cli.db);
     return close_output(status);

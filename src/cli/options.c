@@ -49,13 +49,13 @@ static int take_option(const struct cli_option *option, const char *value)
     return CLI_OK;
 }
 
-int cli_take_database(struct cli *cli, const char *conninfo)
+int cli_take_database(struct cli *cli, const char *name, const char *conninfo)
 {
     const char *fault = db_conninfo_fault(conninfo);
 
     if (fault != NULL)
-        return cli_usage("--database %s; it takes a libpq connection string or URI, without the password, which others"
-                         " could read there: use ~/.pgpass", fault);
+        return cli_usage("%s %s; it takes a libpq connection string or URI, without the password, which others"
+                         " could read there: use ~/.pgpass", name, fault);
     cli->database = conninfo;
     return CLI_OK;
 }
@@ -109,7 +109,7 @@ int cli_options(struct cli *cli, int argc, char **argv, const struct cli_option 
         if (option == NULL)
             *status = cli_usage("%s: %s", argv[optind - 1], got == ':' ? "needs a value" : "no such option");
         else if (strcmp(option->name, "database") == 0)
-            *status = cli_take_database(cli, optarg);
+            *status = cli_take_database(cli, "--database", optarg);
         else if (strcmp(option->name, "help") != 0)
             *status = take_option(option, optarg);
         else

@@ -1,5 +1,4 @@
 """The daemon's life: start, checks, reload, restart, crash, stop; and who it is while it lives."""
-import os
 import signal
 import socket
 import time
@@ -240,11 +239,6 @@ def test_root_is_refused_as_user(milter):
     daemon.start(wait=False)
     assert daemon.server.process.wait(10) != 0
     daemon.remove()
-
-
-def test_spool_is_nobody_elses_business(milter):
-    daemon = milter(database="")
-    assert os.stat(daemon.spool).st_mode & 0o077 == 0
 
 
 @pytest.mark.parametrize("word", ["--help", "--version"])
