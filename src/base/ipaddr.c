@@ -189,12 +189,28 @@ const char *ipnet_format(const struct ipnet *net, char out[IPADDR_TEXT_SIZE])
     return out;
 }
 
+/* The IPv4 address that a gateway would turn ADDRESS into; ADDRESS itself when it is none of those. */
+static struct ipaddr behind_gateway(const struct ipaddr *address)
+{
+    static const uint8_t nat64[12] = {0x00, 0x64, 0xff, 0x9b}, six_to_four[2] = {0x20, 0x02};
+    struct ipaddr inner = {.family = 4};
+
+    if (address->family == 6 && memcmp(address->bytes, nat64, sizeof nat64) == 0)
+        memcpy(inner.bytes, address->bytes + 12, 4);
+    else if (address->family == 6 && memcmp(address->bytes, six_to_four, sizeof six_to_four) == 0)
+        memcpy(inner.bytes, address->bytes + 2, 4);
+    else
+        inner = *address;
+    return inner;
+}
+
 static bool in_any(const struct ipaddr *address, const char *const *nets)
 {
+    struct ipaddr inner = behind_gateway(address);
     struct ipnet net;
 
     for (; *nets != NULL; nets++)
-        if (ipnet_parse(*nets, &net) && ipnet_contains(&net, address))
+        if (ipnet_parse(*nets, &net) && (ipnet_contains(&net, address) || ipnet_contains(&net, &inner)))
             return true;
     return false;
 }
@@ -202,7 +218,7 @@ static bool in_any(const struct ipaddr *address, const char *const *nets)
 bool ipaddr_is_unusable(const struct ipaddr *address)
 {
     static const char *const nets[] = {"0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3",
-                                       "::/128",    "::1/128",     "fe80::/10",      "ff00::/8", NULL};
+                                       "::/96",     "fe80::/10",   "ff00::/8",       NULL};
 
     return address->family == 0 || in_any(address, nets);
 }
@@ -210,7 +226,8 @@ bool ipaddr_is_unusable(const struct ipaddr *address)
 bool ipaddr_is_private(const struct ipaddr *address)
 {
     static const char *const nets[] = {"10.0.0.0/8",     "172.16.0.0/12", "192.168.0.0/16",
-                                       "100.64.0.0/10", "fc00::/7",      "fec0::/10", NULL};
+                                       "100.64.0.0/10", "fc00::/7",      "fec0::/10",
+                                       "64:ff9b:1::/48", NULL};
 
     return in_any(address, nets);
 }

@@ -46,11 +46,12 @@ bool ipnet_contains(const struct ipnet *net, const struct ipaddr *address);
 bool ipnet_equal(const struct ipnet *a, const struct ipnet *b);
 const char *ipnet_format(const struct ipnet *net, char out[IPADDR_TEXT_SIZE]);
 
-/* Never a place to probe or a client to list: unspecified, loopback, link-local, multicast, broadcast, reserved (240/4).
- * RFC 1122 3.2.1.3, RFC 3927, RFC 4291 2.4, RFC 5771, RFC 6890. */
+/* Never a place to probe or a client to list: unspecified, loopback, link-local, multicast, broadcast, reserved (240/4),
+ * IPv4-compatible (::/96), also where NAT64 (64:ff9b::/96) or 6to4 (2002::/16) leads there.
+ * RFC 1122 3.2.1.3, RFC 3927, RFC 4291 2.4 and 2.5.5.1, RFC 5771, RFC 6890, RFC 6052 2.1, RFC 3056. */
 bool ipaddr_is_unusable(const struct ipaddr *address);
 
-/* RFC 1918, RFC 6598 (100.64/10), RFC 4193 (fc00::/7), RFC 3879 (fec0::/10). */
+/* RFC 1918, RFC 6598 (100.64/10), RFC 4193 (fc00::/7), RFC 3879 (fec0::/10), RFC 8215 (64:ff9b:1::/48); the same ways. */
 bool ipaddr_is_private(const struct ipaddr *address);
 
 #endif

@@ -109,6 +109,9 @@ static void addresses_that_are_never_probed(void **state)
         {"::1", true, false}, {"fe80::1", true, false}, {"ff02::1", true, false}, {"::ffff:127.0.0.1", true, false},
         {"10.0.0.1", false, true}, {"172.16.0.1", false, true}, {"172.32.0.1", false, false}, {"192.168.1.1", false, true},
         {"100.64.0.1", false, true}, {"100.128.0.1", false, false}, {"fd00::1", false, true},
+        {"::127.0.0.1", true, false}, {"64:ff9b::127.0.0.1", true, false}, {"64:ff9b::10.0.0.1", false, true},
+        {"64:ff9b::192.0.2.1", false, false}, {"64:ff9b:1::10.0.0.1", false, true}, {"2002:7f00:1::1", true, false},
+        {"2002:c0a8:101::1", false, true}, {"2002:c000:201::1", false, false},
     };
 
     (void)state;
