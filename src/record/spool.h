@@ -35,7 +35,8 @@ struct spool_depth {
     int64_t inbox, outbox, aside;
 };
 
-/* Open or create the spool PATH.  What was set aside goes to the end of the outbox again, once.  WHY (at least 256 bytes) gets a text when it fails. */
+/* Open or create the spool PATH.  What was set aside goes to the end of the outbox again, once.  WHY (at least 256 bytes)
+ * gets a text when it fails. */
 enum spool_status spool_open(struct spool **spool, const char *path, int64_t limit, char *why, size_t why_size)
     __attribute__((warn_unused_result));
 void spool_close(struct spool **spool);
