@@ -1,0 +1,70 @@
+"""The daemon as it is installed, under valgrind: memory does not grow with the sessions, and none is lost or misused.
+
+./runtests does 20,000 sessions, which takes one to two minutes; HUNNYPOT_SESSIONS=100000 ./runtests test_growth.py
+does more, at about 1 ms of a processor each.
+"""
+import contextlib
+import os
+import re
+import sqlite3
+import subprocess
+
+import pytest
+
+from testbed.base import STATE, TOP, wait_for
+from testbed.milter import AS_HUNNYPOT
+from testbed.mix import Mix, exchange
+
+SESSIONS = int(os.environ.get("HUNNYPOT_SESSIONS", 20000))
+WARM_UP = 2000  # sessions of all kinds, with all domains
+STAGES = 10
+NOISE_BYTES = 4096  # one session that runs, more or less; each kind of session comes hundreds of times
+
+VGDB = f"--vgdb-prefix={STATE}/milter/state/vgdb"
+VALGRIND = ["valgrind", "--leak-check=full", "--errors-for-leak-kinds=definite,indirect", "--error-exitcode=99", VGDB]
+
+
+def heap_bytes(daemon):
+    """What the daemon has allocated; nothing of it is lost.
+
+    vgdb could also stop the threads by ptrace, but that breaks the system call that a signal interrupts later on.  So
+    valgrind looks for its commands itself, when the daemon does something.
+    """
+    ask = subprocess.Popen([*AS_HUNNYPOT, "vgdb", VGDB, f"--pid={daemon.pid}", "--max-invoke-ms=0", "leak_check", "summary",
+                            "reachable", "any"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    while ask.poll() is None:
+        exchange(daemon.settings["socket"], b"")
+    words = ask.stdout.read()
+    found = {kind: int(size.replace(",", "")) for kind, size in re.findall(r" (\w+ \w+): ([\d,]+) bytes", words)}
+    assert found["definitely lost"] == found["indirectly lost"] == 0, words
+    return sum(found.values())
+
+
+@pytest.mark.timeout(580)
+def test_memory_does_not_grow(pg, dns, primaries, milter):
+    daemon = milter(program=TOP / "build/quickstart/hunnypot-milter", under=VALGRIND, log_level="info",
+                    limits={"connections_per_client": 2})
+    one = Mix(daemon)
+
+    def waiting():
+        """Hits that are not judged or not in the database."""
+        with contextlib.closing(sqlite3.connect(daemon.spool)) as spool:
+            return sum(spool.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("inbox", "outbox"))
+
+    def measure():
+        """After a whole batch for the database and a look at every domain: what both need stays allocated."""
+        pg.stop()
+        one.send(WARM_UP)
+        pg.start()
+        daemon.reload()
+        one.send(WARM_UP)
+        wait_for(lambda: waiting() == 0, 60, "end of the hits")
+        return heap_bytes(daemon)
+
+    before = measure()
+    for _ in range(STAGES):
+        one.send(SESSIONS // STAGES)
+        daemon.reload()
+    after = measure()
+    assert after - before < NOISE_BYTES, f"{before} bytes before and {after} after {SESSIONS} sessions"
+    one.check(pg)
