@@ -34,7 +34,7 @@ static struct entry {
     enum hit_class class;
 } inbox[INBOX_MAX];
 static size_t inbox_count, settle_calls;
-static bool spool_broken;
+static bool spool_broken, settle_broken;
 
 static size_t asked_late, asked_known_only;
 static int64_t last_deadline_ms;
@@ -72,7 +72,7 @@ enum spool_status spool_settle(struct spool *spool, const struct hit *hits, size
 {
     (void)spool;
     settle_calls++;
-    if (spool_broken)
+    if (spool_broken || settle_broken)
         return SPOOL_FAILED;
     for (size_t i = 0; i < count; i++) {
         struct entry *entry = &inbox[hits[i].id - 1];
@@ -175,7 +175,7 @@ static int set_up(void **state)
     turn.waits = turn.allowed = 0;
     memset(inbox, 0, sizeof inbox);
     inbox_count = settle_calls = questions = asked_late = asked_known_only = 0;
-    spool_broken = false;
+    spool_broken = settle_broken = false;
     answer_all = VERDICT_PENDING;
     log_set_level(LOG_LEVEL_ERROR);
     return 0;
@@ -356,6 +356,24 @@ static void a_failing_spool_is_asked_again_with_longer_and_longer_pauses(void **
     judging_stop(&judging);
 }
 
+/* It is read once only: forgotten here, it would lie in the inbox until a restart, and be too old then. */
+static void what_could_not_be_settled_is_settled_later(void **state)
+{
+    struct judging *judging = start();
+
+    (void)state;
+    put(real_us);
+    answer_all = VERDICT_OFFENCE;
+    settle_broken = true;
+    step();
+    assert_int_equal(settle_calls, 1);
+    settle_broken = false;
+    now_ms = last_deadline_ms;
+    step();
+    assert_int_equal(settled_as(CLASS_TRAP), 1);
+    judging_stop(&judging);
+}
+
 static void what_is_known_at_the_end_is_settled_and_the_rest_stays(void **state)
 {
     struct judging *judging = start();
@@ -385,6 +403,7 @@ int main(void)
         cmocka_unit_test_setup(no_more_than_the_window_is_in_memory_and_the_rest_follows, set_up),
         cmocka_unit_test_setup(no_more_than_some_domains_are_found_out_about_at_a_time, set_up),
         cmocka_unit_test_setup(a_failing_spool_is_asked_again_with_longer_and_longer_pauses, set_up),
+        cmocka_unit_test_setup(what_could_not_be_settled_is_settled_later, set_up),
         cmocka_unit_test_setup(what_is_known_at_the_end_is_settled_and_the_rest_stays, set_up),
     };
 
