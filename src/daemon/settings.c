@@ -3,6 +3,7 @@
 #include <confuse.h>
 #include <ctype.h>
 #include <errno.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -297,7 +298,7 @@ struct snapshot {
 
 /* A load under way.  libConfuse gives its callbacks no context. */
 static struct load {
-    const char *path;
+    const char *path; /* printable */
     void (*report)(void *context, const char *line);
     void *context;
     bool failed;
@@ -425,8 +426,12 @@ static void on_confuse_error(cfg_t *cfg, const char *format, va_list arguments)
 /* Keep the line; values are judged when all is read, so that each fault is told. */
 static int on_value(cfg_t *cfg, cfg_opt_t *option, const char *value, void *result)
 {
-    if (cfg->line > 0) /* no default */
-        load->lines[row_find(cfg_name(cfg), cfg_opt_name(option)) - rows] = cfg->line;
+    const struct row *row = cfg->line > 0 ? row_find(cfg_name(cfg), cfg_opt_name(option)) : NULL;
+
+    if (row != NULL)
+        load->lines[row - rows] = cfg->line;
+    else if (cfg->line > 0) /* no default: libConfuse takes `limits|idle = 5s` outside of the section */
+        unknown_setting(cfg->line, cfg_opt_name(option), cfg_name(cfg));
     *(const char **)result = value;
     return 0;
 }
@@ -560,13 +565,22 @@ static int choice_find(const struct row *row, const char *text)
     return -1;
 }
 
+/* Controls but ALLOWED would break lines of the log, and steer the terminal that shows them. */
+static bool has_control(const char *text, const char *allowed)
+{
+    for (; *text != '\0'; text++)
+        if (iscntrl((unsigned char)*text) && strchr(allowed, *text) == NULL)
+            return true;
+    return false;
+}
+
 static void take_value(const struct row *row, const char *text)
 {
     struct row_values *values = &load->snapshot->values[row - rows];
     struct settings *settings = &load->snapshot->settings;
     void *member = (char *)settings + row->offset;
     char *copy = alloc_text(text);
-    const char *what = NULL;
+    const char *what = NULL, *controls = row->take == take_reply || row->take == take_database ? "\n\t" : "";
     int choice;
 
     append(&values->texts, &values->count, sizeof copy, &copy);
@@ -577,6 +591,8 @@ static void take_value(const struct row *row, const char *text)
         number_store(member, row->size, choice > 0 ? choice : 0);
     } else {
         what = strlen(text) > TEXT_MAX ? "is too long" : row->take(settings, text);
+        if (what == NULL && has_control(text, controls))
+            what = "has a control character";
         if (what != NULL)
             wrong(row, text, what, row->right);
         if (row->type == TYPE_TEXT)
@@ -694,7 +710,8 @@ static char *file_read(const char *path)
 struct settings *settings_load(const char *path, void (*report)(void *context, const char *line), void *context)
 {
     struct snapshot *snapshot = alloc_zeroed(1, sizeof *snapshot);
-    struct load this = {.path = path, .report = report, .context = context, .snapshot = snapshot};
+    char *shown = text_printable_new(path, PATH_MAX);
+    struct load this = {.path = shown, .report = report, .context = context, .snapshot = snapshot};
     struct settings *settings = &snapshot->settings;
     struct options *options = alloc_zeroed(1, sizeof *options);
     cfg_t *cfg = NULL;
@@ -719,6 +736,7 @@ struct settings *settings_load(const char *path, void (*report)(void *context, c
     free(this.domain_lines);
     free(options);
     free(text);
+    free(shown);
     if (this.failed)
         settings_release(&settings);
     return settings;
@@ -791,13 +809,9 @@ static void print_quoted(const char *text, FILE *out)
 {
     putc('"', out);
     for (; *text != '\0'; text++) {
-        if (*text == '\n') {
-            fputs("\\n", out);
-            continue;
-        }
-        if (strchr("\"\\$", *text) != NULL)
+        if (strchr("\"\\$\n\t", *text) != NULL)
             putc('\\', out);
-        putc(*text, out);
+        putc(*text == '\n' ? 'n' : *text == '\t' ? 't' : *text, out);
     }
     putc('"', out);
 }

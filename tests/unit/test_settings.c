@@ -265,6 +265,9 @@ static void faults_are_told(void **state)
         {"domain x.example { }\ndomain X.Example. { }", "2: domain \"X.Example.\": given twice"},
         {"spool_limit = 0\nlog_level = loud\nlimits {\n idle = x\n}\nignore_clients = {a,\n b}",
          "1: spool_limit|2: log_level|4: limits.idle|ignore_clients: \"a\"|ignore_clients: \"b\""},
+        {"limits { }\nlimits|idle = 5s", "2: idle: not a setting here; it belongs into limits { }"},
+        {"spool = '/x\x1b/y'", "1: spool: \"/x\\x1B/y\" has a control character"},
+        {"user = 'a\x7f'", "1: user: \"a\\x7F\" has a control character"},
         {"spool_limit = 0\nfoo", "1: spool_limit|2: foo: no such setting"},
     };
 
@@ -309,7 +312,7 @@ static void a_dump_loads_back_to_the_same(void **state)
 {
     static const char *const texts[] = {
         "",
-        "ignore_clients = {} exempt_localparts = {'a\"b', \"c\\\\d\", '${HOME}', \"n\\nl\"}",
+        "ignore_clients = {} exempt_localparts = {'a\"b', \"c\\\\d\", '${HOME}', \"n l\"}",
         "reply = \"451 4.7.1 100% \\\"sure\\\" \\\\ \\${HOME}\\nline two\"",
         "liveness { probe_timeout = 100ms remember = 6m } dns { nameservers = {'[::1]:99'} }",
         "domain 'b\303\274cher.example' { role = trap } domain '*.x.example' { role = off }",
