@@ -63,6 +63,9 @@ int cli_options(struct cli *cli, int argc, char **argv, const struct cli_option 
  * arguments, and every command that is run the environment. */
 int cli_take_database(struct cli *cli, const char *name, const char *conninfo);
 
+/* Say that getopt_long() returned GOT, "?" or ":", for ARGUMENT; the status to return. */
+int cli_bad_option(const char *argument, int got);
+
 /* The command that runs; NULL before it is found. */
 const struct cli_command *cli_running(void);
 

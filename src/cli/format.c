@@ -204,7 +204,7 @@ static int print_format(const char *const folders[FORMAT_FOLDERS], size_t folder
 
     /* The one of an earlier folder goes before. */
     if (format != NULL && strncmp(format->path, folders[folder], strlen(folders[folder])) == 0) {
-        printf("%-16s %s\n", name, format->consumer == NULL ? format->path : format->consumer);
+        printf("%-16s %s\n", name, format->consumer == NULL ? file : format->consumer);
         for (size_t i = 0; i < format->parameter_count; i++)
             printf("%16s   %s=%s  %s\n", "", format->parameters[i].name, format->parameters[i].value,
                    format->parameters[i].meaning);

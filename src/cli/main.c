@@ -93,8 +93,11 @@ static int run_command(struct cli *cli, int argc, char **argv)
             running = command;
             return command->run(cli, argc - words + 1, argv + words - 1);
         }
-    return argc < 1 ? cli_usage("which command?") : cli_usage("no such command: %s%s%s", argv[0], argc > 1 ? " " : "",
-                                                              argc > 1 ? argv[1] : "");
+    if (argc < 1)
+        return cli_usage("which command?");
+    /* The second word may be half of the name, but not an option: there may be a password in it. */
+    return argc > 1 && *argv[1] != '-' ? cli_usage("no such command: %s %s", argv[0], argv[1])
+                                       : cli_usage("no such command: %s", argv[0]);
 }
 
 /* The options before the command. */
@@ -116,7 +119,7 @@ static int run(struct cli *cli, int argc, char **argv)
             puts("hunnypot " PACKAGE_VERSION);
             return CLI_OK;
         } else {
-            status = cli_usage("%s: %s", argv[optind - 1], got == ':' ? "needs a value" : "no such option");
+            status = cli_bad_option(argv[optind - 1], got);
         }
     }
     return status != CLI_OK ? status : run_command(cli, argc - optind, argv + optind);

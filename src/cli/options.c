@@ -1,5 +1,6 @@
 
 #include <getopt.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -60,6 +61,16 @@ int cli_take_database(struct cli *cli, const char *name, const char *conninfo)
     return CLI_OK;
 }
 
+int cli_bad_option(const char *argument, int got)
+{
+    const char *what = got == ':' ? "needs a value" : "no such option";
+
+    if (optopt > 0 && optopt <= UCHAR_MAX)
+        return cli_usage("-%c: %s", optopt, what);
+    /* Behind the name there may be a password. */
+    return cli_usage("%.*s: %s", (int)strcspn(argument, "="), argument, what);
+}
+
 enum { OPTIONS_MAX = 16, FIRST_LONG = 256 /* above all letters */ };
 
 /* getopt_long's view of OPTIONS and the common ones; what it returns for each is FIRST_LONG and the index here. */
@@ -107,7 +118,7 @@ int cli_options(struct cli *cli, int argc, char **argv, const struct cli_option 
 
         *status = CLI_OK;
         if (option == NULL)
-            *status = cli_usage("%s: %s", argv[optind - 1], got == ':' ? "needs a value" : "no such option");
+            *status = cli_bad_option(argv[optind - 1], got);
         else if (strcmp(option->name, "database") == 0)
             *status = cli_take_database(cli, "--database", optarg);
         else if (strcmp(option->name, "help") != 0)
