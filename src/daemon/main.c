@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -18,6 +19,7 @@
 #include "base/alloc.h"
 #include "base/counter.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "daemon/identity.h"
 #include "daemon/judging.h"
 #include "daemon/outages.h"
@@ -31,6 +33,7 @@
 #include "record/spool.h"
 
 #define PROGRAM "hunnypot-milter"
+#define SETTINGS_FILE HP_SYSCONFDIR "/hunnypot.conf"
 
 enum {
     DESCRIPTORS_BESIDE = 256, /* what is open beside the sessions, with room to spare */
@@ -40,6 +43,7 @@ enum {
 
 static struct daemon {
     const char *path;                /* of the settings file */
+    char *shown_path;                /* the same, printable */
     struct settings *started_with;   /* the settings that only a restart changes are in force as they are here */
     pthread_mutex_t settings_mutex;  /* covers `settings` */
     struct settings *settings;       /* in force */
@@ -369,7 +373,7 @@ static void reload(void)
     struct identity identity;
 
     if (new == NULL) {
-        log_event(LOG_LEVEL_ERROR, "reload-failed file=%s effect=\"keeping the settings in force\"", this.path);
+        log_event(LOG_LEVEL_ERROR, "reload-failed file=%s effect=\"keeping the settings in force\"", this.shown_path);
         return;
     }
     settings_report_fixed(this.started_with, new, report_fixed, NULL);
@@ -385,7 +389,7 @@ static void reload(void)
     this.settings = new;
     pthread_mutex_unlock(&this.settings_mutex);
     settings_release(&old);
-    log_event(LOG_LEVEL_INFO, "reloaded file=%s", this.path);
+    log_event(LOG_LEVEL_INFO, "reloaded file=%s", this.shown_path);
 }
 
 /* Reload and stop as told; false when the server ended unasked. */
@@ -444,29 +448,30 @@ static void report_to_stderr(void *context, const char *line)
 static int check(const struct settings *settings)
 {
     const char *path = place_unix_path(settings->socket);
+    struct privileges_user user = {0};
     bool fine = true;
     char why[PLACE_WHY_SIZE];
     gid_t group;
 
-    if (!privileges_find_user(settings->user, &this.user, why)) {
+    if (!privileges_find_user(settings->user, &user, why)) {
         fine = geteuid() != 0;
-        fprintf(stderr, "%s: user: %s%s\n", this.path, why, fine ? " (needed when started as root)" : "; create it");
+        fprintf(stderr, "%s: user: %s%s\n", this.shown_path, why, fine ? " (needed when started as root)" : "; create it");
     }
     if (*settings->socket_group != '\0' && !privileges_find_group(settings->socket_group, &group, why)) {
         fine = false;
-        fprintf(stderr, "%s: socket_group: %s; create it, or name another\n", this.path, why);
+        fprintf(stderr, "%s: socket_group: %s; create it, or name another\n", this.shown_path, why);
     }
     if (path != NULL && !place_check_folder(path, why)) {
         fine = false;
-        fprintf(stderr, "%s: socket: %s; make that folder\n", this.path, why);
+        fprintf(stderr, "%s: socket: %s; make that folder\n", this.shown_path, why);
     }
     if (!place_check_folder(settings->spool, why)) {
         fine = false;
-        fprintf(stderr, "%s: spool: %s; make that folder\n", this.path, why);
+        fprintf(stderr, "%s: spool: %s; make that folder\n", this.shown_path, why);
     }
     if (fine)
-        printf("%s: ok\n", this.path);
-    free(this.user.name);
+        printf("%s: ok\n", this.shown_path);
+    free(user.name);
     return fine ? EX_OK : EX_CONFIG;
 }
 
@@ -493,7 +498,7 @@ static void print_help(FILE *out)
             "      --help, --version\n"
             "\n"
             "SIGUSR1 or SIGHUP: read the settings again.  SIGTERM or SIGINT: stop.\n",
-            this.path);
+            SETTINGS_FILE);
 }
 
 static int usage(void)
@@ -528,6 +533,7 @@ static int act(enum mode mode)
     log_set_level(settings->log_level);
     this.settings = settings;
     this.started_with = settings_hold(settings);
+    this.shown_path = text_printable_new(this.path, PATH_MAX);
     if (mode == MODE_CHECK) {
         status = check(settings);
     } else if (mode == MODE_DUMP) {
@@ -538,6 +544,7 @@ static int act(enum mode mode)
     }
     settings_release(&this.settings);
     settings_release(&this.started_with);
+    free(this.shown_path);
     return status;
 }
 
@@ -546,7 +553,8 @@ int main(int argc, char **argv)
     enum mode mode = MODE_RUN;
     int option;
 
-    this.path = HP_SYSCONFDIR "/hunnypot.conf";
+    opterr = 0; /* getopt would repeat arguments as they are */
+    this.path = SETTINGS_FILE;
     while ((option = getopt_long(argc, argv, "c:", long_options, NULL)) != -1) {
         if (option == 'c')
             this.path = optarg;
