@@ -123,15 +123,16 @@ static void check_secret(const char *conninfo, char *const *argv)
     PQconninfoFree(options);
 }
 
-/* Behind --database, also misspelt, and behind -d. */
+/* Behind --database, also misspelt, and behind -d.  What follows another option may be its value, and is told as such. */
 static void check_secrets(int argc, char *const *argv)
 {
     for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
         const char *equals = strchr(argv[i], '=');
+        bool is_value = i > 1 && *argv[i - 1] == '-';
 
-        if (strncmp(argv[i], "--d", 3) == 0 && equals != NULL)
+        if (!is_value && strncmp(argv[i], "--d", 3) == 0 && equals != NULL)
             check_secret(equals + 1, argv);
-        else if (strncmp(argv[i], "-d", 2) == 0)
+        else if (!is_value && strncmp(argv[i], "-d", 2) == 0)
             check_secret(argv[i] + 2, argv);
         if (i + 1 < argc && (strcmp(argv[i], "-d") == 0 || strcmp(argv[i], "--database") == 0))
             check_secret(argv[i + 1], argv);
