@@ -18,7 +18,9 @@ from testbed.mix import Mix, exchange
 SESSIONS = int(os.environ.get("HUNNYPOT_SESSIONS", 20000))
 WARM_UP = 2000  # sessions of all kinds, with all domains
 STAGES = 10
-NOISE_BYTES = 4096  # one session that runs, more or less; each kind of session comes hundreds of times
+# What is allocated at the moment depends on what just runs (a session, a batch, 16 KiB for a connection).  What stays for
+# each session, or for each of one kind, is more than a byte a session.  What is lost is seen to the byte.
+NOISE_BYTES = SESSIONS
 
 VGDB = f"--vgdb-prefix={STATE}/milter/state/vgdb"
 VALGRIND = ["valgrind", "--leak-check=full", "--errors-for-leak-kinds=definite,indirect", "--error-exitcode=99", VGDB]

@@ -47,6 +47,7 @@ def test_disk_of_the_database_is_full(pg, start):
     try:
         run("chown", "postgres:postgres", folder)
         pg.query(f"CREATE TABLESPACE small LOCATION '{folder}'")
+        pg.query("GRANT CREATE ON TABLESPACE small TO hunnypot_owner")
         pg.query("ALTER DATABASE hunnypot SET default_tablespace = 'small'")
         load = start()
         with open(folder / "filler", "wb", buffering=0) as filler, pytest.raises(OSError):
