@@ -104,8 +104,9 @@ static bool is_told(const char *secret, char *const *argv)
     unsigned given = 0;
 
     for (; *argv != NULL; argv++)
-        given += strstr(*argv, secret) != NULL;
-    /* What is also in another argument is none. */
+        for (const char *at = *argv; (at = strstr(at, secret)) != NULL; at++)
+            given++;
+    /* What was also given otherwise is none. */
     return given == 1 && memmem(world.output, world.output_used, secret, strlen(secret)) != NULL;
 }
 
