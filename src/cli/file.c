@@ -1,4 +1,3 @@
-
 #include "cli/file.h"
 
 #include <errno.h>

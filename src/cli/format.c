@@ -1,4 +1,3 @@
-
 #include "cli/format.h"
 
 #include <ctype.h>

@@ -1,4 +1,3 @@
-
 #include <getopt.h>
 #include <limits.h>
 #include <stdio.h>

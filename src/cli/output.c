@@ -1,4 +1,3 @@
-
 #include "cli/output.h"
 
 #include <errno.h>

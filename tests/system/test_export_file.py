@@ -259,23 +259,25 @@ def test_stopped_while_it_waits_for_another(listed, formats, target):
     assert first.end()[0] == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_stopped_while_it_writes(listed, formats, target, number):
+def half_written(formats, target):
+    """An export that is about to replace OLD, and has written a part."""
     formats("slow", SLOW)
     target.write_bytes(OLD)
     running = Running(formats, "slow", "-o", target)
     fresh = target.parent / "list.new"
     wait_for(lambda: fresh.exists() and fresh.stat().st_size > 100000, what="half a file")
+    return running
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stopped_while_it_writes(listed, formats, target, number):
+    running = half_written(formats, target)
     assert running.end(number)[0] == 1
     assert target.read_bytes() == OLD and in_folder(target) == ["list", "list.lock"]
 
 
 def test_server_killed_while_it_writes(listed, pg, formats, target):
-    formats("slow", SLOW)
-    target.write_bytes(OLD)
-    running = Running(formats, "slow", "-o", target)
-    fresh = target.parent / "list.new"
-    wait_for(lambda: fresh.exists() and fresh.stat().st_size > 100000, what="half a file")
+    running = half_written(formats, target)
     pg.kill()
     assert running.process.wait(30) == 1
     assert target.read_bytes() == OLD and in_folder(target) == ["list", "list.lock"]
