@@ -8,8 +8,8 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/domain.h"
 #include "base/log.h"
-#include "judge/domain.h"
 
 static void add_name(struct identity *identity, const char *name)
 {

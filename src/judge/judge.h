@@ -20,9 +20,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/domain.h"
 #include "base/ipaddr.h"
 #include "base/words.h"
-#include "judge/domain.h"
 #include "judge/mx.h"
 #include "judge/role.h"
 

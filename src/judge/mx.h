@@ -16,8 +16,8 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
+#include "base/domain.h"
 #include "base/ipaddr.h"
-#include "judge/domain.h"
 
 /* 20 is four times the addresses that Postfix tries in one run (smtp_mx_address_limit 5). */
 enum { MX_MAX = 20, MX_ADDRESS_MAX = 16, MX_SERVER_MAX = 3 /* resolver(5) MAXNS */ };

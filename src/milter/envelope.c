@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/domain.h"
 #include "base/text.h"
-#include "judge/domain.h"
 
 static void texts_clear(char ***texts, size_t *count)
 {

@@ -5,7 +5,7 @@
  * and rows of the database.
  *
  * fuzz-sources: tests/fuzz/arguments_daemon.c src/daemon/[!m]*.c src/milter/[a-z]*.c src/judge/[a-z]*.c src/record/[a-z]*.c src/cli/[!fm]*.c src/cli/format.c src/cli/manage.c
- * fuzz-libraries: @tests/fuzz/arguments.wrap -I/usr/include/postgresql -lmilter -lconfuse -lsqlite3 -lidn2 -lpq -lresolv
+ * fuzz-libraries: @tests/fuzz/arguments.wrap -I/usr/include/postgresql -lmilter -lconfuse -lsqlite3 -lpq -lresolv
  * fuzz-options: -max_len=512 */
 #define main cli_main
 int cli_main(int argc, char **argv);

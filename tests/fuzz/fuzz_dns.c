@@ -3,8 +3,8 @@
  * Stands in for res_nquery() and dnstcp_ask(), and answers each question with the next part of the input: a length
  * (two bytes), then the message.
  *
- * fuzz-sources: src/judge/mx.c src/judge/domain.c
- * fuzz-libraries: -lidn2 -lresolv */
+ * fuzz-sources: src/judge/mx.c
+ * fuzz-libraries: -lresolv */
 #include <errno.h>
 #include <netdb.h>
 #include <resolv.h>

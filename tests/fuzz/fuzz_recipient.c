@@ -1,13 +1,10 @@
-/* The recipient parser: whatever a client writes into RCPT.
- *
- * fuzz-sources: src/judge/domain.c
- * fuzz-libraries: -lidn2 */
+/* The recipient parser: whatever a client writes into RCPT. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/domain.h"
 #include "fuzz.h"
-#include "judge/domain.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -1,7 +1,7 @@
 /* The settings file: a mistake in it must be told, never crash, and what is taken must survive --dump.
  *
- * fuzz-sources: src/daemon/settings.c src/judge/domain.c src/judge/role.c src/milter/reply.c src/record/db.c
- * fuzz-libraries: -I/usr/include/postgresql -lconfuse -lidn2 -lpq
+ * fuzz-sources: src/daemon/settings.c src/judge/role.c src/milter/reply.c src/record/db.c
+ * fuzz-libraries: -I/usr/include/postgresql -lconfuse -lpq
  * fuzz-options: -max_len=1024 */
 #include <ctype.h>
 #include <stdio.h>

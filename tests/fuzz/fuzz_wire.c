@@ -8,7 +8,7 @@
  *
  * fuzz-options: -detect_leaks=0
  * fuzz-sources: src/daemon/[!m]*.c src/judge/?*.c src/milter/?*.c src/record/?*.c
- * fuzz-libraries: -Wl,--wrap=log_event,--wrap=privileges_drop,--wrap=pthread_sigmask -I/usr/include/postgresql -lmilter -lconfuse -lsqlite3 -lpq -lidn2 -lresolv */
+ * fuzz-libraries: -Wl,--wrap=log_event,--wrap=privileges_drop,--wrap=pthread_sigmask -I/usr/include/postgresql -lmilter -lconfuse -lsqlite3 -lpq -lresolv */
 #define main daemon_main
 int daemon_main(int argc, char **argv);
 #include "daemon/main.c" /* NOLINT(bugprone-suspicious-include): its functions are static */

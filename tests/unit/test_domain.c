@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "judge/domain.h"
+#include "base/domain.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 

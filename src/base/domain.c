@@ -1,4 +1,4 @@
-#include "judge/domain.h"
+#include "base/domain.h"
 
 #include <ctype.h>
 #include <idn2.h>

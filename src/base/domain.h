@@ -5,8 +5,8 @@
  * Fails:    never; what is not an address with a domain says so.
  * Limits:   a domain is at most DOMAIN_MAX bytes (RFC 1035 2.3.4, as text without the final dot).
  */
-#ifndef JUDGE_DOMAIN_H
-#define JUDGE_DOMAIN_H
+#ifndef BASE_DOMAIN_H
+#define BASE_DOMAIN_H
 
 #include <stdbool.h>
 #include <stddef.h>
