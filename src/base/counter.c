@@ -1,5 +1,6 @@
 #include "base/counter.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -22,6 +23,23 @@ void counter_add(enum counter counter, uint64_t n)
 uint64_t counter_value(enum counter counter)
 {
     return atomic_load_explicit(&values[counter], memory_order_relaxed);
+}
+
+/* COUNTER_COUNT: none. */
+static const enum counter verdict_counters[] = {
+#define COUNTER_AT_FINAL(identifier) COUNTER_##identifier
+#define COUNTER_AT_WAITING(identifier) COUNTER_COUNT
+#define X(argument, identifier, name, rank, counts, meaning) [VERDICT_##identifier] = COUNTER_AT_##counts(identifier),
+    VERDICT_TABLE(X, )
+#undef X
+};
+
+_Static_assert(sizeof verdict_counters / sizeof *verdict_counters == VERDICT_COUNT, "each verdict counts or waits");
+
+void counter_add_verdict(enum verdict verdict)
+{
+    assert(verdict_counters[verdict] != COUNTER_COUNT);
+    counter_add(verdict_counters[verdict], 1);
 }
 
 char *counter_json(void)

@@ -10,6 +10,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/words.h"
+
+/* The rows of the verdicts that hits end with. */
+#define COUNTER_OF_VERDICT(X, identifier, name, rank, counts, meaning) COUNTER_OF_##counts(X, identifier, name, meaning)
+#define COUNTER_OF_FINAL(X, identifier, name, meaning) X(identifier, name, "verdicts: " meaning)
+#define COUNTER_OF_WAITING(X, identifier, name, meaning)
+
 /* X(identifier, "name", "meaning") */
 #define COUNTER_TABLE(X) \
     X(SESSIONS, "sessions", "connections that the MTA reported") \
@@ -20,14 +27,7 @@
     X(OVER_CLIENT_CONNECTIONS, "over_client_connections", "connections refused: limits.connections_per_client") \
     X(OVER_BYTES, "over_bytes", "connections closed: limits.client_bytes") \
     X(OVER_IDLE, "over_idle", "connections closed: a command later than limits.idle") \
-    X(OFFENCE, "offence", "verdicts: recorded") \
-    X(OUTAGE, "outage", "verdicts: not recorded, the primaries do not take mail") \
-    X(RECOVERING, "recovering", "verdicts: not recorded, an outage or the start was too recent") \
-    X(FRIEND, "friend", "verdicts: not recorded, one of our addresses or an MX host of the domain") \
-    X(IGNORED, "ignored", "verdicts: not recorded, ignore_clients") \
-    X(EXEMPT, "exempt", "verdicts: not recorded, exempt local parts only") \
-    X(NONE, "none", "verdicts: not recorded, this host is nothing to the domain") \
-    X(UNKNOWN, "unknown", "verdicts: not recorded, no answer in time") \
+    VERDICT_TABLE(COUNTER_OF_VERDICT, X) \
     X(DNS_QUERIES, "dns_queries", "DNS questions asked") \
     X(PROBES, "probes", "MX hosts probed") \
     X(SHIPPED, "shipped", "hits recorded in the database") \
@@ -43,6 +43,9 @@ enum counter {
 
 void counter_add(enum counter counter, uint64_t n);
 uint64_t counter_value(enum counter counter);
+
+/* One more hit ended with VERDICT, which is none that waits. */
+void counter_add_verdict(enum verdict verdict);
 
 /* All counters as a JSON object; the caller frees. */
 char *counter_json(void);

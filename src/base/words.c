@@ -2,39 +2,51 @@
 
 #include <string.h>
 
-static const char *const class_names[] = {
-    [CLASS_NONE] = "none",
-    [CLASS_TRAP] = "trap",
-    [CLASS_BACKUP] = "backup",
-    [CLASS_ADDRESS] = "address",
+struct word {
+    const char *name;
+    int rank;
 };
 
-static const char *const verdict_names[] = {
-    [VERDICT_PENDING] = "pending",
-    [VERDICT_OFFENCE] = "offence",
-    [VERDICT_OUTAGE] = "outage",
-    [VERDICT_RECOVERING] = "recovering",
-    [VERDICT_FRIEND] = "friend",
-    [VERDICT_IGNORED] = "ignored",
-    [VERDICT_EXEMPT] = "exempt",
-    [VERDICT_NONE] = "none",
-    [VERDICT_UNKNOWN] = "unknown",
+static const struct word classes[] = {
+#define X(identifier, text, order, meaning) [CLASS_##identifier] = {.name = (text), .rank = (order)},
+    CLASS_TABLE(X)
+#undef X
 };
+
+static const struct word verdicts[] = {
+#define X(argument, identifier, text, order, counts, meaning) \
+    [VERDICT_##identifier] = {.name = (text), .rank = (order)},
+    VERDICT_TABLE(X, )
+#undef X
+};
+
+_Static_assert(sizeof classes / sizeof *classes == CLASS_COUNT, "each class has its row in CLASS_TABLE");
+_Static_assert(sizeof verdicts / sizeof *verdicts == VERDICT_COUNT, "each verdict has its row in VERDICT_TABLE");
 
 const char *class_name(enum hit_class class)
 {
-    return class_names[class];
+    return classes[class].name;
 }
 
 const char *verdict_name(enum verdict verdict)
 {
-    return verdict_names[verdict];
+    return verdicts[verdict].name;
+}
+
+int class_rank(enum hit_class class)
+{
+    return classes[class].rank;
+}
+
+int verdict_rank(enum verdict verdict)
+{
+    return verdicts[verdict].rank;
 }
 
 bool class_from_name(const char *name, enum hit_class *class)
 {
-    for (unsigned i = 0; i < sizeof class_names / sizeof *class_names; i++)
-        if (strcmp(class_names[i], name) == 0) {
+    for (unsigned i = 0; i < CLASS_COUNT; i++)
+        if (strcmp(classes[i].name, name) == 0) {
             *class = (enum hit_class)i;
             return true;
         }

@@ -1,35 +1,61 @@
-/* words.h - the words that every layer shares: classes of offence and verdicts on a hit.
+/* words.h - the words that every layer shares: classes of offence and verdicts on a hit.  One table for each.
  *
- * Their texts are part of the log, the database and the manual pages: change them nowhere else.
+ * A row is all that a new word needs here: enum, name, rank, counter (base/counter.h) and the checks of the manual pages
+ * (tests/check-manual) are made from it.  The names are part of the log, the database and the manual pages.
+ * Threads: any.  Fails: never.
  */
 #ifndef BASE_WORDS_H
 #define BASE_WORDS_H
 
 #include <stdbool.h>
 
-/* What this host is to a recipient domain, and so what a client that comes here did wrong. */
+/* What this host is to a recipient domain, and so what a client that comes here did wrong.
+ *
+ * X(identifier, "name", rank, "meaning").  Of two offences the one of the higher rank is recorded; 0 is no offence. */
+#define CLASS_TABLE(X) \
+    X(NONE, "none", 0, "this host is nothing to the domain") \
+    X(TRAP, "trap", 4, "the domain gets no legitimate mail") \
+    X(BACKUP, "backup", 3, "a less preferred MX: the client skipped the live primaries") \
+    X(ADDRESS, "address", 2, "the domain's A/AAAA while its MX records point elsewhere") \
+    X(NULL_SENDER, "null-sender", 1, "backup or address without a sender: it may be an innocent bounce")
+
+/* What follows for a hit.
+ *
+ * X(ARGUMENT, identifier, "name", rank, counts, "meaning").  Over the domains of a hit the highest rank decides: doubt
+ * beats offence, and a doubt that stands beats one that may still go away.  COUNTS says whether hits end so: WAITING do
+ * not, FINAL have a counter of the same name.  ARGUMENT is handed on to X. */
+#define VERDICT_TABLE(X, ARGUMENT) \
+    X(ARGUMENT, PENDING, "pending", 3, WAITING, "answers are still being looked up") \
+    X(ARGUMENT, OFFENCE, "offence", 2, FINAL, "recorded") \
+    X(ARGUMENT, OUTAGE, "outage", 6, FINAL, "not recorded, the primaries do not take mail") \
+    X(ARGUMENT, RECOVERING, "recovering", 5, FINAL, "not recorded, an outage or the start was too recent") \
+    X(ARGUMENT, FRIEND, "friend", 7, FINAL, "not recorded, one of our addresses or an MX host of the domain") \
+    X(ARGUMENT, IGNORED, "ignored", 9, FINAL, "not recorded, ignore_clients") \
+    X(ARGUMENT, EXEMPT, "exempt", 8, FINAL, "not recorded, exempt local parts only") \
+    X(ARGUMENT, NONE, "none", 1, FINAL, "not recorded, this host is nothing to the domain") \
+    X(ARGUMENT, UNKNOWN, "unknown", 4, FINAL, "not recorded, no answer in time, or doubt")
+
 enum hit_class {
-    CLASS_NONE,    /* this host is nothing to the domain */
-    CLASS_TRAP,    /* the domain gets no legitimate mail */
-    CLASS_BACKUP,  /* a less preferred MX: the client skipped the live primaries */
-    CLASS_ADDRESS  /* the domain's A/AAAA while its MX records point elsewhere */
+#define X(identifier, name, rank, meaning) CLASS_##identifier,
+    CLASS_TABLE(X)
+#undef X
+    CLASS_COUNT
 };
 
 enum verdict {
-    VERDICT_PENDING,    /* answers are still being looked up */
-    VERDICT_OFFENCE,    /* recorded */
-    VERDICT_OUTAGE,     /* the primaries do not all take mail */
-    VERDICT_RECOVERING, /* they do, but an outage or our own start was too recent */
-    VERDICT_FRIEND,     /* the client is one of our own addresses or an MX host of the domain */
-    VERDICT_IGNORED,    /* the client is in ignore_clients */
-    VERDICT_EXEMPT,     /* only exempt local parts were addressed */
-    VERDICT_NONE,       /* this host is nothing to any of the domains */
-    VERDICT_UNKNOWN     /* doubt: no answer, or too late */
+#define X(argument, identifier, name, rank, counts, meaning) VERDICT_##identifier,
+    VERDICT_TABLE(X, )
+#undef X
+    VERDICT_COUNT
 };
 
-/* Static text of a value, for example "backup"; never NULL. */
+/* Static text of a value, for example "backup". */
 const char *class_name(enum hit_class class);
 const char *verdict_name(enum verdict verdict);
+
+/* The table's rank. */
+int class_rank(enum hit_class class);
+int verdict_rank(enum verdict verdict);
 
 /* The class called NAME; false when there is none ("none" counts as one). */
 bool class_from_name(const char *name, enum hit_class *class);

@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/ipaddr.h"
 #include "base/text.h"
+#include "base/words.h"
 #include "cli/cli.h"
 #include "cli/output.h"
 
@@ -85,12 +86,9 @@ static const char offences_sql[] =
 /* CHECK constraint of hunnypot.offence */
 static bool is_class(const char *text)
 {
-    static const char *const classes[] = {"trap", "backup", "address", "null-sender"};
+    enum hit_class class;
 
-    for (unsigned i = 0; i < sizeof classes / sizeof *classes; i++)
-        if (strcmp(text, classes[i]) == 0)
-            return true;
-    return false;
+    return class_from_name(text, &class) && class != CLASS_NONE;
 }
 
 static int run_list(struct cli *cli, int argc, char **argv)

@@ -44,12 +44,6 @@ struct judging {
     int64_t pause_ms;
 };
 
-static const enum counter verdict_counters[] = {
-    [VERDICT_OFFENCE] = COUNTER_OFFENCE, [VERDICT_OUTAGE] = COUNTER_OUTAGE,   [VERDICT_RECOVERING] = COUNTER_RECOVERING,
-    [VERDICT_FRIEND] = COUNTER_FRIEND,   [VERDICT_IGNORED] = COUNTER_IGNORED, [VERDICT_EXEMPT] = COUNTER_EXEMPT,
-    [VERDICT_NONE] = COUNTER_NONE,       [VERDICT_UNKNOWN] = COUNTER_UNKNOWN,
-};
-
 static void spool_failed(struct judging *judging, const char *doing)
 {
     static _Atomic int64_t complaint_ms;
@@ -145,7 +139,7 @@ static void log_verdict(const struct candidate *candidate)
     char client[IPADDR_TEXT_SIZE];
 
     ipaddr_format(&hit->client, client);
-    counter_add(verdict_counters[candidate->verdict], 1);
+    counter_add_verdict(candidate->verdict);
     if (candidate->verdict == VERDICT_OFFENCE)
         log_event(LOG_LEVEL_INFO, "offence client=%s class=%s domain=%s primary=%s primary_age_ms=%lld queue=%s", client,
                   class_name(hit->class), hit->domain, hit->primary[0] != '\0' ? hit->primary : "-",

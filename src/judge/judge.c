@@ -567,14 +567,9 @@ static bool domain_judge(struct judge *judge, const struct identity *self, const
 /* Doubt beats offence, and a doubt that stands beats one that may still go away. */
 static bool outranks(const struct judge_answer *a, const struct judge_answer *b)
 {
-    static const int ranks[] = {
-        [VERDICT_NONE] = 1,       [VERDICT_OFFENCE] = 2, [VERDICT_PENDING] = 3, [VERDICT_UNKNOWN] = 4,
-        [VERDICT_RECOVERING] = 5, [VERDICT_OUTAGE] = 6,  [VERDICT_FRIEND] = 7,
-    };
-
     if (a->verdict == VERDICT_OFFENCE && b->verdict == VERDICT_OFFENCE)
-        return a->class < b->class;
-    return ranks[a->verdict] > ranks[b->verdict];
+        return class_rank(a->class) > class_rank(b->class);
+    return verdict_rank(a->verdict) > verdict_rank(b->verdict);
 }
 
 static void domains_judge(struct judge *judge, const struct identity *self, const struct judge_question *question,

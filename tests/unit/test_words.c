@@ -1,0 +1,68 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/counter.h"
+#include "base/words.h"
+
+static void every_class_has_a_name_that_leads_back_to_it(void **state)
+{
+    (void)state;
+    for (int i = 0; i < CLASS_COUNT; i++) {
+        enum hit_class back = CLASS_COUNT;
+
+        assert_true(class_from_name(class_name((enum hit_class)i), &back));
+        assert_int_equal(back, i);
+    }
+    assert_false(class_from_name("", &(enum hit_class){CLASS_NONE}));
+}
+
+static void every_verdict_has_a_name_and_a_rank_of_its_own(void **state)
+{
+    (void)state;
+    for (int i = 0; i < VERDICT_COUNT; i++) {
+        assert_true(strlen(verdict_name((enum verdict)i)) > 0);
+        assert_true(verdict_rank((enum verdict)i) > 0);
+        for (int j = 0; j < i; j++) {
+            assert_string_not_equal(verdict_name((enum verdict)i), verdict_name((enum verdict)j));
+            assert_int_not_equal(verdict_rank((enum verdict)i), verdict_rank((enum verdict)j));
+        }
+    }
+}
+
+static void every_final_verdict_counts_under_its_name_and_under_no_other(void **state)
+{
+    (void)state;
+    for (int i = 0; i < VERDICT_COUNT; i++) {
+        char wanted[64], *json;
+
+        if (i == VERDICT_PENDING)
+            continue;
+        for (int n = 0; n <= i; n++) /* no two end with the same count */
+            counter_add_verdict((enum verdict)i);
+        json = counter_json();
+        snprintf(wanted, sizeof wanted, "\"%s\":%d", verdict_name((enum verdict)i), i + 1);
+        if (strstr(json, wanted) == NULL)
+            fail_msg("wanted %s, got %s", wanted, json);
+        free(json);
+    }
+    for (int i = 0; i < COUNTER_OFFENCE; i++)
+        assert_int_equal(counter_value((enum counter)i), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_class_has_a_name_that_leads_back_to_it),
+        cmocka_unit_test(every_verdict_has_a_name_and_a_rank_of_its_own),
+        cmocka_unit_test(every_final_verdict_counts_under_its_name_and_under_no_other),
+    };
+
+    return cmocka_run_group_tests_name("words", tests, NULL, NULL);
+}
