@@ -42,3 +42,14 @@ char *alloc_format(const char *format, ...)
     va_end(arguments);
     return alloc_checked(text);
 }
+
+FILE *alloc_text_begin(char **text, size_t *length)
+{
+    return alloc_checked(open_memstream(text, length));
+}
+
+void alloc_text_end(FILE *stream)
+{
+    if (fclose(stream) != 0)
+        alloc_checked(NULL);
+}

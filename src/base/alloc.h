@@ -8,6 +8,7 @@
 #define BASE_ALLOC_H
 
 #include <stddef.h>
+#include <stdio.h>
 
 void *alloc_zeroed(size_t count, size_t size);
 void *alloc_resized(void *old, size_t count, size_t size);
@@ -17,5 +18,9 @@ char *alloc_text(const char *text);
 
 /* A text made as by printf. */
 char *alloc_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* A stream that makes a text: *TEXT is there, and the caller's, once alloc_text_end() has closed it. */
+FILE *alloc_text_begin(char **text, size_t *length);
+void alloc_text_end(FILE *stream);
 
 #endif

@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/thread.h"
 #include "cli/output.h"
 
 struct output_progress {
@@ -45,7 +46,7 @@ struct output_progress *output_progress_start(const char *what)
     progress = alloc_zeroed(1, sizeof *progress);
     *progress = (struct output_progress){
         .what = what, .mutex = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
-    if (pthread_create(&progress->thread, NULL, show, progress) != 0) {
+    if (thread_start(&progress->thread, "progress", show, progress) != 0) {
         free(progress);
         return NULL;
     }

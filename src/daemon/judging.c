@@ -1,5 +1,6 @@
 #include "daemon/judging.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -9,6 +10,7 @@
 #include "base/clock.h"
 #include "base/counter.h"
 #include "base/log.h"
+#include "base/thread.h"
 
 enum {
     IDLE_MS = 60000,      /* judge_wake() ends it */
@@ -220,22 +222,30 @@ static void *judging_thread(void *argument)
     return NULL;
 }
 
+static void judging_free(struct judging *judging)
+{
+    for (size_t i = 0; i < judging->count; i++)
+        hit_clear(&judging->window[i].hit);
+    free(judging->window);
+    free(judging);
+}
+
 struct judging *judging_start(struct spool *spool, struct judge *judge, int64_t verdict_timeout_ms)
 {
     struct judging *judging = alloc_zeroed(1, sizeof *judging);
-    int failed;
+    int error;
 
     judging->spool = spool;
     judging->judge = judge;
     judging->window = alloc_zeroed(JUDGING_WINDOW, sizeof *judging->window);
     atomic_init(&judging->stop, false);
     atomic_init(&judging->verdict_timeout_ms, verdict_timeout_ms);
-    failed = pthread_create(&judging->thread, NULL, judging_thread, judging);
-    if (failed != 0) {
-        log_event(LOG_LEVEL_ERROR, "no-thread for=judging error=\"%s\"", strerror(failed));
-        exit(EXIT_FAILURE);
-    }
-    return judging;
+    error = thread_start(&judging->thread, "judging", judging_thread, judging);
+    if (error == 0)
+        return judging;
+    judging_free(judging);
+    errno = error;
+    return NULL;
 }
 
 void judging_configure(struct judging *judging, int64_t verdict_timeout_ms)
@@ -253,8 +263,5 @@ void judging_stop(struct judging **stopping)
     judging->stop = true;
     judge_wake(judging->judge);
     pthread_join(judging->thread, NULL);
-    for (size_t i = 0; i < judging->count; i++)
-        hit_clear(&judging->window[i].hit);
-    free(judging->window);
-    free(judging);
+    judging_free(judging);
 }

@@ -2,7 +2,7 @@
  *
  * Threads:  one of its own.
  * Owns:     the hits it has read; borrows the spool and the judge, which must outlive it.
- * Fails:    never.  A hit without an answer after the verdict timeout is unknown and not recorded; so is one found in the
+ * Fails:    only to start.  A hit without an answer after the verdict timeout is unknown and not recorded; so is one found in the
  *           inbox after a restart that is older than that, unless it hit a trap.
  * Limits:   JUDGING_WINDOW hits in memory; the rest waits in the inbox.  No more than about JUDGING_DOMAINS domains are
  *           being found out about for them at a time, first come, first served; hits on known ones pass those that wait.
@@ -20,6 +20,7 @@ enum { JUDGING_WINDOW = 1000, JUDGING_DOMAINS = 400 };
 
 struct judging;
 
+/* NULL, with errno, when there is no thread for it. */
 struct judging *judging_start(struct spool *spool, struct judge *judge, int64_t verdict_timeout_ms);
 
 /* For hits taken from now on. */

@@ -20,6 +20,7 @@
 #include "base/counter.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "base/thread.h"
 #include "daemon/identity.h"
 #include "daemon/judging.h"
 #include "daemon/outages.h"
@@ -61,6 +62,12 @@ static struct daemon {
 static bool fail(const char *verb, const char *why)
 {
     log_event(LOG_LEVEL_ERROR, "%s why=\"%s\"", verb, why);
+    return false;
+}
+
+static bool fail_part(const char *part, int error)
+{
+    log_event(LOG_LEVEL_ERROR, "start-failed part=%s why=\"%s\"", part, strerror(error));
     return false;
 }
 
@@ -240,6 +247,8 @@ static bool start_judge(void)
     identity_complete(&identity, &config);
     this.judge = judge_create(&config);
     identity_clear(&identity);
+    if (this.judge == NULL)
+        return fail_part("judge", errno);
     outages_recall(this.judge, this.started_with->spool);
     return true;
 }
@@ -252,9 +261,10 @@ static void stop_judge(void)
 
 static bool start_shipper(void)
 {
-    if (*this.settings->database != '\0')
-        this.shipper = shipper_start(this.spool, this.settings->database, this.settings->sensor, PACKAGE_VERSION);
-    return true;
+    if (*this.settings->database == '\0')
+        return true;
+    this.shipper = shipper_start(this.spool, this.settings->database, this.settings->sensor, PACKAGE_VERSION);
+    return this.shipper != NULL || fail_part("shipper", errno);
 }
 
 static void stop_shipper(void)
@@ -266,7 +276,7 @@ static void stop_shipper(void)
 static bool start_judging(void)
 {
     this.judging = judging_start(this.spool, this.judge, this.settings->verdict_timeout_ms);
-    return true;
+    return this.judging != NULL || fail_part("judging", errno);
 }
 
 static void stop_judging(void)
@@ -304,9 +314,9 @@ static sigset_t heard_signals(void)
     return heard;
 }
 
-static void *server_thread(void *heard)
+static void *server_thread(void *unused)
 {
-    pthread_sigmask(SIG_BLOCK, heard, NULL);
+    (void)unused;
     /* Should libmilter's own thread get a SIGTERM all the same, that is as good a stop. */
     wake(server_run() ? SIGTERM : 0);
     return NULL;
@@ -316,14 +326,13 @@ static void *server_thread(void *heard)
  * a signal to the main thread as long as that has it unblocked, so it does before libmilter's thread is there, and for good. */
 static bool start_server(void)
 {
-    static sigset_t heard;
+    sigset_t heard = heard_signals();
     int failed;
 
-    heard = heard_signals();
     pthread_sigmask(SIG_UNBLOCK, &heard, NULL);
-    failed = pthread_create(&this.server, NULL, server_thread, &heard);
+    failed = thread_start(&this.server, "server", server_thread, NULL);
     if (failed != 0)
-        return fail("start-failed", strerror(failed));
+        return fail_part("server", failed);
     prime(this.settings->socket);
     return true;
 }

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +14,7 @@
 #include "base/counter.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "judge/liveness.h"
 #include "judge/probe.h"
 
@@ -738,32 +738,24 @@ static void *work(void *context)
     return NULL;
 }
 
-static void die(const char *what, int error)
+/* Returns 0 or an error number; what was started is counted in any case. */
+static int workers_start(struct judge *judge, unsigned wanted)
 {
-    log_event(LOG_LEVEL_ERROR, "fatal reason=%s error=\"%s\"", what, strerror(error));
-    exit(EXIT_FAILURE);
-}
+    int error = 0;
 
-/* Signals are for the thread that waits for them. */
-static void workers_start(struct judge *judge)
-{
-    sigset_t all, before;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    for (size_t i = 0; i < judge->worker_count; i++) {
-        int error = pthread_create(&judge->workers[i], NULL, work, judge);
-
-        if (error != 0)
-            die("no-thread", error);
+    judge->workers = alloc_zeroed(wanted, sizeof *judge->workers);
+    while (error == 0 && judge->worker_count < wanted) {
+        error = thread_start(&judge->workers[judge->worker_count], "prober", work, judge);
+        judge->worker_count += error == 0;
     }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error;
 }
 
 struct judge *judge_create(const struct judge_config *config)
 {
     struct judge *judge = alloc_zeroed(1, sizeof *judge);
     pthread_condattr_t monotonic;
+    int error;
 
     pthread_mutex_init(&judge->mutex, NULL);
     pthread_condattr_init(&monotonic);
@@ -778,11 +770,11 @@ struct judge *judge_create(const struct judge_config *config)
     judge->last_job = &judge->first_job;
     judge->created_ms = clock_monotonic_ms();
     judge->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (judge->stop_fd < 0)
-        die("no-eventfd", errno);
-    judge->worker_count = config->probers;
-    judge->workers = alloc_zeroed(judge->worker_count, sizeof *judge->workers);
-    workers_start(judge);
+    error = judge->stop_fd < 0 ? errno : workers_start(judge, config->probers);
+    if (error != 0) {
+        judge_destroy(&judge);
+        errno = error;
+    }
     return judge;
 }
 
@@ -802,7 +794,7 @@ void judge_destroy(struct judge **judge_pointer)
     judge->stop = true;
     pthread_cond_broadcast(&judge->work);
     pthread_mutex_unlock(&judge->mutex);
-    if (eventfd_write(judge->stop_fd, 1) != 0)
+    if (judge->stop_fd >= 0 && eventfd_write(judge->stop_fd, 1) != 0)
         log_event(LOG_LEVEL_WARNING, "stop-failed error=\"%s\"", strerror(errno));
     for (size_t i = 0; i < judge->worker_count; i++)
         pthread_join(judge->workers[i], NULL);
@@ -811,7 +803,8 @@ void judge_destroy(struct judge **judge_pointer)
     domains_forget(judge);
     liveness_destroy(&judge->liveness);
     settings_release(judge->settings);
-    close(judge->stop_fd);
+    if (judge->stop_fd >= 0)
+        close(judge->stop_fd);
     pthread_cond_destroy(&judge->news);
     pthread_cond_destroy(&judge->work);
     pthread_mutex_destroy(&judge->mutex);
@@ -875,15 +868,12 @@ char *judge_outages(struct judge *judge)
     char *text = NULL;
     size_t size = 0;
 
-    outages.text = open_memstream(&text, &size);
-    if (outages.text == NULL)
-        die("no-memory", errno);
+    outages.text = alloc_text_begin(&text, &size);
     pthread_mutex_lock(&judge->mutex);
     outages.grace_ms = judge->settings->config.outage_grace_ms;
     liveness_tell_trouble(judge->liveness, outages.now_ms, outage_print, &outages);
     pthread_mutex_unlock(&judge->mutex);
-    if (fclose(outages.text) != 0)
-        die("no-memory", errno);
+    alloc_text_end(outages.text);
     return text;
 }
 

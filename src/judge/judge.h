@@ -9,7 +9,7 @@
  *
  * Threads:  any may call; the mutex is never held while looking up or probing.
  * Owns:     copies what it is given; answers are plain structs.
- * Fails:    never; doubt is a verdict that callers must not record on.
+ * Fails:    only to be created; doubt is a verdict that callers must not record on.
  * Limits:   `max_domains` and `max_hosts` entries, the least recently used leaves first; a queue of waiting look-ups
  *           of the same size, past which a question stays pending and is put again when it is asked again.
  */
@@ -80,6 +80,7 @@ struct judge_answer {
 
 struct judge;
 
+/* NULL, with errno, when there are not enough threads or descriptors. */
 struct judge *judge_create(const struct judge_config *config);
 
 /* Ends the workers (a DNS question or probe under way is waited for no longer than its own time limit) and frees. */

@@ -4,7 +4,6 @@
 #include <libpq-fe.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -16,6 +15,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/text.h"
+#include "base/thread.h"
 
 enum { WHY_MAX = 1000, SQLSTATE_SIZE = 6, CONNECT_TIMEOUT_MIN_S = 2 /* libpq takes less for 2 */ };
 
@@ -113,15 +113,9 @@ static void *attempt_run(void *argument)
 
 static bool start_attempt(struct attempt *attempt)
 {
-    sigset_t all, old;
     pthread_t thread;
-    int error;
 
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    error = pthread_create(&thread, NULL, attempt_run, attempt);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    if (error != 0)
+    if (thread_start(&thread, "connect", attempt_run, attempt) != 0)
         return false;
     pthread_detach(thread);
     return true;

@@ -1,5 +1,6 @@
 #include "record/shipper.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -12,6 +13,7 @@
 #include "base/clock.h"
 #include "base/counter.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "record/store.h"
 
 enum {
@@ -206,9 +208,21 @@ static void *shipper_thread(void *argument)
     return NULL;
 }
 
+static void shipper_free(struct shipper *shipper)
+{
+    store_destroy(&shipper->store);
+    if (shipper->stop_fd >= 0)
+        close(shipper->stop_fd);
+    if (shipper->ended_fd >= 0)
+        close(shipper->ended_fd);
+    free(shipper->version);
+    free(shipper);
+}
+
 struct shipper *shipper_start(struct spool *spool, const char *database, const char *sensor, const char *version)
 {
     struct shipper *shipper = alloc_zeroed(1, sizeof *shipper);
+    int error;
 
     shipper->spool = spool;
     shipper->version = alloc_text(version);
@@ -216,12 +230,15 @@ struct shipper *shipper_start(struct spool *spool, const char *database, const c
     shipper->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     shipper->ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     shipper->store = store_create(database, sensor, spool_id(spool), shipper->stop_fd);
-    if (shipper->stop_fd < 0 || shipper->ended_fd < 0 ||
-        pthread_create(&shipper->thread, NULL, shipper_thread, shipper) != 0) {
-        log_event(LOG_LEVEL_ERROR, "fatal reason=\"cannot start the shipper\"");
-        exit(EXIT_FAILURE);
-    }
-    return shipper;
+    if (shipper->stop_fd < 0 || shipper->ended_fd < 0)
+        error = errno;
+    else
+        error = thread_start(&shipper->thread, "shipper", shipper_thread, shipper);
+    if (error == 0)
+        return shipper;
+    shipper_free(shipper);
+    errno = error;
+    return NULL;
 }
 
 void shipper_stop(struct shipper **shipper, int64_t flush_ms)
@@ -236,10 +253,6 @@ void shipper_stop(struct shipper **shipper, int64_t flush_ms)
     if (poll(&ended, 1, (int)flush_ms) != 1)
         eventfd_write((*shipper)->stop_fd, 1);
     pthread_join((*shipper)->thread, NULL);
-    store_destroy(&(*shipper)->store);
-    close((*shipper)->stop_fd);
-    close((*shipper)->ended_fd);
-    free((*shipper)->version);
-    free(*shipper);
+    shipper_free(*shipper);
     *shipper = NULL;
 }

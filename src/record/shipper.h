@@ -2,7 +2,7 @@
  *
  * Threads:  one of its own.
  * Owns:     its connection; borrows the spool, which must outlive it.
- * Fails:    never; while the database is away, hits stay in the spool and one line a minute says so.
+ * Fails:    only to start; while the database is away, hits stay in the spool and one line a minute says so.
  */
 #ifndef RECORD_SHIPPER_H
 #define RECORD_SHIPPER_H
@@ -11,7 +11,7 @@
 
 struct shipper;
 
-/* DATABASE: a connection string; must not be empty. */
+/* DATABASE: a connection string; must not be empty.  NULL, with errno, when there is no thread or descriptor for it. */
 struct shipper *shipper_start(struct spool *spool, const char *database, const char *sensor, const char *version);
 
 /* Ship what is in the outbox for at most FLUSH_MS, then end the thread, also when the server is frozen, and free. */

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +20,7 @@
 #include "base/counter.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "base/thread.h"
 
 enum {
     WHY_SIZE = 256,
@@ -905,16 +905,10 @@ static void spool_free(struct spool *spool)
     free(spool);
 }
 
-/* Signals are for the thread that waits for them. */
-static bool thread_start(struct spool *spool)
+static bool start_spool_thread(struct spool *spool)
 {
-    sigset_t all, before;
-    int failed;
+    int failed = thread_start(&spool->thread, "spool", spool_thread, spool);
 
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    failed = pthread_create(&spool->thread, NULL, spool_thread, spool);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (failed != 0)
         snprintf(spool->why, WHY_SIZE, "thread: %s", strerror(failed));
     return failed == 0;
@@ -941,7 +935,7 @@ enum spool_status spool_open(struct spool **opened, const char *path, int64_t li
     spool->depth = spool->tally.depth;
     spool->announced = spool->tally.last_outbox;
     spool->events = spool->depth.outbox > 0;
-    if (status == SPOOL_OK && !thread_start(spool))
+    if (status == SPOOL_OK && !start_spool_thread(spool))
         status = SPOOL_FAILED;
     if (status == SPOOL_OK) {
         *opened = spool;

@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,6 +14,7 @@
 #include "fake_clock.h"
 #include "fake_mx.h"
 #include "fake_probe.h"
+#include "fake_thread.h"
 #include "judge/judge.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
@@ -852,6 +854,22 @@ static void test_wake(void **state)
     assert_true(real_ms() - started_ms < PATIENCE_MS);
 }
 
+static void test_no_judge_without_its_threads(void **state)
+{
+    const struct judge_config config = config_default();
+
+    (void)state;
+    for (int threads = 0; threads < (int)config.probers; threads++) {
+        struct judge *judge;
+
+        fake_thread_fail_after(threads);
+        judge = judge_create(&config);
+        fake_thread_fail_after(-1);
+        assert_null(judge);
+        assert_int_equal(errno, EAGAIN);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -876,6 +894,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_no_role_lines_are_bounded, setup, teardown),
         cmocka_unit_test(test_all_probes_fail_is_said),
         cmocka_unit_test_setup_teardown(test_wake, setup, teardown),
+        cmocka_unit_test(test_no_judge_without_its_threads),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,6 +14,7 @@
 #include "base/counter.h"
 #include "base/log.h"
 #include "daemon/judging.h"
+#include "fake_thread.h"
 
 /* Fakes of the clock, the spool and the judge.  Judging's thread stands still in judge_wait() but for step(). */
 
@@ -392,6 +394,18 @@ static void what_is_known_at_the_end_is_settled_and_the_rest_stays(void **state)
     assert_int_equal(settled_as(CLASS_TRAP), 1);
 }
 
+static void without_a_thread_there_is_no_judging(void **state)
+{
+    struct judging *judging;
+
+    (void)state;
+    fake_thread_fail_after(0);
+    judging = judging_start(NULL, NULL, TIMEOUT_MS);
+    fake_thread_fail_after(-1);
+    assert_null(judging);
+    assert_int_equal(errno, EAGAIN);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -405,6 +419,7 @@ int main(void)
         cmocka_unit_test_setup(a_failing_spool_is_asked_again_with_longer_and_longer_pauses, set_up),
         cmocka_unit_test_setup(what_could_not_be_settled_is_settled_later, set_up),
         cmocka_unit_test_setup(what_is_known_at_the_end_is_settled_and_the_rest_stays, set_up),
+        cmocka_unit_test(without_a_thread_there_is_no_judging),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

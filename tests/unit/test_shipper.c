@@ -1,4 +1,5 @@
 /* The shipper between a real spool and a database that fails on request: each hit gets there exactly once. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,6 +13,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "fake_store.h"
+#include "fake_thread.h"
 #include "record/shipper.h"
 #include "record/store.h"
 
@@ -289,6 +291,19 @@ static void stops_within_a_batch(void **state)
     expect_depth(1, 0);
 }
 
+static void does_not_start_without_a_thread(void **state)
+{
+    struct shipper *shipper;
+
+    (void)state;
+    fake_store_reset(&(struct fake_store){.why = ""});
+    fake_thread_fail_after(0);
+    shipper = start();
+    fake_thread_fail_after(-1);
+    assert_null(shipper);
+    assert_int_equal(errno, EAGAIN);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_spool, close_spool)
 
 int main(void)
@@ -303,6 +318,7 @@ int main(void)
         TEST(waits_longer_each_time),
         TEST(stops_in_time),
         TEST(stops_within_a_batch),
+        TEST(does_not_start_without_a_thread),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -19,6 +19,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "fake_thread.h"
 #include "record/spool.h"
 
 enum { LIMIT = 100000, WHY_SIZE = 256, PAGE = 4096 };
@@ -453,6 +454,22 @@ static void says_why_it_cannot_open(void **state)
     free(path);
 }
 
+static void says_that_there_is_no_thread_for_it(void **state)
+{
+    struct spool *spool;
+    char why[WHY_SIZE];
+    enum spool_status status;
+
+    (void)state;
+    fake_thread_fail_after(0);
+    status = try_open(&spool, LIMIT, why);
+    fake_thread_fail_after(-1);
+    assert_int_equal(status, SPOOL_FAILED);
+    assert_non_null(strstr(why, "thread"));
+    spool = open_spool(LIMIT); /* the lock is free again */
+    spool_close(&spool);
+}
+
 /* Somebody else's database, by a slip in the settings, is not touched. */
 static void leaves_a_foreign_database_alone(void **state)
 {
@@ -852,6 +869,7 @@ int main(void)
         TEST(refuses_a_second_daemon),
         TEST(is_private),
         TEST(says_why_it_cannot_open),
+        TEST(says_that_there_is_no_thread_for_it),
         TEST(leaves_a_foreign_database_alone),
         TEST(starts_anew_when_damaged),
         TEST(goes_on_when_damaged),
