@@ -59,7 +59,7 @@ def serve():
     started = []
 
     def start(name, command, zone):
-        started.append(Server(name, command, STATE / f"{name}.log"))
+        started.append(Server(name, command, STATE / f"{name}.log", ports=zone.ports))
         started[-1].wait_ready(zone.answers)
         return zone
     yield start

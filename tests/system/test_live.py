@@ -93,7 +93,8 @@ def powerdns(pg):
         f"launch=\ninclude-dir={folder}/pdns.d\nlocal-address=127.0.0.3\nsocket-dir={folder}\nguardian=no\ndaemon=no\n"
         f"setuid=\nsetgid=\nsecurity-poll-suffix=\nmodule-dir={DEBS}/pdns-backend/usr/lib/x86_64-linux-gnu/pdns\n")
     zone = Zone("bl.test", 53, "127.0.0.3")
-    server = Server("pdns_server", [DEBS / "pdns/usr/sbin/pdns_server", f"--config-dir={folder}"], folder / "log")
+    server = Server("pdns_server", [DEBS / "pdns/usr/sbin/pdns_server", f"--config-dir={folder}"], folder / "log",
+                    ports=zone.ports)
     server.wait_ready(zone.answers)
     yield zone
     server.stop()

@@ -85,7 +85,8 @@ zone:
         (self.folder / "root.zone").write_text(head + "\n".join(self.records) + "\n")
 
     def start(self):
-        self.server = Server("nsd", ["nsd", "-d", "-c", self.folder / "nsd.conf"], self.folder / "nsd.log")
+        self.server = Server("nsd", ["nsd", "-d", "-c", self.folder / "nsd.conf"], self.folder / "nsd.log",
+                             ports=[("udp", "127.0.0.1", 53), ("tcp", "127.0.0.1", 53)])
         self.server.wait_ready(lambda: ask(".", "SOA", timeout=0.2))
 
     def stop(self):

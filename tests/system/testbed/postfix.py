@@ -4,7 +4,8 @@ import re
 import signal
 import time
 
-from testbed.base import DEBS, STATE, TOP, TRAP_HOST, TRAP_HOST6, TestbedError, run, wait_for
+from testbed.base import (DEBS, STATE, TOP, TRAP_HOST, TRAP_HOST6, TestbedError, demand_free, end_family, holds, is_gone, run,
+                          wait_for)
 
 PREFIX = DEBS / "postfix"
 LIBRARIES = f"{PREFIX}/usr/lib/postfix"
@@ -26,6 +27,18 @@ def master_lines(shipped_smtp, extra, chroot):
             fields[4] = "n"
         yield " ".join(fields)
     yield from extra
+
+
+def ports_of(master, interfaces):
+    """What the lines of a master.cf listen on; those that name no address do so on INTERFACES."""
+    found = set()
+    for line in master:
+        service, kind = line.split()[:2]
+        if kind == "inet":
+            host, _, port = service.rpartition(":")
+            for address in [host.strip("[]")] if host else interfaces:
+                found.add(("tcp", address, 25 if port == "smtp" else int(port)))
+    return found
 
 
 class Postfix:
@@ -68,13 +81,15 @@ class Postfix:
         (self.etc / "main.cf").write_text(shipped + own)
         smtp = next(line for line in (TOP / "postfix/master.cf").read_text().splitlines()
                     if line.startswith("smtp ")) if trap else None
-        (self.etc / "master.cf").write_text("\n".join(master_lines(smtp, master, chroot)) + "\n")
+        lines = list(master_lines(smtp, master, chroot))
+        (self.etc / "master.cf").write_text("\n".join(lines) + "\n")
+        self.ports = ports_of(lines, settings["inet_interfaces"].split(", ") if trap else ["127.0.0.1", "::1"])
         (self.etc / "dynamicmaps.cf").write_text("pgsql postfix-pgsql.so dict_pgsql_open\n")
         # Postfix waits until a main.cf younger than two seconds has settled.
         old = time.time() - 60
         os.utime(self.etc / "main.cf", (old, old))
         self.environment = {"PATH": os.environ["PATH"], "LD_LIBRARY_PATH": LIBRARIES, "MAIL_CONFIG": str(self.etc)}
-        self.pid = None
+        self.pid = self.group = None
         self.before = 0
 
     def _make_folders(self):
@@ -92,16 +107,13 @@ class Postfix:
 
     def start(self):
         self.before = len(self.log())  # of earlier instances of this name
-        try:
-            # The smtpd of an instance that has just stopped may hold the port for a moment longer than its master.
-            wait_for(self._launch, 10, "start of Postfix")
-        except TestbedError as error:
-            raise TestbedError(f"{error}: {self.log()[-1000:]}") from None
-
-    def _launch(self):
+        demand_free(self.ports)
         done = run(f"{PREFIX}/usr/lib/postfix/sbin/master", "-c", self.etc, "-w", env=self.environment, check=False)
-        self.pid = int((self.queue / "pid/master.pid").read_text()) if done.returncode == 0 else None
-        return self.running()
+        if done.returncode != 0:
+            raise TestbedError(f"Postfix does not start: {self.log()[self.before:][-1000:]}")
+        self.pid = int((self.queue / "pid/master.pid").read_text())
+        self.group = os.getpgid(self.pid)
+        wait_for(lambda: holds(self.group, self.ports), 20, f"Postfix at {self.ports}")
 
     def running(self):
         return self.pid is not None and os.path.exists(f"/proc/{self.pid}")
@@ -109,14 +121,18 @@ class Postfix:
     def stop(self):
         if self.running():
             os.kill(self.pid, signal.SIGTERM)
-            wait_for(lambda: not self.running(), 20, "end of Postfix")
-        self.pid = None
+        self._wait_gone()
 
     def kill(self):
         """The whole server crashes, in the middle of whatever it does."""
-        os.killpg(os.getpgid(self.pid), signal.SIGKILL)
-        wait_for(lambda: not self.running(), 20, "end of Postfix")
-        self.pid = None
+        end_family(self.pid, self.group)
+        self._wait_gone()
+
+    def _wait_gone(self):
+        """An smtpd may hold the port for longer than its master lives."""
+        if self.group is not None:
+            wait_for(lambda: is_gone(self.group), 20, "end of Postfix")
+        self.pid = self.group = None
 
     def log(self):
         return self.maillog.read_text(errors="backslashreplace") if self.maillog.exists() else ""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import psycopg2
 
-from testbed.base import STATE, Server, TestbedError, run, wait_for
+from testbed.base import STATE, Server, TestbedError, family, run, wait_for
 
 AS_POSTGRES = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
 
@@ -72,30 +72,21 @@ class Postgres:
             self.server = None
 
     def kill(self):
-        """SIGKILL for the postmaster and all its children."""
-        for pid in self._processes():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        self.server.process.wait(10)
+        """SIGKILL for the postmaster and all its children: a new postmaster does not start beside one of them."""
+        self.server.kill()
         self.server = None
 
     def restart(self, mode="fast"):
         self.stop(mode)
         self.start()
 
-    def _processes(self):
-        def children(pid):
-            listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-            return [int(child) for child in listed]
-        return [self.server.pid, *children(self.server.pid)]
-
     def freeze(self):
         """The postmaster and all its children stand still: connections are taken by the kernel and never answered."""
-        for pid in self._processes():
+        for pid in family(self.server.pid):
             os.kill(pid, signal.SIGSTOP)
 
     def thaw(self):
-        for pid in self._processes():
+        for pid in family(self.server.pid):
             with contextlib.suppress(ProcessLookupError):  # a child that has just ended
                 os.kill(pid, signal.SIGCONT)
 

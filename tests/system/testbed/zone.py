@@ -12,6 +12,7 @@ class Zone:
 
     def __init__(self, name, port, server="127.0.0.1"):
         self.name, self.port, self.server = name, port, server
+        self.ports = [("udp", server, port)]
 
     def ask(self, name, kind="A"):
         reply = dns.query.udp(dns.message.make_query(name, kind), self.server, timeout=2, port=self.port)
