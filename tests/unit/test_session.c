@@ -382,6 +382,28 @@ static void a_byte_over_the_limit_closes(void **state)
     assert_int_equal(hits, 1);
 }
 
+static void esmtp_parameters_are_counted(void **state)
+{
+    /* "EHLO client.example", "MAIL FROM:<a@b.example> SIZE=1 BODY=8BITMIME", "RCPT TO:<x@example.org> NOTIFY=NEVER" */
+    enum { SAID = 21 + 46 + 38 };
+    char sender[] = "<a@b.example>", size[] = "SIZE=1", body[] = "BODY=8BITMIME";
+    char recipient[] = "<x@example.org>", notify[] = "NOTIFY=NEVER";
+    char *mail_arguments[] = {sender, size, body, NULL}, *rcpt_arguments[] = {recipient, notify, NULL};
+
+    (void)state;
+    for (int over = 0; over <= 1; over++) {
+        struct mta mta = postfix();
+
+        policy.client_bytes = SAID - (unsigned)over;
+        assert_int_equal(negotiate(&mta, ACTIONS, STEPS), SMFIS_CONTINUE);
+        assert_int_equal(connect_from(&mta, "192.0.2.7"), SMFIS_CONTINUE);
+        assert_int_equal(helo(&mta, "client.example"), SMFIS_NOREPLY);
+        assert_int_equal(fake_libmilter.xxfi_envfrom(&mta.ctx, mail_arguments), SMFIS_NOREPLY);
+        assert_int_equal(fake_libmilter.xxfi_envrcpt(&mta.ctx, rcpt_arguments), over ? SMFIS_TEMPFAIL : SMFIS_CONTINUE);
+        quit(&mta);
+    }
+}
+
 static void too_many_connections_are_refused_at_connect(void **state)
 {
     static const char *const clients[] = {"192.0.2.1", "192.0.2.1", "192.0.2.1", "192.0.2.2"};
@@ -559,6 +581,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_transaction_given_up_is_no_hit, setup, teardown),
         cmocka_unit_test_setup_teardown(without_recipient_or_address_there_is_no_hit, setup, teardown),
         cmocka_unit_test_setup_teardown(a_byte_over_the_limit_closes, setup, teardown),
+        cmocka_unit_test_setup_teardown(esmtp_parameters_are_counted, setup, teardown),
         cmocka_unit_test_setup_teardown(too_many_connections_are_refused_at_connect, setup, teardown),
         cmocka_unit_test_setup_teardown(late_commands_are_told_by_the_ways_of_each_mta, setup, teardown),
         cmocka_unit_test_setup_teardown(hanging_up_late_is_no_late_command, setup, teardown),

@@ -24,6 +24,8 @@ static void printable_escapes_everything_but_plain_ascii(void **state)
         {"eight bit", "\xc3\xa9\xff", 3, 64, "\\xC3\\xA9\\xFF", true},
         {"backslash is escaped, so that the text can be reversed", "\\x41", 4, 64, "\\x5Cx41", true},
         {"delete", "\x7f", 1, 64, "\\x7F", true},
+        {"a blank, the first that stays, and the byte before it", "\x1f ", 2, 64, "\\x1F ", true},
+        {"a tilde, the last that stays", "~", 1, 64, "~", true},
         {"percent stays", "100%s", 5, 64, "100%s", true},
         {"exact fit", "abc", 3, 4, "abc", true},
         {"cut", "abcd", 4, 4, "...", false},
