@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from seccomp import Arch, resolve_syscall
 
-from testbed.base import BUILD, run
+from testbed.base import BUILD, TOP, run
 from testbed.milter import confined, environment
 
 UNITS = ["hunnypot-milter", "hunnypot-expire"]
@@ -83,6 +83,21 @@ def test_forbidden_calls_end_a_process(net, tmp_path, unit):
     tmp_path.chmod(0o777)
     done = run(*confined(PYTHON, unit), "-c", TRY_EACH, tmp_path, json.dumps(FORBIDDEN))
     assert json.loads(done.stdout) == {"nothing": 0, **{name: signal.SIGSYS for name in FORBIDDEN}}
+
+
+@pytest.mark.parametrize("line, complaint", [
+    ("IPAddressDeny=any", "IPAddressDeny= is not known here"),
+    ("ProtectSytem=strict", "ProtectSytem= is not known here"),
+    ("systemCallFilter=@system-service", "systemCallFilter= is not known here"),
+    ("begin=", "begin= is not known here"),
+    ("RestrictRealtime=no", "only yes is done here, not no"),
+    ("SystemCallErrorNumber=EACCES", "only EPERM is done here, not EACCES"),
+])
+def test_a_line_that_the_tests_do_not_run_under_is_an_error(net, tmp_path, line, complaint):
+    unit = tmp_path / "odd.service"
+    unit.write_text(f"[Unit]\nDescription=odd\n\n[Service]\nUser=x\nSystemCallFilter=@system-service\n{line}\n")
+    done = run(PYTHON, "-B", TOP / "tests/system/testbed/confine.py", unit, "/bin/true", check=False)
+    assert done.returncode == 1 and done.stderr.strip().endswith(complaint)
 
 
 def test_daemon_is_confined(milter):

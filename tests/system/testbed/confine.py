@@ -2,7 +2,8 @@
 
 Taken line by line from the unit: what systemd does by seccomp, by limits and by the mask of files' modes, in the same way.
 What takes namespaces (Protect..., Private...) is left to systemd.  Where systemd answers EPERM a forbidden call ends the
-process with SIGSYS here, so that none is quietly lived with; `strace -f` shows which one it was.
+process with SIGSYS here, so that none is quietly lived with; `strace -f` shows which one it was.  A line that is neither done
+here nor known to be somebody else's work is an error: the tests would run with less than the unit says.
 """
 import errno
 import os
@@ -25,6 +26,18 @@ SANITIZERS = {
     "ptrace": "LeakSanitizer halts the threads at the end, from a process of its own",
 }
 
+# Who does the rest, or why nobody need.
+LEFT = {
+    "setpriv (testbed/milter.py)": "User Group SupplementaryGroups NoNewPrivileges CapabilityBoundingSet AmbientCapabilities",
+    "the testbed, which starts, signals and stops": "Type ExecStart ExecStartPre ExecReload Restart RestartSec TimeoutStopSec",
+    "the testbed, which makes the folders": "RuntimeDirectory RuntimeDirectoryMode StateDirectory StateDirectoryMode",
+    "systemd, by namespaces": "ProtectSystem ReadWritePaths ProtectHome PrivateTmp PrivateMounts PrivateDevices DevicePolicy "
+                              "ProtectKernelTunables ProtectKernelModules ProtectKernelLogs ProtectControlGroups "
+                              "ProtectClock ProtectHostname ProtectProc ProcSubset",
+    "systemd, when the service has ended": "RemoveIPC",
+}
+LEFT_NAMES = {name for names in LEFT.values() for name in names.split()}
+
 CLONE_NEW = (0x80, 0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000)
 PROT_WRITE, PROT_EXEC, SHM_EXEC = 2, 4, 0o100000
 SCHED_OTHERS = (os.SCHED_OTHER, os.SCHED_BATCH, os.SCHED_IDLE)
@@ -37,7 +50,7 @@ MODE_SETTERS = {"chmod": (1, None), "fchmod": (1, None), "fchmodat": (2, None), 
 def service_lines(unit):
     """(name, value) of each line of [Service]."""
     section = Path(unit).read_text().split("\n[Service]\n")[1].split("\n[")[0]
-    return [line.split("=", 1) for line in section.splitlines() if "=" in line and not line.startswith("#")]
+    return [line.split("=", 1) for line in section.splitlines() if line and not line.startswith(("#", ";"))]
 
 
 def groups():
@@ -59,6 +72,11 @@ def expand(words, known):
             yield from expand(known[word], known)
         else:
             yield word
+
+
+def must_be(value, *known):
+    if value not in known:
+        sys.exit(f"confine: only {' or '.join(known)} is done here, not {value}")
 
 
 class Confinement:
@@ -83,7 +101,8 @@ class Confinement:
             self.forbid("socket", Arg(0, EQ, family))
         self.forbid("socket", Arg(0, GT, LAST_FAMILY))
 
-    def RestrictNamespaces(self, _):
+    def RestrictNamespaces(self, value):
+        must_be(value, "yes")
         for flag in CLONE_NEW:
             self.forbid("clone", Arg(0, MASKED_EQ, flag, flag))
             self.forbid("unshare", Arg(0, MASKED_EQ, flag, flag))
@@ -91,21 +110,25 @@ class Confinement:
         # Its flags are out of a filter's sight; the C library uses clone() then.
         self.forbid("clone3", action=ERRNO(errno.ENOSYS))
 
-    def LockPersonality(self, _):
+    def LockPersonality(self, value):
+        must_be(value, "yes")
         self.forbid("personality", Arg(0, NE, 0))
 
-    def RestrictRealtime(self, _):
+    def RestrictRealtime(self, value):
+        must_be(value, "yes")
         for policy in set(range(LAST_POLICY + 1)) - set(SCHED_OTHERS):
             self.forbid("sched_setscheduler", Arg(1, EQ, policy))
         self.forbid("sched_setscheduler", Arg(1, GT, LAST_POLICY))
 
-    def MemoryDenyWriteExecute(self, _):
+    def MemoryDenyWriteExecute(self, value):
+        must_be(value, "yes")
         self.forbid("mmap", Arg(2, MASKED_EQ, PROT_WRITE | PROT_EXEC, PROT_WRITE | PROT_EXEC))
         self.forbid("mprotect", Arg(2, MASKED_EQ, PROT_EXEC, PROT_EXEC))
         self.forbid("pkey_mprotect", Arg(2, MASKED_EQ, PROT_EXEC, PROT_EXEC))
         self.forbid("shmat", Arg(2, MASKED_EQ, SHM_EXEC, SHM_EXEC))
 
-    def RestrictSUIDSGID(self, _):
+    def RestrictSUIDSGID(self, value):
+        must_be(value, "yes")
         for bit in (stat.S_ISUID, stat.S_ISGID):
             for call, (mode, flags) in MODE_SETTERS.items():
                 made = [Arg(flags, MASKED_EQ, os.O_CREAT, os.O_CREAT)] if flags else []
@@ -120,6 +143,12 @@ class Confinement:
 
     def UMask(self, value):
         os.umask(int(value, 8))
+
+    def SystemCallArchitectures(self, value):
+        must_be(value, "native")  # libseccomp's filters are for that one, and end a process of another
+
+    def SystemCallErrorNumber(self, value):
+        must_be(value, "EPERM")  # what REFUSED gets; anything else ends the process
 
     def begin(self):
         listed = seccomp.SyscallFilter(KILL_PROCESS)
@@ -136,8 +165,10 @@ def main(unit, *command):
     sanitizers = command[0] == "--sanitizers"
     confinement = Confinement(sanitizers)
     for name, value in service_lines(unit):
-        if hasattr(confinement, name):
+        if name[:1].isupper() and hasattr(confinement, name):
             getattr(confinement, name)(value)
+        elif name not in LEFT_NAMES:
+            sys.exit(f"confine: {unit}: {name}= is not known here")
     confinement.begin()
     os.execv(command[sanitizers], command[sanitizers:])
 
