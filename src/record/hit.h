@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "base/ipaddr.h"
+#include "base/uuid.h"
 #include "base/words.h"
 
 enum {
@@ -23,6 +24,7 @@ enum {
 
 struct hit {
     int64_t id;      /* the spool's number: of the inbox before, of the outbox after the verdict */
+    char uuid[UUID_SIZE]; /* drawn when it came into the spool, its own for ever: hit_id in spool and database */
     int64_t time_us; /* when DATA came: microseconds since 1970 UTC */
 
     struct ipaddr client;

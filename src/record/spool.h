@@ -1,5 +1,5 @@
 /* spool.h - the hits on this host: inbox (not judged yet) -> outbox (offences, numbered) -> gone, in one SQLite file.
- * The only module that knows sqlite3.
+ * With spool_file, spool_format and spool_row behind it the only module that knows sqlite3.
  *
  * Every call returns after its change is committed (WAL, synchronous=FULL), so neither a killed daemon nor a power
  * cut loses a hit whose 451 went out.
@@ -29,8 +29,6 @@ enum spool_status {
 
 struct spool;
 
-enum { SPOOL_ID_SIZE = 37 }; /* a UUID as text */
-
 struct spool_depth {
     int64_t inbox, outbox, aside;
 };
@@ -44,7 +42,7 @@ void spool_close(struct spool **spool);
 /* The UUID that was drawn when this file was created: with the outbox number it names a hit for ever. */
 const char *spool_id(const struct spool *spool);
 
-/* Put HIT into the inbox; its id is set. */
+/* Put HIT into the inbox; its id and its uuid are set. */
 enum spool_status spool_put(struct spool *spool, struct hit *hit) __attribute__((warn_unused_result));
 
 /* Read up to MAX hits of the inbox with an id above AFTER, oldest first, into HITS (cleared by the caller later). */

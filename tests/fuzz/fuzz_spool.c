@@ -4,7 +4,7 @@
  * of the input, and then they go the way of all hits.  A row of the input is its box, the distance from the number
  * before, and patches: each a column, the kind of its new value, and the value.
  *
- * fuzz-sources: src/record/spool.c src/record/hit.c
+ * fuzz-sources: src/record/spool*.c src/record/hit.c
  * fuzz-libraries: -lsqlite3
  * fuzz-options: -detect_leaks=0 */
 #include <stdio.h>
@@ -21,7 +21,7 @@
 enum {
     ROWS_MAX = 6,
     READ_MAX = 2,
-    COLUMNS = 19,
+    COLUMNS = 20,
     TEXT_MAX = HIT_TEXT_MAX + 3,
     LONG_TEXT = 64,
     PASSAGE_EVERY = 8, /* inputs, for speed */
@@ -34,11 +34,11 @@ enum box { INBOX, OUTBOX, BOXES };
 
 static const char *const tables[BOXES] = {"inbox", "outbox"};
 static const char *const columns[COLUMNS] = {
-    "time_us", "client", "client_port", "client_name", "helo", "sender", "recipients", "recipients_total", "domains",
+    "hit_id", "time_us", "client", "client_port", "client_name", "helo", "sender", "recipients", "recipients_total", "domains",
     "null_sender", "exempt", "tls", "queue_id", "mta_name", "local", "class", "domain", "primary_mx", "primary_age_ms"};
-static const int column_counts[BOXES] = {15, COLUMNS};
+static const int column_counts[BOXES] = {16, COLUMNS};
 static const char *const sound[COLUMNS] = {
-    "#1700000000000000", "203.0.113.7", "#65535", "[203.0.113.7]", "helo.example", "a@b.example",
+    "018bcfe5-6800-7abc-8def-0123456789ab", "#1700000000000000", "203.0.113.7", "#65535", "[203.0.113.7]", "helo.example", "a@b.example",
     "c@one.example\nd@two.example", "#2", "one.example\ntwo.example", "#0", "#1", "#1", "4Zz1", "mx2.example.org", "-",
     "backup", "one.example", "mx1.example.org", "#398999"};
 
@@ -272,6 +272,7 @@ static void require_texts(char *const *texts, size_t count, size_t limit)
 
 static void require_hit(const struct hit *hit, enum box box)
 {
+    FUZZ_REQUIRE(uuid_is_valid(hit->uuid));
     FUZZ_REQUIRE(hit->time_us >= 0 && hit->time_us < INT64_MAX / 2 + 1);
     FUZZ_REQUIRE(hit->client.family == 4 || hit->client.family == 6);
     FUZZ_REQUIRE(hit->local.family == 0 || hit->local.family == 4 || hit->local.family == 6);

@@ -2,7 +2,7 @@
  *
  * The input is a list of changes: page (one byte), place in it (two bytes), how many bytes (one) and those.
  *
- * fuzz-sources: src/record/spool.c src/record/hit.c
+ * fuzz-sources: src/record/spool*.c src/record/hit.c
  * fuzz-libraries: -lsqlite3
  * fuzz-options: -detect_leaks=0 */
 #include <dirent.h>
@@ -162,7 +162,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     spool = open_spool();
     FUZZ_REQUIRE(spool != NULL || names_another_format());
     if (spool != NULL) {
-        FUZZ_REQUIRE(strlen(spool_id(spool)) == SPOOL_ID_SIZE - 1);
+        FUZZ_REQUIRE(strlen(spool_id(spool)) == UUID_SIZE - 1);
         FUZZ_REQUIRE(read_all(spool, true) <= HITS && read_all(spool, false) <= HITS);
         put_hit(spool);
         FUZZ_REQUIRE(read_all(spool, true) == 1);

@@ -1,0 +1,254 @@
+#include "record/spool_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "record/spool_format.h"
+#include "record/spool_row.h"
+
+enum { BUSY_MS = 2000 /* while somebody writes to the file with sqlite3(1) */ };
+
+/* IGNORE: what damage left without a value does not fit. */
+#define COPY_ASIDE \
+    "INSERT OR IGNORE INTO aside (id, " SPOOL_HIT_COLUMNS ", " SPOOL_VERDICT_COLUMNS ", reason) SELECT id, " SPOOL_HIT_COLUMNS ", "
+
+static const char *const statements[SPOOL_STATEMENT_COUNT] = {
+    [SPOOL_BEGIN] = "BEGIN IMMEDIATE",
+    [SPOOL_COMMIT] = "COMMIT",
+    [SPOOL_ROLLBACK] = "ROLLBACK",
+    [SPOOL_PUT] = "INSERT INTO inbox (" SPOOL_HIT_COLUMNS ") VALUES (" SPOOL_HIT_MARKS ")",
+    [SPOOL_READ_INBOX] = "SELECT id, " SPOOL_HIT_COLUMNS " FROM inbox WHERE id > ?1 ORDER BY id LIMIT ?2",
+    [SPOOL_LEAVE_INBOX] = "DELETE FROM inbox WHERE id = ?1",
+    [SPOOL_COPY_INBOX] = COPY_ASIDE "'none', '', '', 0, ?2 FROM inbox WHERE id = ?1",
+    [SPOOL_SEND] = "INSERT INTO outbox (" SPOOL_HIT_COLUMNS ", " SPOOL_VERDICT_COLUMNS ") VALUES (" SPOOL_HIT_MARKS ", " SPOOL_VERDICT_MARKS ")",
+    [SPOOL_READ_OUTBOX] = "SELECT id, " SPOOL_HIT_COLUMNS ", " SPOOL_VERDICT_COLUMNS " FROM outbox WHERE id > ?1 ORDER BY id LIMIT ?2",
+    [SPOOL_CONFIRM] = "DELETE FROM outbox WHERE id BETWEEN 1 AND ?1",
+    [SPOOL_SKIP] = "UPDATE sqlite_sequence SET seq = ?1 WHERE name = 'outbox'",
+    [SPOOL_COPY_OUTBOX] = COPY_ASIDE SPOOL_VERDICT_COLUMNS ", ?2 FROM outbox WHERE id = ?1",
+    [SPOOL_LEAVE_OUTBOX] = "DELETE FROM outbox WHERE id = ?1",
+};
+
+void spool_file_note(struct spool_file *file, const char *text)
+{
+    char line[SPOOL_WHY_SIZE];
+
+    snprintf(line, sizeof line, "%s", text);
+    for (char *end = strchr(line, '\n'); end != NULL; end = strchr(end, '\n'))
+        *end = ' ';
+    text_printable(file->why, SPOOL_WHY_SIZE, line, strlen(line));
+}
+
+bool spool_file_is_damage(int result)
+{
+    return result == SQLITE_CORRUPT || result == SQLITE_NOTADB;
+}
+
+/* Bring the file to our format, and look whether it is whole. */
+static int file_check(struct spool_file *file)
+{
+    struct spool_birth birth = {.last_inbox = file->tally.last_inbox, .last_outbox = file->tally.last_outbox};
+    char drawn[UUID_SIZE], answer[SPOOL_WHY_SIZE];
+    int result;
+
+    if (file->id[0] == '\0' && !uuid_draw(drawn))
+        return SQLITE_IOERR;
+    birth.id = file->id[0] != '\0' ? file->id : drawn;
+    result = spool_format_upgrade(file->db, &birth, file->why, sizeof file->why);
+    if (result == SQLITE_OK)
+        result = spool_format_text(file->db, "PRAGMA quick_check(1)", answer, sizeof answer);
+    if (result != SQLITE_OK || strcmp(answer, "ok") == 0)
+        return result;
+    spool_file_note(file, answer);
+    return SQLITE_CORRUPT;
+}
+
+static int file_prepare(struct spool_file *file)
+{
+    for (int i = 0; i < SPOOL_STATEMENT_COUNT; i++) {
+        int result = sqlite3_prepare_v3(file->db, statements[i], -1, SQLITE_PREPARE_PERSISTENT, &file->prepared[i],
+                                        NULL);
+
+        if (result != SQLITE_OK)
+            return result;
+    }
+    return SQLITE_OK;
+}
+
+/* How many of the two sequences fit the numbers that are there. */
+#define COUNT_SEQUENCES \
+    "SELECT count(*) FROM sqlite_sequence JOIN " \
+    "(SELECT 'inbox' AS name, min(id) AS first, max(id) AS last FROM inbox " \
+    "UNION ALL SELECT 'outbox', min(id), max(id) FROM outbox) USING (name) " \
+    "WHERE typeof(seq) = 'integer' AND seq BETWEEN ifnull(last, 0) AND " SPOOL_NUMBER_MAX_SQL " AND ifnull(first, 1) > 0"
+
+static int file_count(struct spool_file *file)
+{
+    struct spool_tally tally;
+    int64_t sequences;
+    char id[UUID_SIZE];
+    const struct {
+        const char *sql;
+        int64_t *number;
+    } questions[] = {
+        {"SELECT count(*) FROM inbox", &tally.depth.inbox},
+        {"SELECT count(*) FROM outbox", &tally.depth.outbox},
+        {"SELECT count(*) FROM aside", &tally.depth.aside},
+        {"SELECT seq FROM sqlite_sequence WHERE name = 'inbox'", &tally.last_inbox},
+        {"SELECT seq FROM sqlite_sequence WHERE name = 'outbox'", &tally.last_outbox},
+        {COUNT_SEQUENCES, &sequences},
+    };
+    int result = SQLITE_OK;
+
+    for (size_t i = 0; i < sizeof questions / sizeof *questions && result == SQLITE_OK; i++)
+        result = spool_format_number(file->db, questions[i].sql, questions[i].number);
+    if (result == SQLITE_OK)
+        result = spool_format_text(file->db, "SELECT id FROM spool", id, sizeof id);
+    if (result == SQLITE_OK && (!uuid_is_valid(id) || sequences != 2)) {
+        spool_file_note(file, "the spool has no identity, or numbers that it never gave");
+        result = SQLITE_CORRUPT;
+    }
+    if (result != SQLITE_OK)
+        return result;
+    file->tally = tally;
+    if (file->id[0] == '\0')
+        memcpy(file->id, id, sizeof id);
+    return SQLITE_OK;
+}
+
+/* SQLite would make the file readable for all that the umask lets; -wal and -shm take its mode. */
+static bool file_touch(struct spool_file *file)
+{
+    int fd = open(file->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0600);
+
+    if (fd < 0) {
+        snprintf(file->why, SPOOL_WHY_SIZE, "open: %s", strerror(errno));
+        return false;
+    }
+    close(fd);
+    return true;
+}
+
+void spool_file_close(struct spool_file *file, bool checkpoint)
+{
+    if (file->db != NULL && checkpoint)
+        sqlite3_db_config(file->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, NULL);
+    for (int i = 0; i < SPOOL_STATEMENT_COUNT; i++) {
+        sqlite3_finalize(file->prepared[i]);
+        file->prepared[i] = NULL;
+    }
+    sqlite3_close(file->db);
+    file->db = NULL;
+}
+
+static int file_open_once(struct spool_file *file)
+{
+    int result;
+
+    file->why[0] = '\0';
+    if (!file_touch(file))
+        return SQLITE_CANTOPEN;
+    result = sqlite3_open_v2(file->path, &file->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
+    /* As found, with its -wal: closing must not write into a file that turns out to be damaged. */
+    sqlite3_db_config(file->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    sqlite3_busy_timeout(file->db, BUSY_MS);
+    if (result == SQLITE_OK)
+        result = sqlite3_exec(file->db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL", NULL, NULL, NULL);
+    /* file_touch() could write: it is the header that forbids it. */
+    if (sqlite3_db_readonly(file->db, "main") == 1) {
+        spool_file_note(file, "the header forbids to write");
+        result = SQLITE_CORRUPT;
+    }
+    if (result == SQLITE_OK)
+        result = file_check(file);
+    if (result == SQLITE_OK)
+        result = file_prepare(file);
+    if (result == SQLITE_OK)
+        result = file_count(file);
+    if (result != SQLITE_OK) {
+        if (file->why[0] == '\0')
+            spool_file_note(file, sqlite3_errmsg(file->db));
+        spool_file_close(file, false);
+    }
+    return result == SQLITE_ERROR ? SQLITE_CORRUPT : result; /* our SQL is right: a table is missing, or the like */
+}
+
+/* The file first: without its -wal it is an old copy of itself, and nobody could tell. */
+bool spool_file_set_aside(struct spool_file *file)
+{
+    static const char *const suffixes[] = {"", "-wal", "-shm"};
+    int64_t now_us = clock_realtime_us();
+    time_t now = (time_t)(now_us / 1000000);
+    struct tm broken;
+    char stamp[32];
+    bool moved = true;
+
+    spool_file_close(file, false);
+    gmtime_r(&now, &broken);
+    strftime(stamp, sizeof stamp, "%Y%m%dT%H%M%S", &broken);
+    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes && moved; i++) {
+        char *from = alloc_format("%s%s", file->path, suffixes[i]);
+        char *to = alloc_format("%s.damaged-%s.%06dZ%s", file->path, stamp, (int)(now_us % 1000000), suffixes[i]);
+
+        errno = 0;
+        moved = rename(from, to) == 0 || errno == ENOENT;
+        if (!moved)
+            snprintf(file->why, SPOOL_WHY_SIZE, "damaged, and cannot be renamed: %s", strerror(errno));
+        else if (suffixes[i][0] == '\0' && errno == 0)
+            log_event(LOG_LEVEL_ERROR, "spool-damaged file=%s moved_to=%s reason=\"%s\"", from, to, file->why);
+        free(from);
+        free(to);
+    }
+    if (moved)
+        file->lost_inbox = file->tally.last_inbox;
+    return moved;
+}
+
+int spool_file_open(struct spool_file *file)
+{
+    int result;
+
+    /* A crash came before the -wal could follow a damaged file: beside a new one, SQLite would delete it. */
+    if (access(file->path, F_OK) != 0 && errno == ENOENT && !spool_file_set_aside(file))
+        return SQLITE_CANTOPEN;
+    result = file_open_once(file);
+    if (spool_file_is_damage(result) && spool_file_set_aside(file))
+        result = file_open_once(file);
+    return result;
+}
+
+void spool_file_retry_aside(struct spool_file *file)
+{
+    static const char script[] =
+        "BEGIN IMMEDIATE;"
+        "INSERT INTO outbox (" SPOOL_HIT_COLUMNS ", " SPOOL_VERDICT_COLUMNS ") "
+        "SELECT " SPOOL_HIT_COLUMNS ", " SPOOL_VERDICT_COLUMNS " FROM aside ORDER BY rowid;"
+        "DELETE FROM aside;"
+        "COMMIT";
+    int64_t aside = file->tally.depth.aside;
+
+    if (aside == 0)
+        return;
+    if (sqlite3_exec(file->db, script, NULL, NULL, NULL) == SQLITE_OK && file_count(file) == SQLITE_OK)
+        log_event(LOG_LEVEL_INFO, "aside-again hits=%lld", (long long)aside);
+    else
+        sqlite3_exec(file->db, "ROLLBACK", NULL, NULL, NULL);
+}
+
+int spool_file_run(struct spool_file *file, enum spool_statement which)
+{
+    sqlite3_stmt *statement = file->prepared[which];
+    int result = sqlite3_step(statement);
+
+    sqlite3_reset(statement);
+    return result == SQLITE_DONE ? SQLITE_OK : result;
+}
+

@@ -1,0 +1,72 @@
+/* spool_file.h - the SQLite file behind a spool: opened, upgraded, counted, set aside when it is damaged.  Only for spool.c.
+ *
+ * Threads:  the spool's own.
+ * Fails:    a result code of SQLite, and `why`: one printable line.
+ */
+#ifndef RECORD_SPOOL_FILE_H
+#define RECORD_SPOOL_FILE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <sqlite3.h>
+
+#include "base/uuid.h"
+#include "record/spool.h"
+
+enum { SPOOL_WHY_SIZE = 256 };
+
+enum spool_statement {
+    SPOOL_BEGIN, SPOOL_COMMIT, SPOOL_ROLLBACK,
+    SPOOL_PUT,          /* SPOOL_HIT_MARKS */
+    SPOOL_READ_INBOX,   /* with a number above ?1, at most ?2 */
+    SPOOL_LEAVE_INBOX,  /* number ?1 */
+    SPOOL_COPY_INBOX,   /* number ?1 to `aside`, for reason ?2 */
+    SPOOL_SEND,         /* SPOOL_HIT_MARKS, SPOOL_VERDICT_MARKS */
+    SPOOL_READ_OUTBOX,  /* as SPOOL_READ_INBOX */
+    SPOOL_CONFIRM,      /* up to number ?1 */
+    SPOOL_SKIP,         /* the next number is behind ?1 */
+    SPOOL_COPY_OUTBOX,  /* as SPOOL_COPY_INBOX */
+    SPOOL_LEAVE_OUTBOX, /* number ?1 */
+    SPOOL_STATEMENT_COUNT
+};
+
+/* What the file holds, and the highest numbers it ever gave out. */
+struct spool_tally {
+    struct spool_depth depth;
+    int64_t last_inbox, last_outbox;
+};
+
+struct spool_file {
+    char *path;
+    char id[UUID_SIZE]; /* "" before the file was open for the first time, then as it was found or drawn */
+    sqlite3 *db;        /* NULL: not open */
+    sqlite3_stmt *prepared[SPOOL_STATEMENT_COUNT];
+    struct spool_tally tally;
+    int64_t lost_inbox; /* hits up to this number were in a file that was set aside */
+    char why[SPOOL_WHY_SIZE];
+};
+
+/* Open or create the file `path`.  A damaged one is set aside, and a new one started in its place: while we run, its id and its
+ * numbers go on, so that what others remember of them stays true. */
+int spool_file_open(struct spool_file *file);
+
+/* CHECKPOINT: let the file be one file again. */
+void spool_file_close(struct spool_file *file, bool checkpoint);
+
+/* Close the file and rename it, with its -wal and -shm. */
+bool spool_file_set_aside(struct spool_file *file);
+
+/* Does RESULT say that the file is damaged? */
+bool spool_file_is_damage(int result);
+
+/* Keep TEXT in `why`: what SQLite says may have several lines, and names from the file in it. */
+void spool_file_note(struct spool_file *file, const char *text);
+
+/* Run a prepared statement that gives no rows. */
+int spool_file_run(struct spool_file *file, enum spool_statement which);
+
+/* What was set aside goes to the end of the outbox again.  When it cannot be done now, it stays aside. */
+void spool_file_retry_aside(struct spool_file *file);
+
+#endif
