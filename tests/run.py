@@ -1,7 +1,10 @@
-"""Run the unit tests (make check) and the system tests (pytest, several at once, each in a network of its own), and sum up.
+"""Build what is needed, run the unit tests (make check) and the system tests (pytest, several at once, each in a network of its
+own), and sum up.
 
-Called by ./runtests after the build.  Arguments: parts of test files' names.
+Called by ./runtests after the setup.  Arguments: parts of test files' names.  A system test needs build/tests; one that needs
+other builds, or none, says so in a line of its own: BUILDS = ("tests", "tsan").
 """
+import ast
 import os
 import re
 import shutil
@@ -46,16 +49,38 @@ def count_unit(log, result):
     return max(passed, 1), failed, 0
 
 
+def build(*words):
+    if subprocess.run([TOP / "tests/build", *words], stdin=subprocess.DEVNULL, check=False).returncode != 0:
+        sys.exit(1)
+
+
+def chosen_units(names):
+    """The tests of `make check` that have one of NAMES in their names."""
+    made = subprocess.run(["make", "-s", "-f", "-", "print-tests"], cwd=BUILD, text=True, capture_output=True,
+                          input="include Makefile\nprint-tests:\n\t@echo $(TESTS)\n", check=True).stdout.split()
+    return [test for test in made if any(name in test for name in names)]
+
+
+def any_unit(names):
+    """Can a test of `make check` be meant?  To know for sure takes a Makefile."""
+    return any(name in str(file) for folder in ("unit", "fuzz", ".") for file in (TOP / "tests" / folder).iterdir()
+               for name in names)
+
+
 def unit_tests(names):
     """One make check for all; its .trs and .log files tell what became of each."""
     command = ["make", "-j2", "-k", "check"]
     if names:
-        made = subprocess.run(["make", "-s", "-f", "-", "print-tests"], cwd=BUILD, text=True, capture_output=True,
-                              input="include Makefile\nprint-tests:\n\t@echo $(TESTS)\n", check=True).stdout.split()
-        chosen = [test for test in made if any(name in test for name in names)]
+        if not any_unit(names):
+            return
+        build("tests", "Makefile")
+        chosen = chosen_units(names)
         if not chosen:
             return
-        command.append("TESTS=" + " ".join(chosen))
+        scripts = [test for test in chosen if (TOP / test).exists()]
+        programs = [test for test in chosen if test not in scripts] + ["hunnypot-milter"] * bool(scripts)  # tests/check-manual's
+        command[-1:] = ["check-TESTS", "TESTS=" + " ".join(chosen), "check_PROGRAMS=" + " ".join(programs),
+                        "check_SCRIPTS=" + " ".join(scripts)]
     for old in BUILD.rglob("*.trs"):
         old.unlink()
     started = time.monotonic()
@@ -103,9 +128,20 @@ def system_test(file):
     report(str(file.relative_to(TOP)), passed, failed, skipped, time.monotonic() - started, output)
 
 
-def system_tests(names):
+def chosen_files(names):
     files = sorted((TOP / "tests/system").glob("test_*.py"), key=lambda file: (file.name not in SLOW, -file.stat().st_size))
-    queue = [file for file in files if not names or any(name in file.name for name in names)]
+    return [file for file in files if not names or any(name in file.name for name in names)]
+
+
+def builds_of(file):
+    for statement in ast.parse(file.read_text()).body:
+        if isinstance(statement, ast.Assign) and statement.targets[0].id == "BUILDS":
+            return ast.literal_eval(statement.value)
+    return ("tests",)
+
+
+def system_tests(files):
+    queue = list(files)
     mutex = threading.Lock()
 
     def work():
@@ -126,8 +162,11 @@ def main():
     names = [Path(name).stem for name in sys.argv[1:]]
     shutil.rmtree(RESULTS, ignore_errors=True)
     RESULTS.mkdir(parents=True)
+    files = chosen_files(names)
+    for needed in sorted({name for file in files for name in builds_of(file)}):
+        build(needed)
     unit_tests(names)
-    system_tests(names)
+    system_tests(files)
     print(f"{total['passed']} passed, {total['failed']} failed, {total['skipped']} skipped")
     # Setup brings all that the tests need, so a skipped test is a fault too, and no test at all as well.
     return 0 if total["passed"] and not total["failed"] and not total["skipped"] else 1

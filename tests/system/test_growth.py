@@ -15,6 +15,8 @@ from testbed.base import STATE, TOP, wait_for
 from testbed.milter import AS_HUNNYPOT
 from testbed.mix import Mix, exchange
 
+BUILDS = ("tests", "quickstart")
+
 SESSIONS = int(os.environ.get("HUNNYPOT_SESSIONS", 20000))
 WARM_UP = 2000  # sessions of all kinds, with all domains
 STAGES = 10

@@ -10,6 +10,8 @@ from testbed.base import BUILD, STATE, TOP, run, wait_for
 from testbed.load import Load
 from testbed.milter import SOCKET, environment
 
+BUILDS = ("tests", "quickstart")
+
 SECRETS = ("s3same", "s3same%21")
 
 

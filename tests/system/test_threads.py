@@ -15,6 +15,8 @@ from testbed.base import STATE, TOP, run, wait_for
 from testbed.milter import REPORTS, environment
 from testbed.mix import Mix, name_of
 
+BUILDS = ("tests", "tsan")
+
 BUILD = TOP / "build/tsan"
 FOUND = 66  # TSan's exit status when it has reported something
 
