@@ -32,7 +32,8 @@
     X(PROBES, "probes", "MX hosts probed") \
     X(SHIPPED, "shipped", "hits recorded in the database") \
     X(SET_ASIDE, "set_aside", "hits that the database refused, or damaged in the spool: kept there with the reason") \
-    X(DATABASE_ERRORS, "database_errors", "batches that failed and are sent again")
+    X(DATABASE_ERRORS, "database_errors", "batches that failed and are sent again") \
+    X(LOG_DROPPED, "log_dropped", "lines that standard error did not take")
 
 enum counter {
 #define X(identifier, name, meaning) COUNTER_##identifier,

@@ -221,6 +221,13 @@ static void stop_privileges(void)
     free(this.user.name);
 }
 
+static bool start_log(void)
+{
+    int failed = log_writer_start();
+
+    return failed == 0 || fail("start-failed", strerror(failed));
+}
+
 static bool start_spool(void)
 {
     char why[PLACE_WHY_SIZE] = "";
@@ -354,6 +361,7 @@ static const struct part {
     {.start = start_milter},
     {.start = start_socket, .stop = remove_socket},
     {.start = start_privileges, .stop = stop_privileges},
+    {.start = start_log, .stop = log_finish},
     {.start = start_spool, .stop = stop_spool},
     {.start = start_judge, .stop = stop_judge},
     {.start = start_shipper, .stop = stop_shipper},

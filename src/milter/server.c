@@ -4,11 +4,15 @@
 #include <errno.h>
 #include <libmilter/mfapi.h>
 #include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/time.h>
+#include <syslog.h>
 
 #include "base/log.h"
+#include "base/text.h"
 
 enum { COMPLAINT_INTERVAL_MS = 60000 };
 
@@ -41,6 +45,25 @@ int sigwait(const sigset_t *set, int *number)
         *number = sigwaitinfo(&others, NULL);
     while (*number < 0 && errno == EINTR);
     return *number < 0 ? errno : 0;
+}
+
+/* In the place of libc's, for libmilter: syslog(3) waits for whoever reads /dev/log, and with it would the sessions. */
+void syslog_checked(int priority, int flag, const char *format, ...) __asm__("__syslog_chk")
+    __attribute__((format(printf, 3, 4)));
+void syslog_checked(int priority, int flag, const char *format, ...)
+{
+    static const enum log_level levels[] = {
+        [LOG_WARNING] = LOG_LEVEL_WARNING, [LOG_NOTICE] = LOG_LEVEL_INFO, [LOG_INFO] = LOG_LEVEL_INFO,
+        [LOG_DEBUG] = LOG_LEVEL_DEBUG};
+    char text[512], printable[512];
+    va_list arguments;
+
+    (void)flag;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments); /* NOLINT(clang-analyzer-valist.Uninitialized): the line above */
+    va_end(arguments);
+    text_printable(printable, sizeof printable, text, strlen(text));
+    log_event(levels[LOG_PRI(priority)], "libmilter says=\"%s\"", printable);
 }
 
 static size_t count_nul(const char *bytes, size_t size)

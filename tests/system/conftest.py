@@ -149,8 +149,8 @@ def primaries(primary):
 def milter(net):
     made = []
 
-    def start(name="milter", as_root=False, wait=True, program=None, under=(), **settings):
-        daemon = milter_part.Milter(settings, name, as_root, program, under)
+    def start(name="milter", as_root=False, wait=True, program=None, under=(), stderr=None, **settings):
+        daemon = milter_part.Milter(settings, name, as_root, program, under, stderr)
         made.append(daemon)
         daemon.start(wait)
         return daemon

@@ -404,6 +404,16 @@ def test_nothing_behind_the_end_of_a_packet_is_read(daemon, mta, command, body):
     assert served(trap)
 
 
+def test_words_of_libmilter_are_in_our_log(daemon, mta):
+    """It would wait for syslog with them."""
+    trap = daemon()
+    client = mta(trap)
+    client.send("O", (1).to_bytes(4, "big") + bytes(8))
+    assert client.is_closed()
+    assert re.search(r' error libmilter says="hunnypot-milter: st_optionneg.*protocol version too old', trap.log())
+    assert served(trap)
+
+
 def test_steps_out_of_order_do_no_harm(daemon, mta):
     trap = daemon()
     for order in ("TTTT", "RTMTRT", "UTUMURTU", "HHMMRRTT", "MRTAT", "AAAMRT", "MTRT", "CCMRT", "OOMRT"):

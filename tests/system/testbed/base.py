@@ -134,16 +134,18 @@ class Server:
 
     PORTS are what it takes connections or questions at, as ("tcp" or "udp", address, port): nobody else may have them when
     it starts, it has them when wait_ready() returns, and they are free, as all of it is gone, when stop() or kill() does.
+    STDERR is a descriptor for what would go to the log file otherwise.
     """
 
-    def __init__(self, name, command, log, env=None, cwd=None, ports=()):
+    def __init__(self, name, command, log, env=None, cwd=None, ports=(), stderr=None):
         demand_free(ports)
         self.name = name
         self.ports = ports
         self.log_path = Path(log)
         with open(self.log_path, "ab") as output:
             self.process = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=output,
-                                            stderr=output, env=env, cwd=cwd, start_new_session=True)
+                                            stderr=output if stderr is None else stderr, env=env, cwd=cwd,
+                                            start_new_session=True)
         self.pid = self.process.pid
 
     def log(self):
@@ -184,6 +186,16 @@ class Server:
             threads = self.threads()
             self.kill()
             raise TestbedError(f"{self.name} did not stop within {timeout} s: {threads} {self.log()[-3000:]}") from None
+
+    def is_waiting(self, name):
+        """Has its thread called NAME nothing to do, or is there none?"""
+        for task in Path(f"/proc/{self.pid}/task").iterdir():
+            try:
+                if (task / "comm").read_text().strip() == name:
+                    return (task / "wchan").read_text().startswith("futex")
+            except OSError:
+                continue
+        return True
 
     def threads(self):
         """What each thread of the process is at: name, the kernel's function it waits in, and the system call."""

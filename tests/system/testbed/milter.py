@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import socket
+import time
 from pathlib import Path
 
 from testbed.base import BUILD, STATE, TOP, Server, TestbedError, run
@@ -85,11 +86,12 @@ class Milter:
     """hunnypot-milter, running.  It is started as the shipped unit does (see confine.py); AS_ROOT lets it drop from root by
     itself, which that unit's filters do not allow.
 
-    UNDER is a tool's words in the place of the unit's filters, which tools such as valgrind do not live with.
+    UNDER is a tool's words in the place of the unit's filters, which tools such as valgrind do not live with.  STDERR is a
+    descriptor in the place of the log file.
     stop() demands exit status 0 and a log without a sanitizer's report; kill() is a crash.
     """
 
-    def __init__(self, settings, name="milter", as_root=False, program=None, under=()):
+    def __init__(self, settings, name="milter", as_root=False, program=None, under=(), stderr=None):
         self.name = name
         self.folder = STATE / name
         self.folder.mkdir(mode=0o755, exist_ok=True)
@@ -100,6 +102,7 @@ class Milter:
         self.as_root = as_root
         self.program = program or BUILD / "hunnypot-milter"
         self.under = under
+        self.stderr = stderr
         self.settings = merge(merge(DEFAULTS, {"spool": str(self.state / "spool.db"), "user": "hunnypot"}), settings)
         self.conf.write_text(settings_text(self.settings))
         self.server = None
@@ -119,7 +122,8 @@ class Milter:
             program = [*AS_HUNNYPOT, *self.under, self.program]
         else:
             program = confined(self.program)
-        self.server = Server("hunnypot-milter", [*program, "-c", self.conf], self.folder / "log", env=environment(), cwd="/")
+        self.server = Server("hunnypot-milter", [*program, "-c", self.conf], self.folder / "log", env=environment(), cwd="/",
+                             stderr=self.stderr)
         if wait:
             self.server.wait_ready(self.listens, 20)
 
@@ -143,7 +147,13 @@ class Milter:
         self.server.send(signal.SIGUSR1)
 
     def log(self):
-        return self.server.log() if self.server else ""
+        """All that it has logged up to now: lines are on their way until the thread that writes them has nothing to do."""
+        if not self.server:
+            return ""
+        deadline = time.monotonic() + 1  # when it is frozen, for one
+        while self.running() and not self.server.is_waiting("log") and time.monotonic() < deadline:
+            time.sleep(0.001)
+        return self.server.log()
 
     def running(self):
         return self.server is not None and self.server.running()
