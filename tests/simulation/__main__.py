@@ -1,0 +1,71 @@
+"""Play the simulation; tests/simulation/run starts this where it can be played.
+
+    run                              14 days, everything as it is shipped: a table by kind
+    run --seed 7 --days 5 --scale 0.5   another population, shorter, of half the size
+    run --short                      what ./runtests plays, held against baseline.json; --accept writes that anew
+"""
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+from simulation import database as database_part
+from simulation import play as play_part
+from simulation import results
+from testbed import base
+
+BASELINE = Path(__file__).with_name("baseline.json")
+SHORT = {"days": 4, "scale": 0.35}
+JUDGE = base.BUILD / "tests/simulation/judge_lines"
+
+
+def played(seed=1, days=14, scale=1.0):
+    """A run on a database of its own."""
+    database = database_part.Database(play_part.START - 3600)
+    try:
+        database.make_database(database_part.initialise)
+        play = play_part.Play(database, JUDGE, base.STATE, seed, days, scale)
+        play.run()
+        return play
+    finally:
+        database.remove()
+
+
+def short():
+    """{scenario: summary}"""
+    return {"as shipped": results.summary(played(**SHORT).results())}
+
+
+def compare(accept):
+    now = short()
+    if accept:
+        BASELINE.write_text(json.dumps(now, indent=1) + "\n", encoding="ascii")
+        return 0
+    before = json.loads(BASELINE.read_text(encoding="ascii"))
+    complaints = [f"{scenario}: {text}" for scenario in before for text in results.worse(now[scenario], before[scenario])]
+    print(json.dumps(now, indent=1))
+    print("\n".join(complaints or ["nothing is worse than in baseline.json"]))
+    return 1 if complaints else 0
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="run", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--days", type=float, default=14)
+    parser.add_argument("--scale", type=float, default=1.0)
+    parser.add_argument("--short", action="store_true")
+    parser.add_argument("--accept", action="store_true")
+    options = parser.parse_args()
+    base.check_inside()
+    if options.short:
+        return compare(options.accept)
+    began = time.monotonic()
+    play = played(options.seed, options.days, options.scale)
+    print(results.table(play.results()))
+    print("\nverdicts:", dict(play.sensor.verdicts), "seconds:", {key: round(value, 1) for key, value in play.spent.items()},
+          f"in all {time.monotonic() - began:.0f}")
+    return 0
+
+
+sys.exit(main())

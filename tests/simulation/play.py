@@ -1,0 +1,117 @@
+"""One run: a population plays for some days against the daemon's judge and the database, in steps of virtual time."""
+import collections
+import time
+
+from simulation import engine as engine_part
+from simulation import judge as judge_part
+from simulation import population as population_part
+from simulation import world as world_part
+from simulation.database import stamp
+from simulation.world import DAY, HOUR
+
+START = 1772409600  # Monday 2026-03-02 00:00 UTC
+STEP = 300          # seconds between two looks of the sensors, witnesses and primaries at the database
+COLUMNS = ("senders", "letters", "delivered", "refused", "expired", "lost_to_list", "hits", "recorded", "listed", "days")
+WARM_UP = 1.5 * DAY  # witnesses have to have watched for a day before a hit
+
+
+class Play:
+    def __init__(self, database, judge_program, folder, seed=1, days=14, scale=1.0, step=STEP):
+        self.database, self.step = database, step
+        self.engine = engine_part.Engine(START)
+        self.world = world_part.World(self.engine, seed)
+        self.sensor = judge_part.Sensor(self.world, judge_program, folder)
+        self.world.sensor = self.sensor
+        self.end = START + WARM_UP + days * DAY
+        self.population = population_part.Population(self.world, START + WARM_UP, self.end, scale)
+        self.population.honest()
+        self.population.excluded()
+        self.population.spammers()
+        self.by_address = collections.defaultdict(list)
+        for sender in self.population.all:
+            for client in sender.clients:
+                for address in filter(None, (client.ip4, client.ip6)):
+                    self.by_address[address].append(sender)
+                    if ":" in address:
+                        self.by_address[world_part.network(address) + "::/64"].append(sender)
+        self.sequence = 0
+        self.spent = collections.Counter()
+        self.sensor.on_verdict = self._judged
+
+    def _judged(self, hit):
+        sender = hit.client.sender
+        sender.hits += 1
+        sender.first_hit = sender.first_hit or hit.time
+        if hit.verdict == "offence":
+            sender.recorded += 1
+            sender.first_recorded = sender.first_recorded or hit.time
+
+    def run(self):
+        connection = self.database.connect(user="sensor")
+        operator = self.database.connect(user="operator")
+        try:
+            self.cursor, self.operator = connection.cursor(), operator.cursor()
+            self.database.set_clock(self.engine.now)
+            self.cursor.execute("SELECT hunnypot.sensor_hello('mx9', '00000000-0000-4000-8000-000000000001', 1)")
+            self.sensor.start()
+            while self.engine.now < self.end:
+                self._timed("world", lambda: self.engine.run(self.engine.now + self.step))
+                self._timed("judge", self.sensor.clock)
+                self.database.set_clock(self.engine.now)
+                self._timed("record", self._record)
+                self._timed("list", self._read_list)
+        finally:
+            connection.close()
+            operator.close()
+        self.sensor.close()
+
+    def _timed(self, what, call):
+        began = time.monotonic()
+        call()
+        self.spent[what] += time.monotonic() - began
+
+    def _record(self):
+        self.cursor.execute("SELECT hunnypot.sensor_heartbeat('mx9', 'simulation', 0, 0, 0, '{}')")
+        hits, self.sensor.recorded = self.sensor.recorded, []
+        if not hits:
+            return
+        columns = list(zip(*(self._row(hit) for hit in hits)))
+        casts = ("bigint", "timestamptz", "inet", "integer", "text", "text", "text", "text", "integer", "boolean", "boolean", "text",
+                 "text", "text", "integer", "text", "text", "inet")
+        arguments = ", ".join(f"%s::{cast}[]" for cast in casts)
+        self.cursor.execute(f"SELECT hunnypot.record_batch('mx9', '00000000-0000-4000-8000-000000000001', {arguments})",
+                            [list(column) for column in columns])
+
+    def _row(self, hit):
+        self.sequence += 1
+        return (self.sequence, stamp(hit.time), hit.address, 4711, hit.client.name or f"[{hit.address}]", hit.client.helo, hit.sender,
+                "\n".join(hit.recipients), len(hit.recipients), hit.sender == "", False, hit.kind, hit.domain,
+                None if hit.primary == "-" else hit.primary, hit.primary_age_ms, f"Q{hit.number}", "mx9.trap.example", hit.local)
+
+    def _read_list(self):
+        self.operator.execute("SELECT network::text, class, left(code, 3)::int FROM hunnypot.listing WHERE network <> '127.0.0.2/32'")
+        now, listed = self.engine.now, {}
+        for text, kind, code in self.operator.fetchall():
+            key = text.removesuffix("/32").removesuffix("/128")
+            listed[key] = max(code, listed.get(key, 0))
+            for sender in self.by_address.get(key, ()):
+                if not sender.listed_at:
+                    sender.listed_at = now
+                sender.classes.add(kind)
+        for sender in {id(sender): sender for key in listed for sender in self.by_address.get(key, ())}.values():
+            sender.listed_seconds += self.step
+        self.world.listed = listed
+
+    def results(self):
+        """{"group / kind": numbers}; "delays": hours from a sender's first hit to its first listing, for each that was listed."""
+        rows = {}
+        for sender in self.population.all:
+            row = rows.setdefault(f"{sender.group} / {sender.kind}", dict.fromkeys(COLUMNS, 0) | {"delays": []})
+            row["senders"] += 1
+            row["listed"] += sender.listed_at is not None
+            row["days"] += sender.listed_seconds / DAY
+            for name in ("letters", "delivered", "refused", "expired", "lost_to_list", "hits", "recorded"):
+                row[name] += getattr(sender, name)
+            if sender.listed_at:
+                row["delays"].append((sender.listed_at - sender.first_hit) / HOUR)
+        return rows

@@ -1,0 +1,62 @@
+"""What a run came to: the table by kind, the sums by group, and whether that is worse than it was."""
+import collections
+import statistics
+
+SLACK_HOURS = 0.5  # of a median, before it counts as worse
+PEOPLE = ("honest", "limit", "excluded")  # who should not be listed; of all other groups who is listed is a success
+
+
+def hours(delays):
+    return round(statistics.median(delays), 1) if delays else None
+
+
+def by_group(rows):
+    """{group: numbers} of {"group / kind": numbers}."""
+    groups = {}
+    for name, row in rows.items():
+        total = groups.setdefault(name.split(" / ")[0], collections.Counter())
+        for column, value in row.items():
+            if column == "delays":
+                total.setdefault("delays", [])
+                total["delays"] = total["delays"] + value
+            else:
+                total[column] += value
+    return groups
+
+
+def summary(rows):
+    """{group: {"senders", "listed", "hours", "lost"}}: what the baseline keeps."""
+    return {group: {"senders": row["senders"], "listed": row["listed"], "hours": hours(row["delays"]), "lost": row["lost_to_list"]}
+            for group, row in sorted(by_group(rows).items())}
+
+
+def worse(now, before):
+    """A sentence for each number of NOW that is worse than BEFORE; both are summaries."""
+    found = []
+    for group, was in before.items():
+        numbers = now.get(group)
+        if numbers is None or numbers["senders"] != was["senders"]:
+            found.append(f"{group}: {numbers and numbers['senders']} senders, not {was['senders']}: another population")
+        elif group in PEOPLE:
+            found += [f"{group}: {what} {numbers[what]}, before {was[what]}" for what in ("listed", "lost") if numbers[what] > was[what]]
+        else:
+            if numbers["listed"] < was["listed"]:
+                found.append(f"{group}: {numbers['listed']} of {was['senders']} listed, before {was['listed']}")
+            if was["hours"] is not None and (numbers["hours"] is None or numbers["hours"] > was["hours"] + SLACK_HOURS):
+                found.append(f"{group}: listed after {numbers['hours']} h (median), before {was['hours']} h")
+    return found
+
+
+HEAD = f"{'group / kind':62} {'n':>4} {'letters':>7} {'sent':>6} {'lost':>5} {'hits':>6} {'recd':>6} {'listed':>6} {'hours':>6} {'days':>6}"
+
+
+def line(name, row):
+    median = hours(row["delays"])
+    return (f"{name:62} {row['senders']:4} {row['letters']:7} {row['delivered']:6} {row['lost_to_list']:5} {row['hits']:6} {row['recorded']:6} "
+            f"{row['listed']:6} {'-' if median is None else median:>6} {row['days']:6.1f}")
+
+
+def table(rows):
+    """"lost": letters that the list cost: refused, or returned after a try that it turned away."""
+    return "\n".join([HEAD, *(line(name, row) for name, row in sorted(rows.items(), key=lambda item: item[0].split(" / ")[0])), "",
+                      *(line(f"ALL {group}", row) for group, row in sorted(by_group(rows).items()))])
