@@ -135,7 +135,7 @@ def chosen_files(names):
 
 def builds_of(file):
     for statement in ast.parse(file.read_text()).body:
-        if isinstance(statement, ast.Assign) and statement.targets[0].id == "BUILDS":
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "BUILDS":
             return ast.literal_eval(statement.value)
     return ("tests",)
 
