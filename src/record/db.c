@@ -309,7 +309,7 @@ static enum db_status sqlstate_status(const char *sqlstate)
     static const struct {
         const char *start;
         enum db_status status;
-    } map[] = {{"22", DB_REFUSED},    {"23", DB_REFUSED},   {"28", DB_DENIED},     {"3D", DB_DENIED},
+    } map[] = {{"25006", DB_READ_ONLY}, {"22", DB_REFUSED},    {"23", DB_REFUSED},   {"28", DB_DENIED},     {"3D", DB_DENIED},
                {"42501", DB_DENIED},  {"3F000", DB_MISSING}, {"42P01", DB_MISSING}, {"42883", DB_MISSING}};
 
     for (size_t i = 0; i < sizeof map / sizeof *map; i++)

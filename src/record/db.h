@@ -19,7 +19,8 @@ enum db_status {
     DB_REFUSED,     /* this data will never be taken: SQLSTATE class 22 or 23 */
     DB_DENIED,      /* wrong password, no permission, no such database or role: class 28, 3D, 42501 */
     DB_MISSING,     /* a schema, table or function is not there: 3F000, 42P01, 42883: not initialised, or another version */
-    DB_ERROR        /* anything else; may go away (deadlock, out of space, shutting down, read-only) */
+    DB_READ_ONLY,   /* 25006: a standby, or set so: of several hosts another may do */
+    DB_ERROR        /* anything else; may go away (deadlock, out of space, shutting down) */
 };
 
 struct db;

@@ -56,16 +56,21 @@ void store_disconnect(struct store *store)
     db_close(&store->db);
 }
 
+bool store_is_connected(const struct store *store)
+{
+    return store->db != NULL;
+}
+
 const char *store_why(const struct store *store)
 {
     return store->why;
 }
 
-/* Keep the reason of a failure; a connection that broke is closed, to be made anew. */
+/* Keep the reason of a failure; a connection that broke, or leads to the wrong server, is closed, to be made anew. */
 static enum db_status outcome(struct store *store, enum db_status status)
 {
     snprintf(store->why, sizeof store->why, "%s", status == DB_OK || store->db == NULL ? "" : db_why(store->db));
-    if (status == DB_UNREACHABLE || status == DB_STOPPED)
+    if (status == DB_UNREACHABLE || status == DB_STOPPED || status == DB_READ_ONLY)
         store_disconnect(store);
     return status;
 }

@@ -7,6 +7,7 @@
 #ifndef RECORD_STORE_H
 #define RECORD_STORE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "record/db.h"
@@ -30,6 +31,7 @@ enum db_status store_record(struct store *store, const struct hit *hits, size_t 
 enum db_status store_heartbeat(struct store *store, const char *version, int64_t inbox, int64_t outbox, int64_t aside,
                                const char *counters) __attribute__((warn_unused_result));
 
+bool store_is_connected(const struct store *store);
 void store_disconnect(struct store *store);
 const char *store_why(const struct store *store);
 

@@ -1,18 +1,19 @@
 #include "fake_store.h"
 
-#include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/alloc.h"
-#include "base/clock.h"
+#include "fake_clock.h"
 #include "record/store.h"
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static struct fake_store fake;
+
+enum { LOOK_MS = 10, LOOKS = 40000 /* half a millisecond each, and longer on a busy machine */ };
 
 struct store {
     int stop_fd;
@@ -38,20 +39,23 @@ void fake_store_unlock(void)
 
 bool fake_store_wait(bool (*true_now)(const struct fake_store *fake, int64_t number), int64_t number)
 {
-    struct timespec deadline = clock_timespec(clock_monotonic_ms() + 20000);
-    bool came;
+    bool came = false;
 
-    pthread_mutex_lock(&mutex);
-    while (!(came = true_now(&fake, number)) &&
-           pthread_cond_clockwait(&changed, &mutex, CLOCK_MONOTONIC, &deadline) != ETIMEDOUT)
-        ;
-    pthread_mutex_unlock(&mutex);
+    for (int look = 0; !came && look < LOOKS; look++) {
+        pthread_mutex_lock(&mutex);
+        came = true_now(&fake, number);
+        pthread_mutex_unlock(&mutex);
+        if (came)
+            break;
+        fake_clock_advance_ms(LOOK_MS);
+        nanosleep(&(struct timespec){.tv_nsec = 500000}, NULL);
+    }
     return came;
 }
 
 static enum db_status answer(enum db_status status)
 {
-    pthread_cond_broadcast(&changed);
+    fake.connected = fake.connected && status != DB_UNREACHABLE && status != DB_STOPPED;
     pthread_mutex_unlock(&mutex);
     return status;
 }
@@ -89,7 +93,19 @@ enum db_status store_connect(struct store *store, int64_t *recorded)
     if (fake.frozen)
         return freeze(store);
     *recorded = fake.last;
+    fake.connected = fake.connect == DB_OK;
     return answer(fake.connect);
+}
+
+bool store_is_connected(const struct store *store)
+{
+    bool connected;
+
+    (void)store;
+    pthread_mutex_lock(&mutex);
+    connected = fake.connected;
+    pthread_mutex_unlock(&mutex);
+    return connected;
 }
 
 static bool refuses(const struct hit *hits, size_t count)
@@ -106,6 +122,7 @@ enum db_status store_record(struct store *store, const struct hit *hits, size_t 
 
     pthread_mutex_lock(&mutex);
     fake.batches++;
+    fake_clock_advance_ms(fake.record_takes_ms);
     if (fake.frozen)
         return freeze(store);
     fails = fake.record_failures > 0 && fake.record_failures-- > 0;
@@ -113,6 +130,8 @@ enum db_status store_record(struct store *store, const struct hit *hits, size_t 
         return answer(DB_UNREACHABLE);
     if (refuses(hits, count))
         return answer(DB_REFUSED);
+    if (fake.record != DB_OK)
+        return answer(fake.record);
     for (size_t i = 0; i < count; i++)
         if (hits[i].id > fake.last && fake.recorded_count < FAKE_STORE_MAX)
             fake.last = fake.recorded[fake.recorded_count++] = hits[i].id;
@@ -130,7 +149,7 @@ enum db_status store_heartbeat(struct store *store, const char *version, int64_t
     (void)counters;
     pthread_mutex_lock(&mutex);
     fake.heartbeats++;
-    return answer(DB_OK);
+    return answer(fake.heartbeat);
 }
 
 void store_disconnect(struct store *store)

@@ -17,14 +17,18 @@ enum { FAKE_STORE_MAX = 4096 };
 struct fake_store {
     enum db_status connect;  /* the answer to each connect */
     int record_failures;     /* so many batches fail next, */
+    int64_t record_takes_ms;
     bool record_then_fail;   /* ... after they were committed */
     bool frozen;             /* no answer until stop_fd is readable */
+    enum db_status heartbeat; /* the answer to each heartbeat */
+    enum db_status record;   /* the answer to each batch that is not otherwise decided */
     const char *refuse_helo; /* a batch with such a hit is refused */
     const char *why;
 
     int connects, batches, heartbeats;
     int64_t last, recorded[FAKE_STORE_MAX]; /* in the order in which they came */
     size_t recorded_count;
+    bool connected;
 };
 
 /* Start anew with what TO says; or look, or change, by hand between lock and unlock. */
@@ -32,7 +36,7 @@ void fake_store_reset(const struct fake_store *to);
 struct fake_store *fake_store_lock(void);
 void fake_store_unlock(void);
 
-/* Wait for up to 20 s until TRUE_NOW (called with the lock held); whether it came true. */
+/* Let time go by (fake_clock.h) until TRUE_NOW (called with the lock held), for up to 400 s; whether it came true. */
 bool fake_store_wait(bool (*true_now)(const struct fake_store *fake, int64_t number), int64_t number);
 
 #endif

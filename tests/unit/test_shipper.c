@@ -7,11 +7,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "fake_clock.h"
 #include "fake_store.h"
 #include "fake_thread.h"
 #include "record/shipper.h"
@@ -25,7 +29,7 @@ static int open_spool(void **state)
     char path[96], why[256];
 
     (void)state;
-    snprintf(folder, sizeof folder, "/tmp/test_shipper.XXXXXX");
+    snprintf(folder, sizeof folder, "%s/test_shipper.XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
     if (mkdtemp(folder) == NULL)
         return -1;
     snprintf(path, sizeof path, "%s/spool.db", folder);
@@ -87,6 +91,11 @@ static bool has_batches(const struct fake_store *fake, int64_t number)
     return fake->batches >= number;
 }
 
+static bool has_recorded(const struct fake_store *fake, int64_t number)
+{
+    return fake->recorded_count >= (size_t)number;
+}
+
 static bool has_connects(const struct fake_store *fake, int64_t number)
 {
     return fake->connects >= number;
@@ -95,6 +104,15 @@ static bool has_connects(const struct fake_store *fake, int64_t number)
 static bool has_heartbeats(const struct fake_store *fake, int64_t number)
 {
     return fake->heartbeats >= number;
+}
+
+/* By the real clock, which the fake one does not stop. */
+static int64_t real_ms(void)
+{
+    struct timespec now;
+
+    syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 static void expect_depth(int64_t outbox, int64_t aside)
@@ -111,14 +129,16 @@ static void expect_depth(int64_t outbox, int64_t aside)
 static void expect_recorded(const int64_t *wanted)
 {
     const struct fake_store *fake = fake_store_lock();
-    size_t i = 0;
+    size_t count = fake->recorded_count, i = 0;
+    int64_t recorded[FAKE_STORE_MAX];
 
-    for (; i < fake->recorded_count && wanted[i] != 0; i++)
-        if (fake->recorded[i] != wanted[i])
-            fail_msg("recorded[%zu]: wanted %lld, got %lld", i, (long long)wanted[i], (long long)fake->recorded[i]);
-    assert_int_equal(i, fake->recorded_count);
-    assert_int_equal(wanted[i], 0);
+    memcpy(recorded, fake->recorded, sizeof recorded);
     fake_store_unlock();
+    for (; i < count && wanted[i] != 0; i++)
+        if (recorded[i] != wanted[i])
+            fail_msg("recorded[%zu]: wanted %lld, got %lld", i, (long long)wanted[i], (long long)recorded[i]);
+    assert_int_equal(i, count);
+    assert_int_equal(wanted[i], 0);
 }
 
 #define EXPECT_RECORDED(...) expect_recorded((const int64_t[]){__VA_ARGS__, 0})
@@ -164,7 +184,7 @@ static void records_once_whatever_breaks(void **state)
         fake_store_reset(&(struct fake_store){.record_failures = 2, .record_then_fail = committed == 1, .why = "broken"});
         send_hits("abc");
         shipper = start();
-        assert_true(fake_store_wait(has_heartbeats, 1));
+        assert_true(fake_store_wait(has_recorded, 3) && fake_store_wait(has_connects, 2));
         shipper_stop(&shipper, 10000);
         if (committed == 0)
             EXPECT_RECORDED(1, 2, 3);
@@ -198,7 +218,7 @@ static void sets_aside_what_is_refused(void **state)
     fake_store_reset(&(struct fake_store){.refuse_helo = "x", .why = "value too long"});
     send_hits("xabxxcdefghx");
     shipper = start();
-    assert_true(fake_store_wait(has_heartbeats, 1));
+    assert_true(fake_store_wait(has_last, 11));
     shipper_stop(&shipper, 10000);
     EXPECT_RECORDED(2, 3, 6, 7, 8, 9, 10, 11);
     expect_depth(0, 4);
@@ -213,7 +233,7 @@ static void waits_until_the_refused_is_set_aside(void **state)
     fake_store_reset(&(struct fake_store){.refuse_helo = "x", .why = NULL /* the spool takes no hit aside without a reason */});
     send_hits("axb");
     shipper = start();
-    assert_true(fake_store_wait(has_connects, 2));
+    assert_true(fake_store_wait(has_batches, 8)); /* 3 for each round: axb, a, x; and the next began */
     EXPECT_RECORDED(1);
     fake_store_lock()->why = "value too long";
     fake_store_unlock();
@@ -243,6 +263,46 @@ static void waits_longer_each_time(void **state)
     expect_depth(0, 0);
 }
 
+/* A batch that the database does not take keeps no sign of life back, and no sign of life a batch. */
+static void one_errand_starves_no_other(void **state)
+{
+    struct fake_store *fake;
+    struct shipper *shipper;
+
+    (void)state;
+    fake_store_reset(&(struct fake_store){.record = DB_ERROR, .why = "no"});
+    send_hits("a");
+    shipper = start();
+    assert_true(fake_store_wait(has_heartbeats, 3));
+    fake = fake_store_lock();
+    fake->record = DB_OK;
+    fake->heartbeat = DB_ERROR;
+    fake_store_unlock();
+    assert_true(fake_store_wait(has_last, 1));
+    send_hits("b");
+    assert_true(fake_store_wait(has_last, 2));
+    shipper_stop(&shipper, 10000);
+    expect_depth(0, 0);
+}
+
+/* Nor does a backlog: eight batches of five seconds each, and a heartbeat each ten. */
+static void beats_while_there_is_much_to_ship(void **state)
+{
+    struct shipper *shipper;
+    int heartbeats;
+
+    (void)state;
+    fake_store_reset(&(struct fake_store){.record_takes_ms = 5000, .why = ""});
+    send_many(8 * STORE_BATCH_MAX);
+    shipper = start();
+    assert_true(fake_store_wait(has_last, 8 * STORE_BATCH_MAX));
+    heartbeats = fake_store_lock()->heartbeats;
+    fake_store_unlock();
+    if (heartbeats < 4)
+        fail_msg("%d heartbeats", heartbeats);
+    shipper_stop(&shipper, 10000);
+}
+
 /* However the database fails, stopping takes no longer than it may. */
 static void stops_in_time(void **state)
 {
@@ -265,9 +325,9 @@ static void stops_in_time(void **state)
         fake_store_reset(&cases[i].fake);
         shipper = start();
         assert_true(fake_store_wait(cases[i].until, 1));
-        begun_ms = clock_monotonic_ms();
+        begun_ms = real_ms();
         shipper_stop(&shipper, cases[i].flush_ms);
-        took_ms = clock_monotonic_ms() - begun_ms;
+        took_ms = real_ms() - begun_ms;
         if (took_ms > cases[i].most_ms)
             fail_msg("%s: wanted at most %lld ms, got %lld", cases[i].name, (long long)cases[i].most_ms, (long long)took_ms);
         expect_depth(1, 0);
@@ -316,6 +376,8 @@ int main(void)
         TEST(sets_aside_what_is_refused),
         TEST(waits_until_the_refused_is_set_aside),
         TEST(waits_longer_each_time),
+        TEST(one_errand_starves_no_other),
+        TEST(beats_while_there_is_much_to_ship),
         TEST(stops_in_time),
         TEST(stops_within_a_batch),
         TEST(does_not_start_without_a_thread),
