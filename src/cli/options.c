@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/conninfo.h"
 #include "cli/cli.h"
 
 static const struct cli_option common_options[] = {
@@ -51,7 +52,7 @@ static int take_option(const struct cli_option *option, const char *value)
 
 int cli_take_database(struct cli *cli, const char *name, const char *conninfo)
 {
-    const char *fault = db_conninfo_fault(conninfo);
+    const char *fault = conninfo_fault(conninfo);
 
     if (fault != NULL)
         return cli_usage("%s %s; it takes a libpq connection string or URI, without the password, which others"

@@ -7,7 +7,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,12 +25,12 @@
 #include "daemon/outages.h"
 #include "daemon/place.h"
 #include "daemon/privileges.h"
-#include "daemon/settings.h"
 #include "milter/prime.h"
 #include "milter/server.h"
 #include "milter/session.h"
 #include "record/shipper.h"
 #include "record/spool.h"
+#include "settings/settings.h"
 
 #define PROGRAM "hunnypot-milter"
 #define SETTINGS_FILE HP_SYSCONFDIR "/hunnypot.conf"
@@ -45,9 +44,9 @@ enum {
 static struct daemon {
     const char *path;                /* of the settings file */
     char *shown_path;                /* the same, printable */
-    struct settings *started_with;   /* the settings that only a restart changes are in force as they are here */
+    const struct settings *started_with; /* the settings that only a restart changes are in force as they are here */
     pthread_mutex_t settings_mutex;  /* covers `settings` */
-    struct settings *settings;       /* in force */
+    const struct settings *settings; /* in force */
     struct privileges_user user;     /* empty when not started as root */
     const char *socket_path;         /* of the socket that this daemon made and did not remove yet; or NULL */
     struct spool *spool;
@@ -73,23 +72,15 @@ static bool fail_part(const char *part, int error)
 
 /* What the sessions call. */
 
-static const struct session_policy *hold_policy(void *context)
+static const struct settings *hold_settings(void *context)
 {
-    struct settings *settings;
+    const struct settings *settings;
 
     (void)context;
     pthread_mutex_lock(&this.settings_mutex);
     settings = settings_hold(this.settings);
     pthread_mutex_unlock(&this.settings_mutex);
-    return &settings->session;
-}
-
-static void release_policy(void *context, const struct session_policy *policy)
-{
-    struct settings *settings = (struct settings *)((char *)policy - offsetof(struct settings, session));
-
-    (void)context;
-    settings_release(&settings);
+    return settings;
 }
 
 static void prefetch(void *context, const char *domain, const struct ipaddr *local, const char *mta_name)
@@ -168,8 +159,7 @@ static bool start_descriptors(void)
 static bool start_milter(void)
 {
     const struct session_calls calls = {
-        .hold_policy = hold_policy,
-        .release_policy = release_policy,
+        .hold_settings = hold_settings,
         .prefetch = prefetch,
         .put = put,
     };
@@ -248,12 +238,7 @@ static void stop_spool(void)
 
 static bool start_judge(void)
 {
-    struct judge_config config = this.settings->judge;
-    struct identity identity;
-
-    identity_complete(&identity, &config);
-    this.judge = judge_create(&config);
-    identity_clear(&identity);
+    this.judge = judge_create(this.settings, NULL);
     if (this.judge == NULL)
         return fail_part("judge", errno);
     outages_recall(this.judge, this.started_with->spool);
@@ -385,9 +370,8 @@ static void report_fixed(void *context, const char *name)
 
 static void reload(void)
 {
-    struct settings *new = settings_load(this.path, report_reload_fault, NULL), *old;
-    struct judge_config config;
-    struct identity identity;
+    struct settings *new = settings_load(this.path, report_reload_fault, NULL);
+    const struct settings *old;
 
     if (new == NULL) {
         log_event(LOG_LEVEL_ERROR, "reload-failed file=%s effect=\"keeping the settings in force\"", this.shown_path);
@@ -396,16 +380,14 @@ static void reload(void)
     settings_report_fixed(this.started_with, new, report_fixed, NULL);
     log_set_level(new->log_level);
     raise_descriptor_limit(new);
-    config = new->judge;
-    identity_complete(&identity, &config);
-    judge_configure(this.judge, &config);
-    identity_clear(&identity);
+    identity_complete(new);
+    judge_configure(this.judge, new);
     judging_configure(this.judging, new->verdict_timeout_ms);
     pthread_mutex_lock(&this.settings_mutex);
     old = this.settings;
     this.settings = new;
     pthread_mutex_unlock(&this.settings_mutex);
-    settings_release(&old);
+    settings_release(old);
     log_event(LOG_LEVEL_INFO, "reloaded file=%s", this.shown_path);
 }
 
@@ -557,10 +539,11 @@ static int act(enum mode mode)
         settings_dump(settings, stdout);
         status = finish_output();
     } else {
+        identity_complete(settings);
         status = run();
     }
-    settings_release(&this.settings);
-    settings_release(&this.started_with);
+    settings_release(this.settings);
+    settings_release(this.started_with);
     free(this.shown_path);
     return status;
 }

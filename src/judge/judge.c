@@ -30,12 +30,6 @@ enum {
     BLOCKED_PROBES = 10 /* so many without a single connection, to more than one host: it is not them, it is us */
 };
 
-/* A copy of the settings that lives as long as somebody works by it. */
-struct settings {
-    atomic_uint references;
-    struct judge_config config; /* its arrays are this struct's own */
-};
-
 /* What DNS said about a domain. */
 struct domain {
     UT_hash_handle hh;        /* in the order of use: the head is the one to leave */
@@ -52,7 +46,7 @@ struct job {
     struct job *next;
     enum job_kind kind;
     char name[DOMAIN_MAX + 1]; /* the domain, or the MX host */
-    struct settings *settings;
+    const struct settings *settings;
     union {
         struct { /* whose look-up it is, to go on with the probes for it */
             struct ipaddr local;
@@ -78,7 +72,7 @@ struct judge {
     pthread_cond_t news;   /* `generation` moved */
     pthread_cond_t work;   /* a job was put, or it is time to stop */
     uint64_t generation;
-    struct settings *settings;
+    const struct settings *settings;
     struct domain *domains;
     struct liveness *liveness;
     struct job *first_job, **last_job;
@@ -96,63 +90,13 @@ struct judge {
     _Atomic int64_t blocked_logged_ms;
 };
 
-static void *copy_of(const void *from, size_t count, size_t size)
-{
-    void *copy = alloc_zeroed(count, size);
-
-    if (count > 0)
-        memcpy(copy, from, count * size);
-    return copy;
-}
-
-static struct settings *settings_new(const struct judge_config *config)
-{
-    struct settings *settings = alloc_zeroed(1, sizeof *settings);
-    const char **names = alloc_zeroed(config->own_name_count, sizeof *names);
-
-    for (size_t i = 0; i < config->own_name_count; i++)
-        names[i] = alloc_text(config->own_names[i]);
-    settings->references = 1;
-    settings->config = *config;
-    settings->config.own_names = names;
-    settings->config.own_addresses = copy_of(config->own_addresses, config->own_address_count,
-                                             sizeof *config->own_addresses);
-    settings->config.rules = copy_of(config->rules, config->rule_count, sizeof *config->rules);
-    settings->config.ignored = copy_of(config->ignored, config->ignored_count, sizeof *config->ignored);
-    settings->config.probe_allowed = copy_of(config->probe_allowed, config->probe_allowed_count,
-                                             sizeof *config->probe_allowed);
-    return settings;
-}
-
-static void settings_release(struct settings *settings)
-{
-    struct judge_config *config = &settings->config;
-
-    if (atomic_fetch_sub(&settings->references, 1) > 1)
-        return;
-    for (size_t i = 0; i < config->own_name_count; i++)
-        free((char *)config->own_names[i]);
-    free((void *)config->own_names);
-    free((void *)config->own_addresses);
-    free((void *)config->rules);
-    free((void *)config->ignored);
-    free((void *)config->probe_allowed);
-    free(settings);
-}
-
-static struct settings *settings_hold(struct settings *settings)
-{
-    atomic_fetch_add(&settings->references, 1);
-    return settings;
-}
-
-static enum role_setting rule_for(const struct judge_config *config, const char *domain)
+static enum role_setting rule_for(const struct settings_judge *config, const char *domain)
 {
     enum role_setting role = ROLE_AUTO;
     size_t best = 0;
 
     for (size_t i = 0; i < config->rule_count; i++) {
-        const struct judge_rule *rule = &config->rules[i];
+        const struct settings_rule *rule = &config->rules[i];
         size_t weight = rule->pattern[0] == '*' ? strlen(rule->pattern) : SIZE_MAX; /* an exact name beats any "*" */
 
         if (weight > best && domain_matches(rule->pattern, domain)) {
@@ -195,7 +139,7 @@ struct identity {
     char mta_name[DOMAIN_MAX + 1]; /* empty: none */
 };
 
-static void identity_open(struct identity *self, const struct judge_config *config, const struct ipaddr *local,
+static void identity_open(struct identity *self, const struct settings_judge *config, const struct ipaddr *local,
                           const char *mta_name)
 {
     *self = (struct identity){.local = *local};
@@ -225,7 +169,7 @@ static void job_free(struct job *job)
     free(job);
 }
 
-static struct job *job_new(enum job_kind kind, const char *name, struct settings *settings)
+static struct job *job_new(enum job_kind kind, const char *name, const struct settings *settings)
 {
     struct job *job = alloc_zeroed(1, sizeof *job);
 
@@ -347,7 +291,7 @@ static const struct mx_answer *domain_ask(struct judge *judge, struct domain *do
 
 static struct liveness_view host_ask(struct judge *judge, const struct mx_host *host, int64_t now_ms)
 {
-    int64_t remember_ms = judge->settings->config.remember_ms;
+    int64_t remember_ms = judge->settings->judge.remember_ms;
     struct liveness_view view = liveness_ask(judge->liveness, host->name, remember_ms, now_ms);
 
     if (view.probe) {
@@ -370,7 +314,7 @@ static void missing_start(struct judge *judge, struct domain *domain, const stru
 
     if (mx == NULL)
         return;
-    role_decide(rule_for(&judge->settings->config, domain->name), mx, &self->role, &role);
+    role_decide(rule_for(&judge->settings->judge, domain->name), mx, &self->role, &role);
     for (size_t i = 0; i < role.primary_count; i++)
         host_ask(judge, &mx->hosts[role.primaries[i]], now_ms);
 }
@@ -380,8 +324,8 @@ void judge_prefetch(struct judge *judge, const char *name, const struct ipaddr *
     struct identity self;
 
     pthread_mutex_lock(&judge->mutex);
-    if (judge->job_count < PREFETCH_QUEUE_MAX && rule_for(&judge->settings->config, name) != ROLE_OFF) {
-        identity_open(&self, &judge->settings->config, local, mta_name);
+    if (judge->job_count < PREFETCH_QUEUE_MAX && rule_for(&judge->settings->judge, name) != ROLE_OFF) {
+        identity_open(&self, &judge->settings->judge, local, mta_name);
         missing_start(judge, domain_find_or_add(judge, name), &self, clock_monotonic_ms());
         identity_close(&self);
     }
@@ -427,7 +371,7 @@ static void tally_add(struct tally *tally, const struct mx_host *host, const str
 
 /* When the domain may last have been in an outage, from what its primaries went through: one deferring is enough, but
  * all have to be down, unless each of them is required. */
-static bool is_recovering(const struct tally *tally, const struct judge_config *config, int64_t now_ms)
+static bool is_recovering(const struct tally *tally, const struct settings_judge *config, int64_t now_ms)
 {
     int64_t last_ms = config->require_all ? tally->last_not_accepting_ms : tally->first_not_accepting_ms;
 
@@ -436,7 +380,7 @@ static bool is_recovering(const struct tally *tally, const struct judge_config *
     return last_ms != LIVENESS_NEVER && now_ms - last_ms < config->outage_grace_ms;
 }
 
-static void tally_judge(const struct tally *tally, const struct judge_config *config, int64_t now_ms,
+static void tally_judge(const struct tally *tally, const struct settings_judge *config, int64_t now_ms,
                         struct judge_answer *answer)
 {
     bool none_missing = tally->unknown + tally->down == 0;
@@ -460,7 +404,7 @@ static void tally_judge(const struct tally *tally, const struct judge_config *co
 static void primaries_judge(struct judge *judge, const struct mx_answer *mx, const struct role_result *role,
                             bool known_only, int64_t now_ms, struct judge_answer *answer)
 {
-    const struct judge_config *config = &judge->settings->config;
+    const struct settings_judge *config = &judge->settings->judge;
     struct tally tally = {
         .last_deferring_ms = LIVENESS_NEVER,
         .last_not_accepting_ms = LIVENESS_NEVER,
@@ -524,7 +468,7 @@ static bool no_role_is_due(struct judge *judge, struct domain *domain, int64_t n
 static bool domain_judge(struct judge *judge, const struct identity *self, const struct judge_question *question,
                          const char *name, struct judge_answer *answer)
 {
-    enum role_setting setting = rule_for(&judge->settings->config, name);
+    enum role_setting setting = rule_for(&judge->settings->judge, name);
     int64_t now_ms = clock_monotonic_ms();
     const struct mx_answer *mx;
     struct domain *domain;
@@ -594,15 +538,15 @@ static void domains_judge(struct judge *judge, const struct identity *self, cons
 
 void judge_ask(struct judge *judge, const struct judge_question *question, struct judge_answer *answer)
 {
-    struct settings *settings;
+    const struct settings *settings;
     struct identity self;
 
     pthread_mutex_lock(&judge->mutex);
     settings = settings_hold(judge->settings);
     pthread_mutex_unlock(&judge->mutex);
-    identity_open(&self, &settings->config, &question->local, question->mta_name);
+    identity_open(&self, &settings->judge, &question->local, question->mta_name);
     *answer = (struct judge_answer){.verdict = VERDICT_PENDING};
-    if (nets_contain(settings->config.ignored, settings->config.ignored_count, &question->client))
+    if (nets_contain(settings->judge.ignored, settings->judge.ignored_count, &question->client))
         settle(answer, VERDICT_IGNORED, "ignore_clients");
     else if (list_contains(self.addresses, self.role.address_count, &question->client))
         settle(answer, VERDICT_FRIEND, "one of our own addresses");
@@ -657,7 +601,7 @@ static struct job *job_take(struct judge *judge)
 
 static void lookup_run(struct judge *judge, const struct job *job)
 {
-    const struct judge_config *config = &job->settings->config;
+    const struct settings_judge *config = &job->settings->judge;
     int64_t started_ms = clock_monotonic_ms();
     struct mx_answer answer;
     struct identity self;
@@ -695,7 +639,7 @@ static unsigned egress_note(struct egress *egress, const char *host, enum livene
 
 static void probe_run(struct judge *judge, const struct job *job)
 {
-    const struct judge_config *config = &job->settings->config;
+    const struct settings_judge *config = &job->settings->judge;
     const struct probe_config probe = {
         .port = config->port,
         .timeout_ms = config->probe_timeout_ms,
@@ -751,7 +695,7 @@ static int workers_start(struct judge *judge, unsigned wanted)
     return error;
 }
 
-struct judge *judge_create(const struct judge_config *config)
+struct judge *judge_create(const struct settings *settings, const struct judge_limits *limits)
 {
     struct judge *judge = alloc_zeroed(1, sizeof *judge);
     pthread_condattr_t monotonic;
@@ -763,14 +707,14 @@ struct judge *judge_create(const struct judge_config *config)
     pthread_cond_init(&judge->news, &monotonic);
     pthread_condattr_destroy(&monotonic);
     pthread_cond_init(&judge->work, NULL);
-    judge->max_domains = config->max_domains != 0 ? config->max_domains : TABLE_DEFAULT_MAX;
-    judge->max_hosts = config->max_hosts != 0 ? config->max_hosts : TABLE_DEFAULT_MAX;
-    judge->settings = settings_new(config);
+    judge->max_domains = limits != NULL ? limits->domains : TABLE_DEFAULT_MAX;
+    judge->max_hosts = limits != NULL ? limits->hosts : TABLE_DEFAULT_MAX;
+    judge->settings = settings_hold(settings);
     judge->liveness = liveness_create(judge->max_hosts);
     judge->last_job = &judge->first_job;
     judge->created_ms = clock_monotonic_ms();
     judge->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    error = judge->stop_fd < 0 ? errno : workers_start(judge, config->probers);
+    error = judge->stop_fd < 0 ? errno : workers_start(judge, settings->judge.probers);
     if (error != 0) {
         judge_destroy(&judge);
         errno = error;
@@ -813,13 +757,13 @@ void judge_destroy(struct judge **judge_pointer)
     *judge_pointer = NULL;
 }
 
-void judge_configure(struct judge *judge, const struct judge_config *config)
+void judge_configure(struct judge *judge, const struct settings *settings)
 {
-    struct settings *settings = settings_new(config), *before;
+    const struct settings *before;
 
     pthread_mutex_lock(&judge->mutex);
     before = judge->settings;
-    judge->settings = settings;
+    judge->settings = settings_hold(settings);
     domains_forget(judge);
     news_tell(judge);
     pthread_mutex_unlock(&judge->mutex);
@@ -870,7 +814,7 @@ char *judge_outages(struct judge *judge)
 
     outages.text = alloc_text_begin(&text, &size);
     pthread_mutex_lock(&judge->mutex);
-    outages.grace_ms = judge->settings->config.outage_grace_ms;
+    outages.grace_ms = judge->settings->judge.outage_grace_ms;
     liveness_tell_trouble(judge->liveness, outages.now_ms, outage_print, &outages);
     pthread_mutex_unlock(&judge->mutex);
     alloc_text_end(outages.text);

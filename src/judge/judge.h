@@ -8,9 +8,9 @@
  * client among its MX hosts, the transaction is no offence.
  *
  * Threads:  any may call; the mutex is never held while looking up or probing.
- * Owns:     copies what it is given; answers are plain structs.
+ * Owns:     copies what it is given, and holds the settings; answers are plain structs.
  * Fails:    only to be created; doubt is a verdict that callers must not record on.
- * Limits:   `max_domains` and `max_hosts` entries, the least recently used leaves first; a queue of waiting look-ups
+ * Limits:   struct judge_limits; the least recently used leaves first; a queue of waiting look-ups
  *           of the same size, past which a question stays pending and is put again when it is asked again.
  */
 #ifndef JUDGE_JUDGE_H
@@ -25,37 +25,10 @@
 #include "base/words.h"
 #include "judge/mx.h"
 #include "judge/role.h"
+#include "settings/settings.h"
 
-struct judge_rule { /* one `domain` section */
-    char pattern[DOMAIN_MAX + 3];
-    enum role_setting role;
-};
-
-/* Plain values; the arrays are borrowed for the length of the call and copied. */
-struct judge_config {
-    struct mx_config dns;
-
-    int64_t remember_ms; /* a host's state and a DNS answer are never used when older */
-    int64_t probe_timeout_ms;
-    int64_t startup_grace_ms;
-    int64_t outage_grace_ms;
-    uint16_t port;
-    bool require_all; /* every primary must accept, not just one */
-    unsigned probers; /* worker threads; fixed when the judge is created */
-
-    const char *const *own_names; /* normalized */
-    size_t own_name_count;
-    const struct ipaddr *own_addresses; /* settings and local interfaces */
-    size_t own_address_count;
-
-    const struct judge_rule *rules; /* the longest matching pattern wins */
-    size_t rule_count;
-    const struct ipnet *ignored; /* ignore_clients */
-    size_t ignored_count;
-    const struct ipnet *probe_allowed; /* private or loopback networks where primaries may be probed all the same */
-    size_t probe_allowed_count;
-
-    size_t max_domains, max_hosts; /* 0: 10,000 each */
+struct judge_limits {
+    size_t domains, hosts; /* how many are remembered, the least recently used leaves first */
 };
 
 struct judge_question {
@@ -80,15 +53,15 @@ struct judge_answer {
 
 struct judge;
 
-/* NULL, with errno, when there are not enough threads or descriptors. */
-struct judge *judge_create(const struct judge_config *config);
+/* Works by SETTINGS, which it holds, within LIMITS (NULL: 10,000 each).  NULL, with errno, when there are not enough threads or descriptors. */
+struct judge *judge_create(const struct settings *settings, const struct judge_limits *limits);
 
 /* Ends the workers (a DNS question or probe under way is waited for no longer than its own time limit) and frees. */
 void judge_destroy(struct judge **judge);
 
-/* Take over CONFIG for all later questions; `probers`, max_domains and max_hosts stay.  What is remembered of hosts
- * stays too; what is remembered of domains is forgotten. */
-void judge_configure(struct judge *judge, const struct judge_config *config);
+/* Hold SETTINGS, and go by them for all later questions; `probers` stays.  What is remembered of hosts stays too; what is
+ * remembered of domains is forgotten. */
+void judge_configure(struct judge *judge, const struct settings *settings);
 
 /* What is remembered of outages within outage_grace, as text for a later process; the caller frees. */
 char *judge_outages(struct judge *judge);

@@ -46,7 +46,7 @@ static void server_set(res_state resolver, int index, const struct sockaddr_stor
     resolver->_u._ext.nssocks[index] = -1;
 }
 
-static bool resolver_open(const struct mx_config *config, res_state resolver)
+static bool resolver_open(const struct settings_dns *config, res_state resolver)
 {
     if (res_ninit(resolver) != 0)
         return false;
@@ -305,7 +305,7 @@ static void domain_ask(struct lookup *lookup, const char *domain, struct mx_answ
     addresses_ask(lookup, domain, &answer->addresses);
 }
 
-void mx_resolve(const struct mx_config *config, const char *domain, const atomic_bool *stop, struct mx_answer *answer)
+void mx_resolve(const struct settings_dns *config, const char *domain, const atomic_bool *stop, struct mx_answer *answer)
 {
     struct lookup lookup = {.stop = stop};
 

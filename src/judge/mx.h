@@ -14,13 +14,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/socket.h>
 
 #include "base/domain.h"
 #include "base/ipaddr.h"
+#include "settings/settings.h"
 
 /* 20 is four times the addresses that Postfix tries in one run (smtp_mx_address_limit 5). */
-enum { MX_MAX = 20, MX_ADDRESS_MAX = 16, MX_SERVER_MAX = 3 /* resolver(5) MAXNS */ };
+enum { MX_MAX = 20, MX_ADDRESS_MAX = 16 };
 
 enum mx_status {
     MX_OK,       /* what is said is so: also "no MX" and "no address" */
@@ -49,15 +49,8 @@ struct mx_answer {
     struct mx_host hosts[MX_MAX];    /* by preference, then name; duplicates removed (the best preference stays) */
 };
 
-struct mx_config {
-    struct sockaddr_storage servers[MX_SERVER_MAX]; /* none: the system's */
-    size_t server_count;
-    int timeout_s; /* for one try of one server */
-    int attempts;
-};
-
 /* Ask for DOMAIN's mail hosts.  STOP is looked at before each question: once it is true, nothing more is asked, and
  * what is not known yet is MX_UNKNOWN. */
-void mx_resolve(const struct mx_config *config, const char *domain, const atomic_bool *stop, struct mx_answer *answer);
+void mx_resolve(const struct settings_dns *config, const char *domain, const atomic_bool *stop, struct mx_answer *answer);
 
 #endif

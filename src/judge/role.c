@@ -2,29 +2,6 @@
 
 #include <string.h>
 
-static const char *const setting_names[] = {
-    [ROLE_AUTO] = "auto",       [ROLE_TRAP] = "trap", [ROLE_BACKUP] = "backup",
-    [ROLE_ADDRESS] = "address", [ROLE_OFF] = "off",
-};
-
-enum { SETTING_COUNT = sizeof setting_names / sizeof *setting_names };
-
-const char *role_setting_name(enum role_setting setting)
-{
-    return (unsigned)setting < SETTING_COUNT ? setting_names[setting] : "?";
-}
-
-bool role_setting_from_name(const char *name, enum role_setting *setting)
-{
-    for (unsigned i = 0; i < SETTING_COUNT; i++) {
-        if (strcmp(name, setting_names[i]) == 0) {
-            *setting = i;
-            return true;
-        }
-    }
-    return false;
-}
-
 static bool name_is_ours(const struct role_identity *self, const char *name)
 {
     for (size_t i = 0; i < self->name_count; i++) {

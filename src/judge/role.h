@@ -12,12 +12,7 @@
 #include "base/ipaddr.h"
 #include "base/words.h"
 #include "judge/mx.h"
-
-/* The `role` of a `domain` section. */
-enum role_setting { ROLE_AUTO, ROLE_TRAP, ROLE_BACKUP, ROLE_ADDRESS, ROLE_OFF };
-
-const char *role_setting_name(enum role_setting setting);
-bool role_setting_from_name(const char *name, enum role_setting *setting);
+#include "settings/settings.h"
 
 /* Who this host is. */
 struct role_identity {

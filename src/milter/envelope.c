@@ -63,7 +63,7 @@ static char *path_printable(const char *path)
 
 /* What is kept of PATH as evidence; NULL: nothing.  Of what is no address with a domain, no part can be called the
  * domain, so only "full" keeps it. */
-static char *evidence_of(const char *path, const struct recipient *parsed, enum session_envelope keep)
+static char *evidence_of(const char *path, const struct recipient *parsed, enum envelope_setting keep)
 {
     if (keep == ENVELOPE_FULL)
         return path_printable(path);
@@ -72,7 +72,7 @@ static char *evidence_of(const char *path, const struct recipient *parsed, enum 
     return NULL;
 }
 
-void envelope_set_sender(struct hit *hit, const char *path, const struct session_policy *policy)
+void envelope_set_sender(struct hit *hit, const char *path, const struct settings *settings)
 {
     struct recipient parsed;
     char *evidence;
@@ -80,35 +80,35 @@ void envelope_set_sender(struct hit *hit, const char *path, const struct session
     envelope_clear(hit);
     hit->null_sender = path[0] == '\0' || strcmp(path, "<>") == 0;
     recipient_parse(path, &parsed);
-    evidence = evidence_of(path, &parsed, policy->envelope);
+    evidence = evidence_of(path, &parsed, settings->session.envelope);
     if (evidence != NULL) {
         free(hit->sender);
         hit->sender = evidence;
     }
 }
 
-static bool is_exempt(const struct recipient *recipient, const struct session_policy *policy)
+static bool is_exempt(const struct recipient *recipient, const struct settings *settings)
 {
     /* RFC 5321 4.5.1: <postmaster> needs no domain, and must be taken. */
     if (recipient->kind == DOMAIN_MISSING && strcmp(recipient->localpart, "postmaster") == 0)
         return true;
-    for (size_t i = 0; i < policy->exempt_localpart_count; i++)
-        if (strcmp(recipient->localpart, policy->exempt_localparts[i]) == 0)
+    for (size_t i = 0; i < settings->session.exempt_localpart_count; i++)
+        if (strcmp(recipient->localpart, settings->session.exempt_localparts[i]) == 0)
             return true;
     return false;
 }
 
-const char *envelope_add_recipient(struct hit *hit, const char *path, const struct session_policy *policy)
+const char *envelope_add_recipient(struct hit *hit, const char *path, const struct settings *settings)
 {
     struct recipient parsed;
     bool exempt;
     char *evidence;
 
     recipient_parse(path, &parsed);
-    exempt = is_exempt(&parsed, policy);
+    exempt = is_exempt(&parsed, settings);
     hit->exempt = exempt && (hit->exempt || hit->recipients_total == 0);
     hit->recipients_total++;
-    evidence = evidence_of(path, &parsed, policy->envelope);
+    evidence = evidence_of(path, &parsed, settings->session.envelope);
     if (evidence != NULL)
         texts_take(&hit->recipients, &hit->recipient_count, HIT_RECIPIENT_LIMIT, evidence);
     if (exempt || parsed.kind != DOMAIN_NAME ||

@@ -8,17 +8,17 @@
 #ifndef MILTER_ENVELOPE_H
 #define MILTER_ENVELOPE_H
 
-#include "milter/session.h"
 #include "record/hit.h"
+#include "settings/settings.h"
 
 /* No transaction: forget sender, recipients, domains, queue id and number. */
 void envelope_clear(struct hit *hit);
 
 /* MAIL FROM:PATH starts a transaction. */
-void envelope_set_sender(struct hit *hit, const char *path, const struct session_policy *policy);
+void envelope_set_sender(struct hit *hit, const char *path, const struct settings *settings);
 
 /* RCPT TO:PATH.  Returns the domain to look up (the hit's) when this recipient brought a new one, or NULL.
  * The domain of an exempt recipient is not judged. */
-const char *envelope_add_recipient(struct hit *hit, const char *path, const struct session_policy *policy);
+const char *envelope_add_recipient(struct hit *hit, const char *path, const struct settings *settings);
 
 #endif

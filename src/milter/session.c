@@ -52,7 +52,7 @@ static const struct refusal over_idle = {
 
 struct session {
     struct session *prev, *next; /* the registry's */
-    const struct session_policy *policy;
+    const struct settings *settings;
     unsigned long no_reply; /* SMFIP_NR_*: the steps that are not answered */
     struct limits_place *place;
     const struct refusal *refusal; /* NULL: served */
@@ -101,7 +101,7 @@ static struct session *session_create(void)
 {
     struct session *session = alloc_zeroed(1, sizeof *session);
 
-    session->policy = calls.hold_policy(calls.context);
+    session->settings = calls.hold_settings(calls.context);
     session->hit.client_name = alloc_text("");
     session->hit.helo = alloc_text("");
     session->hit.mta_name = alloc_text("");
@@ -118,7 +118,7 @@ static struct session *session_create(void)
 static void session_destroy(struct session *session)
 {
     limits_give_back(limits, &session->place);
-    calls.release_policy(calls.context, session->policy);
+    settings_release(session->settings);
     hit_clear(&session->hit);
     free(session);
 }
@@ -158,7 +158,7 @@ static void session_refuse(struct session *session, const struct refusal *refusa
 /* The client spoke, in a step that is left unanswered when NO_REPLY_BIT was negotiated; false when it came too late. */
 static bool session_spoke(struct session *session, unsigned long no_reply_bit)
 {
-    int64_t now_ms = clock_monotonic_ms(), idle_ms = session->policy->idle_ms;
+    int64_t now_ms = clock_monotonic_ms(), idle_ms = session->settings->session.idle_ms;
     bool seen_at_once = !session->keeps_back || !(session->no_reply & no_reply_bit);
     bool late = pace_is_late(&session->pace, now_ms, idle_ms, seen_at_once);
 
@@ -170,7 +170,7 @@ static bool session_spoke(struct session *session, unsigned long no_reply_bit)
 /* The same for a command of BYTES bytes; what is too late or too much ends the session. */
 static void session_step(struct session *session, unsigned long no_reply_bit, size_t bytes)
 {
-    unsigned limit = session->policy->client_bytes;
+    unsigned limit = session->settings->session.client_bytes;
 
     session->bytes += bytes;
     if (!session_spoke(session, no_reply_bit))
@@ -198,13 +198,13 @@ static void transaction_reset(struct session *session)
 }
 
 /* Steps that POLICY never answers: answering costs a wake-up each (libmilter), and both ends wait. */
-static unsigned long no_reply_for(const struct session_policy *policy)
+static unsigned long no_reply_for(const struct settings_session *settings)
 {
     unsigned long flags = SMFIP_NR_HELO | SMFIP_NR_MAIL;
 
-    if (policy->connections == 0 && policy->connections_per_client == 0)
+    if (settings->connections == 0 && settings->connections_per_client == 0)
         flags |= SMFIP_NR_CONN;
-    if (policy->client_bytes == 0 && policy->idle_ms == 0)
+    if (settings->client_bytes == 0 && settings->idle_ms == 0)
         flags |= SMFIP_NR_RCPT | SMFIP_NR_UNKN;
     return flags;
 }
@@ -255,7 +255,7 @@ static sfsistat negotiate(SMFICTX *ctx, unsigned long actions, unsigned long ste
     }
     session = session_create();
     smfi_setpriv(ctx, session);
-    session->no_reply = no_reply_for(session->policy) & steps;
+    session->no_reply = no_reply_for(&session->settings->session) & steps;
     *wanted_steps = (SMFIP_NOHDRS | SMFIP_NOEOH | SMFIP_NOBODY) | session->no_reply;
     *wanted_actions = actions & SMFIF_SETSYMLIST;
     if (*wanted_actions != 0)
@@ -302,11 +302,11 @@ static sfsistat session_leave(SMFICTX *ctx, const struct session *session, unsig
 
 static void take_place(struct session *session)
 {
-    const struct session_policy *policy = session->policy;
+    const struct settings_session *settings = &session->settings->session;
     int64_t now_ms = clock_monotonic_ms();
     enum limits_outcome outcome =
-        limits_take(limits, &session->hit.client, policy->connections, policy->connections_per_client, now_ms,
-                    pace_silent_until(now_ms, policy->idle_ms, session->keeps_back), &session->place);
+        limits_take(limits, &session->hit.client, settings->connections, settings->connections_per_client, now_ms,
+                    pace_silent_until(now_ms, settings->idle_ms, session->keeps_back), &session->place);
 
     if (outcome == LIMITS_CONNECTIONS)
         session_refuse(session, &over_connections);
@@ -365,7 +365,7 @@ static sfsistat on_mail(SMFICTX *ctx, char **arguments)
     if (session == NULL)
         return SMFIS_TEMPFAIL;
     transaction_reset(session);
-    envelope_set_sender(&session->hit, arguments[0], session->policy);
+    envelope_set_sender(&session->hit, arguments[0], session->settings);
     session_step(session, SMFIP_NR_MAIL, strlen("MAIL FROM:\r\n") + arguments_length(arguments));
     return session_leave(ctx, session, SMFIP_NR_MAIL);
 }
@@ -380,7 +380,7 @@ static sfsistat on_rcpt(SMFICTX *ctx, char **arguments)
     session_step(session, SMFIP_NR_RCPT, strlen("RCPT TO:\r\n") + arguments_length(arguments));
     /* What comes after the 451 of a transaction is still that transaction, whose hit is out of our hands. */
     if (session->refusal == NULL && !session->recorded) {
-        domain = envelope_add_recipient(&session->hit, arguments[0], session->policy);
+        domain = envelope_add_recipient(&session->hit, arguments[0], session->settings);
         if (domain != NULL)
             calls.prefetch(calls.context, domain, &session->hit.local, session->hit.mta_name);
     }
@@ -439,7 +439,7 @@ static sfsistat on_data(SMFICTX *ctx)
     /* Without an address there is nobody to list: mail that was handed in on this host. */
     if (session->hit.recipients_total > 0 && session->hit.client.family != 0)
         session_record(ctx, session);
-    set_reply(ctx, &session->policy->reply);
+    set_reply(ctx, &session->settings->session.reply);
     callback_end();
     return SMFIS_TEMPFAIL;
 }

@@ -15,29 +15,14 @@
 #include <stdint.h>
 
 #include "base/ipaddr.h"
-#include "milter/reply.h"
 #include "record/hit.h"
-
-enum session_envelope { ENVELOPE_FULL, ENVELOPE_DOMAIN, ENVELOPE_NONE };
-
-/* What the settings say, as plain values: an immutable snapshot that each session holds from its first to its last
- * callback. */
-struct session_policy {
-    unsigned connections, connections_per_client; /* 0: no limit */
-    int64_t idle_ms;                              /* 0: no limit */
-    unsigned client_bytes;                        /* 0: no limit */
-    char **exempt_localparts;                     /* lower case */
-    size_t exempt_localpart_count;
-    enum session_envelope envelope;
-    struct reply reply;
-};
+#include "settings/settings.h"
 
 /* Where a session turns to; the daemon fills it in.  All are called from any thread. */
 struct session_calls {
     void *context;
-    /* A policy held for this session, and its return. */
-    const struct session_policy *(*hold_policy)(void *context);
-    void (*release_policy)(void *context, const struct session_policy *policy);
+    /* The settings in force, held for this session, which goes by them from its first to its last callback. */
+    const struct settings *(*hold_settings)(void *context);
     /* RCPT named DOMAIN (normalized): start looking it up.  Returns at once. */
     void (*prefetch)(void *context, const char *domain, const struct ipaddr *local, const char *mta_name);
     /* DATA: keep HIT (its texts stay the session's); returns when it is safe or lost (the callee counts and logs). */

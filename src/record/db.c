@@ -14,6 +14,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/conninfo.h"
 #include "base/text.h"
 #include "base/thread.h"
 
@@ -121,76 +122,22 @@ static bool start_attempt(struct attempt *attempt)
     return true;
 }
 
-static const char *option_value(const PQconninfoOption *options, const char *keyword)
+/* Fill in what TEXT decides; false with the reason in DB when it makes no sense. */
+static bool prepare_attempt(struct db *db, struct attempt *attempt, const char *text, int timeout_ms)
 {
-    for (const PQconninfoOption *option = options; option->keyword != NULL; option++)
-        if (strcmp(option->keyword, keyword) == 0)
-            return option->val;
-    return NULL;
-}
-
-/* As PQconnectdbParams() takes it: a word is the name of a database. */
-static bool is_database_name(const char *conninfo)
-{
-    return strchr(conninfo, '=') == NULL && strstr(conninfo, "://") == NULL && *conninfo != '\0';
-}
-
-static PQconninfoOption *parse_conninfo(const char *conninfo, char **error)
-{
-    return PQconninfoParse(is_database_name(conninfo) ? "" : conninfo, error);
-}
-
-const char *db_conninfo_fault(const char *conninfo)
-{
-    PQconninfoOption *options = parse_conninfo(conninfo, NULL);
-    const char *fault = NULL;
-
-    if (options == NULL)
-        fault = "cannot be read";
-    else if (option_value(options, "password") != NULL || option_value(options, "sslpassword") != NULL)
-        fault = "holds a password";
-    PQconninfoFree(options);
-    return fault;
-}
-
-static size_t count_hosts(const PQconninfoOption *options)
-{
-    const char *hosts = option_value(options, "host");
-    size_t count = 1;
-
-    if (hosts == NULL)
-        hosts = option_value(options, "hostaddr");
-    for (; hosts != NULL && *hosts != '\0'; hosts++)
-        count += *hosts == ',';
-    return count;
-}
-
-static bool names_database(const PQconninfoOption *options)
-{
-    return option_value(options, "dbname") != NULL || option_value(options, "service") != NULL ||
-           getenv("PGDATABASE") != NULL || getenv("PGSERVICE") != NULL;
-}
-
-/* Fill in what CONNINFO decides; false with the reason in DB when it makes no sense. */
-static bool read_conninfo(struct db *db, struct attempt *attempt, const char *conninfo, int timeout_ms)
-{
-    char *error = NULL;
-    PQconninfoOption *options = parse_conninfo(conninfo, &error);
+    struct conninfo conninfo;
+    char *why;
     int seconds;
 
-    if (options == NULL) {
-        /* libpq quotes the part that it could not read, which may be the end of a password. */
-        bool secret = strstr(conninfo, "pass") != NULL || strchr(conninfo, '@') != NULL;
-
-        set_why(db, secret || error == NULL ? "the connection string cannot be read" : error);
-        PQfreemem(error);
+    if (!conninfo_read(text, &conninfo, &why)) {
+        set_why(db, why);
+        free(why);
         return false;
     }
-    attempt->name_database = !is_database_name(conninfo) && !names_database(options);
-    seconds = timeout_ms / 1000 / (int)count_hosts(options);
+    attempt->name_database = !conninfo.names_database;
+    seconds = timeout_ms / 1000 / (int)conninfo.hosts;
     snprintf(attempt->connect_timeout, sizeof attempt->connect_timeout, "%d",
              seconds > CONNECT_TIMEOUT_MIN_S ? seconds : CONNECT_TIMEOUT_MIN_S);
-    PQconninfoFree(options);
     return true;
 }
 
@@ -273,7 +220,7 @@ enum db_status db_connect(struct db **out, const char *conninfo, const char *app
         set_why(db, strerror(errno));
         goto out;
     }
-    if (!read_conninfo(db, attempt, conninfo, timeout_ms))
+    if (!prepare_attempt(db, attempt, conninfo, timeout_ms))
         goto out;
     atomic_store(&attempt->sides, 2);
     if (!start_attempt(attempt)) {

@@ -1,4 +1,4 @@
-/* db.h - a PostgreSQL connection.  The only module that knows libpq.
+/* db.h - a PostgreSQL connection.  Only this module and base/conninfo know libpq.
  *
  * Every call is bounded in time and can be cut short from another thread by making STOP_FD readable, also while the
  * server is frozen.  After DB_UNREACHABLE and DB_STOPPED the connection is gone: every further call says DB_UNREACHABLE.
@@ -25,10 +25,6 @@ enum db_status {
 
 struct db;
 struct db_result;
-
-/* Why CONNINFO cannot stand where others may read it: it holds a password (which should come from a passfile or a
- * service file instead), or makes no sense.  A static text with nothing of CONNINFO in it, to go behind its name, or NULL. */
-const char *db_conninfo_fault(const char *conninfo);
 
 /* Connect with CONNINFO (a connection string or URI; what it leaves out comes from libpq's usual places, except that
  * the database is called "hunnypot" when nothing names one).  STOP_FD may be -1.  On failure *DB is still made, for

@@ -4,7 +4,7 @@
  * An input is four bytes (see struct choices), arguments ended by NUL, and behind an argument that is \xff what files hold
  * and rows of the database.
  *
- * fuzz-sources: tests/fuzz/arguments_daemon.c src/daemon/[!m]*.c src/milter/[a-z]*.c src/judge/[a-z]*.c src/record/[a-z]*.c src/cli/[!fm]*.c src/cli/format.c src/cli/manage.c
+ * fuzz-sources: tests/fuzz/arguments_daemon.c src/daemon/[!m]*.c src/milter/[a-z]*.c src/judge/[a-z]*.c src/record/[a-z]*.c src/settings/[a-z]*.c src/cli/[!fm]*.c src/cli/format.c src/cli/manage.c
  * fuzz-libraries: @tests/fuzz/arguments.wrap -I/usr/include/postgresql -lmilter -lconfuse -lsqlite3 -lpq -lresolv
  * fuzz-options: -max_len=512 */
 #define main cli_main
@@ -26,6 +26,7 @@ int cli_main(int argc, char **argv);
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/conninfo.h"
 #include "cli/file.h"
 #include "fuzz.h"
 
@@ -231,7 +232,7 @@ enum db_status __wrap_db_connect(struct db **db, const char *conninfo, const cha
 {
     (void)timeout_ms;
     (void)stop_fd;
-    FUZZ_REQUIRE(db_conninfo_fault(conninfo) == NULL && strcmp(application, "hunnypot") == 0 && world.open++ == 0);
+    FUZZ_REQUIRE(conninfo_fault(conninfo) == NULL && strcmp(application, "hunnypot") == 0 && world.open++ == 0);
     *db = alloc_zeroed(1, sizeof **db);
     return fail_as(*db, world.choices.connect);
 }

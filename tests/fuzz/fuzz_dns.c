@@ -77,7 +77,7 @@ static void addresses_require(const struct mx_addresses *addresses)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const struct mx_config config = {.timeout_s = 1, .attempts = 1};
+    static const struct settings_dns config = {.timeout_s = 1, .attempts = 1};
     static const atomic_bool stop;
     struct mx_answer answer;
 

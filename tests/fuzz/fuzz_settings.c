@@ -1,7 +1,7 @@
 /* The settings file: a mistake in it must be told, never crash, and what is taken must survive --dump.
  *
- * fuzz-sources: src/daemon/settings.c src/judge/role.c src/milter/reply.c src/record/db.c
- * fuzz-libraries: -I/usr/include/postgresql -lconfuse -lpq
+ * fuzz-sources: src/settings/contradictions.c src/settings/load.c src/settings/print.c src/settings/settings.c src/settings/table.c
+ * fuzz-libraries: -lconfuse
  * fuzz-options: -max_len=1024 */
 #include <ctype.h>
 #include <stdio.h>
@@ -10,8 +10,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "daemon/settings.h"
 #include "fuzz.h"
+#include "settings/settings.h"
 
 static void require_no_control(const char *text, const char *but)
 {
@@ -57,8 +57,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     require_no_control(dumped, "\n");
     again = load(dumped, dumped_size, &lines);
     FUZZ_REQUIRE(again != NULL);
-    settings_release(&again);
-    settings_release(&settings);
+    settings_release(again);
+    settings_release(settings);
     free(dumped);
     return 0;
 }

@@ -83,7 +83,7 @@ def test_sick_primary_is_an_outage(postfix, milter, primary, deliver, pg, hits, 
 def test_outage_is_not_recorded_and_its_end_is_waited_for(mta, milter, primary, deliver, pg, hits):
     """Up: recorded.  Down: not.  Up again: not, until outage_grace is over."""
     hosts = [primary("198.51.100.1"), primary("2001:db8:100::1")]
-    daemon = milter(liveness={"remember": "1s", "outage_grace": "3s"})
+    daemon = milter(liveness={"remember": "1s", "probe_timeout": "1s", "outage_grace": "3s"})
     mta()
     deliver("203.0.113.1", "a@backup.example")
     assert [hit["client"] for hit in hits(wait=1)] == ["203.0.113.1"]
@@ -108,7 +108,7 @@ def test_outage_is_not_recorded_and_its_end_is_waited_for(mta, milter, primary, 
 def test_outage_is_remembered_over_a_restart(postfix, milter, primary, deliver, pg, hits):
     """An outage is over before the milter is back; what is remembered is nobody else's to read, and goes with the grace."""
     hosts = [primary(address, "refuse") for address in ("198.51.100.1", "2001:db8:100::1")]
-    daemon = milter(liveness={"remember": "1s", "outage_grace": "10s"})
+    daemon = milter(liveness={"remember": "1s", "probe_timeout": "1s", "outage_grace": "10s"})
     postfix()
     deliver("203.0.113.1", "a@backup.example")
     not_recorded(daemon, "203.0.113.1", "outage")

@@ -76,7 +76,7 @@ def test_daemon(pg, dns, primaries, milter):
     """Sessions of all kinds from six threads, while everything around changes that can change."""
     daemon = milter(program=BUILD / "hunnypot-milter", under=UNDER,
                     limits={"connections": 9, "connections_per_client": 2, "idle": "1s"},
-                    liveness={"remember": "1s", "outage_grace": "0s"})
+                    liveness={"remember": "1s", "probe_timeout": "1s", "outage_grace": "0s"})
     one = Mix(daemon)
 
     def settings(turn):

@@ -68,7 +68,7 @@ void fake_mx_freeze(bool frozen)
     pthread_mutex_unlock(&mutex);
 }
 
-void mx_resolve(const struct mx_config *config, const char *domain, const atomic_bool *stop, struct mx_answer *answer)
+void mx_resolve(const struct settings_dns *config, const char *domain, const atomic_bool *stop, struct mx_answer *answer)
 {
     static const struct timespec pause = {.tv_nsec = 1000000};
     const char *text = "nxdomain";

@@ -16,6 +16,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/conninfo.h"
 #include "record/db.h"
 
 static char folder[64];
@@ -101,7 +102,7 @@ static void notices_a_password_and_what_cannot_be_read(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        const char *fault = db_conninfo_fault(cases[i].conninfo), *wanted = cases[i].fault;
+        const char *fault = conninfo_fault(cases[i].conninfo), *wanted = cases[i].fault;
 
         if (wanted == NULL ? fault != NULL : fault == NULL || strcmp(fault, wanted) != 0)
             fail_msg("%s: wanted %s, got %s", cases[i].conninfo, wanted, fault);

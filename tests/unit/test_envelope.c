@@ -11,11 +11,12 @@
 #include "milter/envelope.h"
 
 static char postmaster[] = "postmaster", abuse[] = "abuse", *exempt_localparts[] = {postmaster, abuse};
-#define POLICY(keep) {.envelope = (keep), .exempt_localparts = exempt_localparts, .exempt_localpart_count = 2}
-static const struct session_policy policies[] = {
-    [ENVELOPE_FULL] = POLICY(ENVELOPE_FULL),
-    [ENVELOPE_DOMAIN] = POLICY(ENVELOPE_DOMAIN),
-    [ENVELOPE_NONE] = POLICY(ENVELOPE_NONE),
+#define KEEPING(keep) \
+    {.session = {.envelope = (keep), .exempt_localparts = exempt_localparts, .exempt_localpart_count = 2}}
+static const struct settings settings[] = {
+    [ENVELOPE_FULL] = KEEPING(ENVELOPE_FULL),
+    [ENVELOPE_DOMAIN] = KEEPING(ENVELOPE_DOMAIN),
+    [ENVELOPE_NONE] = KEEPING(ENVELOPE_NONE),
 };
 
 /* The texts with blanks between them. */
@@ -35,7 +36,7 @@ static void same(const char *name, const char *what, const char *wanted, const c
         fail_msg("%s, %s: wanted \"%s\", got \"%s\"", name, what, wanted, got);
 }
 
-static void the_sender_is_kept_as_the_policy_says(void **state)
+static void the_sender_is_kept_as_the_settings_say(void **state)
 {
     static const struct {
         const char *path, *full, *domain;
@@ -57,12 +58,12 @@ static void the_sender_is_kept_as_the_policy_says(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct hit hit = {0};
 
-        envelope_set_sender(&hit, cases[i].path, &policies[ENVELOPE_FULL]);
+        envelope_set_sender(&hit, cases[i].path, &settings[ENVELOPE_FULL]);
         same(cases[i].path, "full", cases[i].full, hit.sender);
         assert_int_equal(hit.null_sender, cases[i].null_sender);
-        envelope_set_sender(&hit, cases[i].path, &policies[ENVELOPE_DOMAIN]);
+        envelope_set_sender(&hit, cases[i].path, &settings[ENVELOPE_DOMAIN]);
         same(cases[i].path, "domain", cases[i].domain, hit.sender);
-        envelope_set_sender(&hit, cases[i].path, &policies[ENVELOPE_NONE]);
+        envelope_set_sender(&hit, cases[i].path, &settings[ENVELOPE_NONE]);
         same(cases[i].path, "none", "", hit.sender);
         assert_int_equal(hit.null_sender, cases[i].null_sender);
         hit_clear(&hit);
@@ -106,9 +107,9 @@ static void recipients_become_domains_and_evidence(void **state)
             struct hit hit = {0};
             char text[4096];
 
-            envelope_set_sender(&hit, "<s@client.example>", &policies[keep]);
+            envelope_set_sender(&hit, "<s@client.example>", &settings[keep]);
             for (size_t n = 0; n < 5 && cases[i].paths[n] != NULL; n++)
-                envelope_add_recipient(&hit, cases[i].paths[n], &policies[keep]);
+                envelope_add_recipient(&hit, cases[i].paths[n], &settings[keep]);
             same(cases[i].name, "domains", cases[i].domains,
                  joined(hit.domains, hit.domain_count, text, sizeof text));
             same(cases[i].name, "recipients", evidence[keep],
@@ -127,13 +128,13 @@ static void postmaster_without_a_domain_is_always_exempt(void **state)
         const char *path;
         bool exempt;
     } cases[] = {{"<PostMaster>", true}, {"<postmaster@example.org>", false}, {"<abuse>", false}};
-    const struct session_policy policy = {.envelope = ENVELOPE_NONE};
+    const struct settings none_exempt = {.session.envelope = ENVELOPE_NONE};
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct hit hit = {0};
 
-        envelope_add_recipient(&hit, cases[i].path, &policy);
+        envelope_add_recipient(&hit, cases[i].path, &none_exempt);
         if (hit.exempt != cases[i].exempt)
             fail_msg("%s: wanted %d, got %d", cases[i].path, cases[i].exempt, hit.exempt);
         hit_clear(&hit);
@@ -143,14 +144,14 @@ static void postmaster_without_a_domain_is_always_exempt(void **state)
 static void only_a_new_domain_is_to_be_looked_up(void **state)
 {
     struct hit hit = {0};
-    const struct session_policy *policy = &policies[ENVELOPE_NONE];
+    const struct settings *keep_none = &settings[ENVELOPE_NONE];
 
     (void)state;
-    envelope_set_sender(&hit, "<>", policy);
-    assert_string_equal(envelope_add_recipient(&hit, "<a@EXAMPLE.org>", policy), "example.org");
-    assert_null(envelope_add_recipient(&hit, "<b@example.org>", policy));
-    assert_null(envelope_add_recipient(&hit, "<abuse@b.example>", policy));
-    assert_string_equal(envelope_add_recipient(&hit, "<b@b.example>", policy), "b.example");
+    envelope_set_sender(&hit, "<>", keep_none);
+    assert_string_equal(envelope_add_recipient(&hit, "<a@EXAMPLE.org>", keep_none), "example.org");
+    assert_null(envelope_add_recipient(&hit, "<b@example.org>", keep_none));
+    assert_null(envelope_add_recipient(&hit, "<abuse@b.example>", keep_none));
+    assert_string_equal(envelope_add_recipient(&hit, "<b@b.example>", keep_none), "b.example");
     hit_clear(&hit);
 }
 
@@ -161,13 +162,13 @@ static void what_is_kept_is_bounded(void **state)
 
     (void)state;
     memset(giant, '\xff', 69000);
-    envelope_set_sender(&hit, giant, &policies[ENVELOPE_FULL]);
+    envelope_set_sender(&hit, giant, &settings[ENVELOPE_FULL]);
     assert_in_range(strlen(hit.sender), HIT_TEXT_MAX - 8, HIT_TEXT_MAX + 4);
     for (int i = 0; i < 1000; i++) {
         char path[64];
 
         snprintf(path, sizeof path, "<u%d@d%d.example>", i, i);
-        envelope_add_recipient(&hit, path, &policies[ENVELOPE_FULL]);
+        envelope_add_recipient(&hit, path, &settings[ENVELOPE_FULL]);
     }
     assert_int_equal(hit.recipients_total, 1000);
     assert_int_equal(hit.recipient_count, HIT_RECIPIENT_LIMIT);
@@ -182,9 +183,9 @@ static void a_new_transaction_knows_nothing_of_the_old(void **state)
     struct hit hit = {.id = 7, .helo = alloc_text("client.example"), .queue_id = alloc_text("4Q")};
 
     (void)state;
-    envelope_set_sender(&hit, "<>", &policies[ENVELOPE_FULL]);
-    envelope_add_recipient(&hit, "<abuse@example.org>", &policies[ENVELOPE_FULL]);
-    envelope_set_sender(&hit, "<a@client.example>", &policies[ENVELOPE_FULL]);
+    envelope_set_sender(&hit, "<>", &settings[ENVELOPE_FULL]);
+    envelope_add_recipient(&hit, "<abuse@example.org>", &settings[ENVELOPE_FULL]);
+    envelope_set_sender(&hit, "<a@client.example>", &settings[ENVELOPE_FULL]);
     assert_false(hit.null_sender);
     assert_false(hit.exempt);
     assert_int_equal(hit.recipients_total, 0);
@@ -202,7 +203,7 @@ static void a_new_transaction_knows_nothing_of_the_old(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_sender_is_kept_as_the_policy_says),
+        cmocka_unit_test(the_sender_is_kept_as_the_settings_say),
         cmocka_unit_test(recipients_become_domains_and_evidence),
         cmocka_unit_test(postmaster_without_a_domain_is_always_exempt),
         cmocka_unit_test(only_a_new_domain_is_to_be_looked_up),

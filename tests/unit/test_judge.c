@@ -33,10 +33,10 @@ static struct ipaddr address_of(const char *text)
     return address;
 }
 
-static const char *const own_names[] = {"trap.example"};
+static char own_name[] = "trap.example", *own_names[] = {own_name};
 static struct ipaddr own_addresses[1];
 static struct ipnet ignored[1];
-static const struct judge_rule rules[] = {
+static struct settings_rule rules[] = {
     {"*", ROLE_AUTO},
     {"trap.test", ROLE_TRAP},
     {"*.trap.test", ROLE_TRAP},
@@ -46,11 +46,11 @@ static const struct judge_rule rules[] = {
     {"off.test", ROLE_OFF},
 };
 
-static struct judge_config config_default(void)
+static struct settings settings_default(void)
 {
     own_addresses[0] = address_of(US);
     assert_true(ipnet_parse("198.51.100.0/24", &ignored[0]));
-    return (struct judge_config){
+    return (struct settings){.judge = {
         .remember_ms = REMEMBER_MS,
         .outage_grace_ms = GRACE_MS,
         .probers = 4,
@@ -62,7 +62,7 @@ static struct judge_config config_default(void)
         .rule_count = COUNT(rules),
         .ignored = ignored,
         .ignored_count = COUNT(ignored),
-    };
+    }};
 }
 
 static int64_t real_ms(void)
@@ -126,13 +126,14 @@ static void await(unsigned counted(const char *), const char *name, unsigned wan
 
 static int setup(void **state)
 {
-    const struct judge_config config = config_default();
+    static struct settings settings; /* the judge holds it */
 
+    settings = settings_default();
     fake_clock_set_ms(1000000);
     fake_mx_reset();
     fake_probe_reset();
     fake_mx_set("d.test", "10 a.mx 192.0.2.1;20 b.mx 192.0.2.2;30 t.mx " US);
-    *state = judge_create(&config);
+    *state = judge_create(&settings, NULL);
     return 0;
 }
 
@@ -241,7 +242,7 @@ static void states_set(const char *addresses, enum liveness_state state)
 
 static struct judge_answer case_run(const struct verdict_case *c)
 {
-    struct judge_config config = config_default();
+    struct settings settings = settings_default();
     struct judge_question question = {
         .client = address_of(c->client != NULL ? c->client : CLIENT),
         .mta_name = c->mta_name,
@@ -260,8 +261,8 @@ static struct judge_answer case_run(const struct verdict_case *c)
     states_set(c->down, LIVENESS_DOWN);
     states_set(c->deferring, LIVENESS_DEFERRING);
     states_set(c->unprobable, LIVENESS_UNKNOWN);
-    config.require_all = c->require_all;
-    judge = judge_create(&config);
+    settings.judge.require_all = c->require_all;
+    judge = judge_create(&settings, NULL);
     answer = ask(judge, &question);
     judge_destroy(&judge);
     return answer;
@@ -375,7 +376,7 @@ static void test_prefetch_stands_back_when_much_waits(void **state)
 
 static void test_known_only(void **state)
 {
-    struct judge_config config = config_default();
+    struct settings settings = settings_default();
     const char *domain = "f.test";
     const struct judge_question question = {
         .client = address_of(CLIENT), .domains = &domain, .domain_count = 1, .known_only = true};
@@ -384,8 +385,7 @@ static void test_known_only(void **state)
     (void)state;
     fake_mx_set("d.test", "10 a.mx 192.0.2.1;30 t.mx " US);
     fake_mx_set("e.test", "10 b.mx 192.0.2.2;30 t.mx " US);
-    config.max_hosts = 1;
-    judge = judge_create(&config);
+    judge = judge_create(&settings, &(struct judge_limits){.domains = 10000, .hosts = 1});
     assert_verdict(ask_now(judge, &question).verdict, VERDICT_PENDING);
     domain = "d.test";
     assert_verdict(ask_about(judge, domain).verdict, VERDICT_OFFENCE);
@@ -483,7 +483,7 @@ static void test_dns_answers_last(void **state)
 
 static void test_startup_grace(void **state)
 {
-    struct judge_config config = config_default();
+    struct settings settings = settings_default();
     struct judge *judge;
 
     (void)state;
@@ -491,8 +491,8 @@ static void test_startup_grace(void **state)
     fake_mx_reset();
     fake_probe_reset();
     fake_mx_set("d.test", "10 a.mx 192.0.2.1;30 t.mx " US);
-    config.startup_grace_ms = 60 * SECOND_MS;
-    judge = judge_create(&config);
+    settings.judge.startup_grace_ms = 60 * SECOND_MS;
+    judge = judge_create(&settings, NULL);
     assert_verdict(ask_about(judge, "d.test").verdict, VERDICT_RECOVERING);
     assert_verdict(ask_about(judge, "trap.test").verdict, VERDICT_OFFENCE);
     fake_clock_advance_ms(60 * SECOND_MS - 1);
@@ -520,15 +520,15 @@ static void test_outage_grace(void **state)
     fake_mx_reset();
     fake_mx_set("d.test", "10 a.mx 192.0.2.1;20 b.mx 192.0.2.2;30 t.mx " US);
     for (size_t i = 0; i < COUNT(grace_cases); i++) {
-        struct judge_config config = config_default();
+        struct settings settings = settings_default();
         enum verdict during, after, grace_end, later, trap;
         struct judge *judge;
 
-        config.require_all = grace_cases[i].require_all;
+        settings.judge.require_all = grace_cases[i].require_all;
         fake_probe_reset();
         states_set(grace_cases[i].down, LIVENESS_DOWN);
         states_set(grace_cases[i].deferring, LIVENESS_DEFERRING);
-        judge = judge_create(&config);
+        judge = judge_create(&settings, NULL);
         during = ask_about(judge, "d.test").verdict;
         fake_probe_reset();
         fake_clock_advance_ms(REMEMBER_MS + 1);
@@ -552,13 +552,13 @@ static void test_outage_grace(void **state)
 }
 
 /* A judge that lived through an outage, as the next process gets to know it. */
-static char *outages_of_a_judge(const struct judge_config *config)
+static char *outages_of_a_judge(const struct settings *settings)
 {
     struct judge *judge;
     char *outages;
 
     fake_clock_set_ms(1000000);
-    judge = judge_create(config);
+    judge = judge_create(settings, NULL);
     states_set("192.0.2.1", LIVENESS_DOWN);
     assert_verdict(ask_about(judge, "d.test").verdict, VERDICT_OUTAGE);
     assert_verdict(ask_about(judge, "sound.test").verdict, VERDICT_OFFENCE);
@@ -591,7 +591,7 @@ static void test_outages_are_recalled(void **state)
         {"negative", "0 -5 a.mx\n", 1000001, VERDICT_OFFENCE},
         {"nothing", "", 1000001, VERDICT_OFFENCE},
     };
-    struct judge_config config = config_default();
+    struct settings settings = settings_default();
     size_t failed = 0;
     char *remembered;
 
@@ -600,13 +600,13 @@ static void test_outages_are_recalled(void **state)
     fake_probe_reset();
     fake_mx_set("d.test", "10 a.mx 192.0.2.1;30 t.mx " US);
     fake_mx_set("sound.test", "10 c.mx 192.0.2.3;30 t.mx " US);
-    remembered = outages_of_a_judge(&config);
+    remembered = outages_of_a_judge(&settings);
     for (size_t i = 0; i < COUNT(recall_cases); i++) {
         struct judge *judge;
         enum verdict got, sound;
 
         fake_clock_set_ms(recall_cases[i].now_ms);
-        judge = judge_create(&config);
+        judge = judge_create(&settings, NULL);
         judge_recall(judge, recall_cases[i].text != NULL ? recall_cases[i].text : remembered);
         got = ask_about(judge, "d.test").verdict;
         sound = recall_cases[i].text == NULL ? ask_about(judge, "sound.test").verdict : VERDICT_OFFENCE;
@@ -624,7 +624,7 @@ static void test_outages_are_recalled(void **state)
 /* Random domains push out what is old, never more than that; a host in use is not forgotten. */
 static void test_flood(void **state)
 {
-    struct judge_config config = config_default();
+    struct settings settings = settings_default();
     struct judge *judge;
 
     (void)state;
@@ -632,8 +632,7 @@ static void test_flood(void **state)
     fake_probe_reset();
     fake_mx_set("d.test", "10 a.mx 192.0.2.1;30 t.mx " US);
     fake_mx_set("kept.test", "10 a.mx 192.0.2.1;30 t.mx " US);
-    config.max_domains = config.max_hosts = 100;
-    judge = judge_create(&config);
+    judge = judge_create(&settings, &(struct judge_limits){.domains = 100, .hosts = 100});
     ask_about(judge, "d.test");
     ask_about(judge, "kept.test");
     for (int i = 0; i < 10000; i++) {
@@ -654,15 +653,14 @@ static void test_flood(void **state)
 /* With DNS frozen, waiting look-ups are bounded too, those that were pushed out are not made, and it goes on after. */
 static void test_flood_while_dns_is_frozen(void **state)
 {
-    struct judge_config config = config_default();
+    struct settings settings = settings_default();
     struct judge *judge;
 
     (void)state;
     fake_mx_reset();
     fake_probe_reset();
     fake_mx_set("d.test", "10 a.mx 192.0.2.1;30 t.mx " US);
-    config.max_domains = config.max_hosts = 100;
-    judge = judge_create(&config);
+    judge = judge_create(&settings, &(struct judge_limits){.domains = 100, .hosts = 100});
     fake_mx_freeze(true);
     for (int i = 0; i < 10000; i++) {
         char name[32];
@@ -713,8 +711,8 @@ static void test_destroy_while_dns_is_frozen(void **state)
 
 static void test_configure(void **state)
 {
-    static const struct judge_rule now_trap[] = {{"*", ROLE_TRAP}};
-    struct judge_config config = config_default();
+    static struct settings_rule now_trap[] = {{"*", ROLE_TRAP}};
+    struct settings settings = settings_default(), trap = settings, back = settings;
     struct judge *judge;
 
     (void)state;
@@ -722,23 +720,22 @@ static void test_configure(void **state)
     fake_probe_reset();
     fake_mx_set("d.test", "10 a.mx 192.0.2.1;20 b.mx 192.0.2.2;30 t.mx " US);
     fake_mx_set("e.test", "nxdomain");
-    config.probers = 1; /* so that the old look-up ends before the new one begins */
-    judge = judge_create(&config);
+    settings.judge.probers = 1; /* so that the old look-up ends before the new one begins */
+    judge = judge_create(&settings, NULL);
     assert_verdict(ask_about(judge, "d.test").verdict, VERDICT_OFFENCE);
     fake_mx_freeze(true);
     verdict_now(judge, "e.test"); /* under way by the old settings: its answer is not taken */
     await(fake_mx_asked, NULL, 2);
-    config.rules = now_trap;
-    config.rule_count = 1;
-    judge_configure(judge, &config);
+    trap.judge.rules = now_trap;
+    trap.judge.rule_count = 1;
+    judge_configure(judge, &trap);
     assert_verdict(verdict_now(judge, "d.test"), VERDICT_PENDING);
     assert_verdict(verdict_now(judge, "e.test"), VERDICT_PENDING);
     fake_mx_freeze(false);
     assert_int_equal(ask_about(judge, "d.test").class, CLASS_TRAP);
     assert_int_equal(ask_about(judge, "e.test").class, CLASS_TRAP);
     assert_int_equal(fake_mx_asked("e.test"), 2);
-    config = config_default();
-    judge_configure(judge, &config);
+    judge_configure(judge, &back);
     assert_int_equal(ask_about(judge, "d.test").class, CLASS_BACKUP);
     assert_int_equal(fake_probe_made(NULL), 2); /* hosts are remembered */
     judge_destroy(&judge);
@@ -815,7 +812,7 @@ static void test_all_probes_fail_is_said(void **state)
 
     (void)state;
     for (size_t i = 0; i < COUNT(fail_cases); i++) {
-        const struct judge_config config = config_default();
+        const struct settings settings = settings_default();
         struct judge *judge;
         unsigned got;
 
@@ -824,7 +821,7 @@ static void test_all_probes_fail_is_said(void **state)
         fake_probe_reset();
         fake_mx_set("d.test", fail_cases[i].dns);
         states_set("192.0.2.1 192.0.2.2", LIVENESS_DOWN);
-        judge = judge_create(&config);
+        judge = judge_create(&settings, NULL);
         log_catch();
         for (unsigned j = 0; j < fail_cases[i].rounds; j++) {
             ask_about(judge, "d.test");
@@ -856,14 +853,14 @@ static void test_wake(void **state)
 
 static void test_no_judge_without_its_threads(void **state)
 {
-    const struct judge_config config = config_default();
+    const struct settings settings = settings_default();
 
     (void)state;
-    for (int threads = 0; threads < (int)config.probers; threads++) {
+    for (int threads = 0; threads < (int)settings.judge.probers; threads++) {
         struct judge *judge;
 
         fake_thread_fail_after(threads);
-        judge = judge_create(&config);
+        judge = judge_create(&settings, NULL);
         fake_thread_fail_after(-1);
         assert_null(judge);
         assert_int_equal(errno, EAGAIN);

@@ -51,6 +51,11 @@ int64_t clock_realtime_us(void)
     return real_us;
 }
 
+struct timespec clock_timespec(int64_t ms)
+{
+    return (struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+}
+
 enum spool_status spool_read_inbox(struct spool *spool, int64_t after, struct hit *hits, size_t max, size_t *count)
 {
     (void)spool;

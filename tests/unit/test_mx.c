@@ -367,14 +367,14 @@ static int teardown(void **state)
     return 0;
 }
 
-static struct mx_config config_for(const struct sockaddr_storage *address)
+static struct settings_dns config_for(const struct sockaddr_storage *address)
 {
-    return (struct mx_config){.servers = {*address}, .server_count = 1, .timeout_s = 1, .attempts = 1};
+    return (struct settings_dns){.servers = {*address}, .server_count = 1, .timeout_s = 1, .attempts = 1};
 }
 
 static struct mx_answer resolve(const char *domain)
 {
-    const struct mx_config config = config_for(&nameserver.address);
+    const struct settings_dns config = config_for(&nameserver.address);
     const atomic_bool stop = false;
     struct mx_answer answer;
 
@@ -514,7 +514,7 @@ static void test_many(void **state)
 
 static void test_stop(void **state)
 {
-    const struct mx_config config = config_for(&nameserver.address);
+    const struct settings_dns config = config_for(&nameserver.address);
     const atomic_bool stop = true;
     unsigned before = nameserver.questions;
     struct mx_answer answer;
@@ -528,7 +528,7 @@ static void test_stop(void **state)
 /* One silent server costs its time once, however many questions a domain would take. */
 static void test_silence_is_bounded(void **state)
 {
-    struct mx_config config = config_for(&nameserver.address);
+    struct settings_dns config = config_for(&nameserver.address);
     const atomic_bool stop = false;
     struct timespec before, after;
     struct mx_answer answer;
@@ -543,7 +543,7 @@ static void test_silence_is_bounded(void **state)
 static void test_dead_server(void **state)
 {
     struct server dead = {0};
-    struct mx_config config;
+    struct settings_dns config;
     const atomic_bool stop = false;
     struct mx_answer answer;
 
@@ -563,7 +563,7 @@ static void test_dead_server(void **state)
 static void test_ipv6_server(void **state)
 {
     struct server six = {0};
-    struct mx_config config;
+    struct settings_dns config;
     const atomic_bool stop = false;
     struct mx_answer answer;
     int probe = socket(AF_INET6, SOCK_DGRAM, 0);

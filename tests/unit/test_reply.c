@@ -6,7 +6,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "milter/reply.h"
+#include "base/reply.h"
 
 #define X10 "xxxxxxxxxx"
 #define X70 X10 X10 X10 X10 X10 X10 X10

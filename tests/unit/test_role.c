@@ -113,27 +113,11 @@ static void test_no_identity(void **state)
     assert_int_equal(result.class, CLASS_NONE);
 }
 
-static void test_setting_names(void **state)
-{
-    (void)state;
-    for (enum role_setting setting = ROLE_AUTO; setting <= ROLE_OFF; setting++) {
-        enum role_setting back;
-
-        assert_true(role_setting_from_name(role_setting_name(setting), &back));
-        assert_int_equal(back, setting);
-    }
-    enum role_setting untouched;
-
-    assert_false(role_setting_from_name("Trap", &untouched));
-    assert_false(role_setting_from_name("", &untouched));
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_decide),
         cmocka_unit_test(test_no_identity),
-        cmocka_unit_test(test_setting_names),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,6 +15,7 @@
 #include "base/counter.h"
 #include "fake_libmilter.h"
 #include "milter/session.h"
+#include "settings/table.h"
 
 enum { ACTIONS = SMFI_CURR_ACTS, STEPS = SMFI_CURR_PROT };
 
@@ -30,23 +31,26 @@ int64_t clock_realtime_us(void)
     return 1700000000000000;
 }
 
-static struct session_policy policy;
-static unsigned held, hits;
+struct timespec clock_timespec(int64_t ms)
+{
+    return (struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+}
+
+static struct settings_snapshot snapshot; /* the test is one of its holders */
+static struct settings_session *const settings = &snapshot.settings.session;
+static unsigned hits;
 static char put_text[1024], prefetched[256];
 static void (*on_put)(void);
 
-static const struct session_policy *hold_policy(void *context)
+static const struct settings *hold_settings(void *context)
 {
     (void)context;
-    held++;
-    return &policy;
+    return settings_hold(&snapshot.settings);
 }
 
-static void release_policy(void *context, const struct session_policy *released)
+static unsigned held(void)
 {
-    (void)context;
-    assert_ptr_equal(released, &policy);
-    held--;
+    return atomic_load(&snapshot.holders) - 1;
 }
 
 static void prefetch(void *context, const char *domain, const struct ipaddr *local, const char *mta_name)
@@ -173,17 +177,19 @@ static int setup(void **state)
     static char postmaster[] = "postmaster", *exempt_localparts[] = {postmaster};
 
     (void)state;
-    policy = (struct session_policy){.connections = 20, .connections_per_client = 3, .idle_ms = 30000,
-                                     .client_bytes = 1024, .exempt_localparts = exempt_localparts,
-                                     .exempt_localpart_count = 1};
+    snapshot.settings.snapshot = &snapshot;
+    atomic_init(&snapshot.holders, 1);
+    *settings = (struct settings_session){.connections = 20, .connections_per_client = 3, .idle_ms = 30000,
+                                          .client_bytes = 1024, .exempt_localparts = exempt_localparts,
+                                          .exempt_localpart_count = 1};
     hits = 0;
-    return reply_parse("451 4.7.1 later, 100%\nreally", &policy.reply, NULL) ? 0 : -1;
+    return reply_parse("451 4.7.1 later, 100%\nreally", &settings->reply, NULL) ? 0 : -1;
 }
 
 static int teardown(void **state)
 {
     (void)state;
-    return held == 0 && session_count() == 0 ? 0 : -1;
+    return held() == 0 && session_count() == 0 ? 0 : -1;
 }
 
 static void steps_that_are_never_answered_are_negotiated_so(void **state)
@@ -208,10 +214,10 @@ static void steps_that_are_never_answered_are_negotiated_so(void **state)
         struct mta mta = postfix();
         char command[] = "FOO";
 
-        policy.connections = cases[i].connections;
-        policy.connections_per_client = cases[i].per_client;
-        policy.idle_ms = cases[i].idle_ms;
-        policy.client_bytes = cases[i].bytes;
+        settings->connections = cases[i].connections;
+        settings->connections_per_client = cases[i].per_client;
+        settings->idle_ms = cases[i].idle_ms;
+        settings->client_bytes = cases[i].bytes;
         assert_int_equal(negotiate(&mta, ACTIONS, STEPS), SMFIS_CONTINUE);
         if (mta.steps != cases[i].steps || mta.actions != SMFIF_SETSYMLIST)
             fail_msg("%s: wanted 0x%lx, got 0x%lx", cases[i].name, cases[i].steps, mta.steps);
@@ -373,7 +379,7 @@ static void a_byte_over_the_limit_closes(void **state)
         struct mta mta = postfix();
 
         begin(&mta);
-        snprintf(filler, sizeof filler, "%*s", policy.client_bytes - SAID - 2 + extra, "");
+        snprintf(filler, sizeof filler, "%*s", settings->client_bytes - SAID - 2 + extra, "");
         assert_int_equal(fake_libmilter.xxfi_unknown(&mta.ctx, filler), extra ? SMFIS_TEMPFAIL : SMFIS_CONTINUE);
         wants_reply(&mta, extra ? "421 4.7.0 Too much was said, closing" : reply_451);
         quit(&mta);
@@ -394,7 +400,7 @@ static void esmtp_parameters_are_counted(void **state)
     for (int over = 0; over <= 1; over++) {
         struct mta mta = postfix();
 
-        policy.client_bytes = SAID - (unsigned)over;
+        settings->client_bytes = SAID - (unsigned)over;
         assert_int_equal(negotiate(&mta, ACTIONS, STEPS), SMFIS_CONTINUE);
         assert_int_equal(connect_from(&mta, "192.0.2.7"), SMFIS_CONTINUE);
         assert_int_equal(helo(&mta, "client.example"), SMFIS_NOREPLY);
@@ -410,8 +416,8 @@ static void too_many_connections_are_refused_at_connect(void **state)
     struct mta mtas[4];
 
     (void)state;
-    policy.connections = 3;
-    policy.connections_per_client = 2;
+    settings->connections = 3;
+    settings->connections_per_client = 2;
     for (size_t i = 0; i < 4; i++) {
         mtas[i] = postfix();
         negotiate(&mtas[i], ACTIONS, STEPS);
@@ -555,11 +561,11 @@ static void dropping_waits_for_running_callbacks_and_stops_new_ones(void **state
     while (rcpt(&other, "<x@example.org>") != SMFIS_TEMPFAIL)
         sched_yield();
     assert_false(dropped);
-    assert_int_equal(held, 2);
+    assert_int_equal(held(), 2);
     sem_post(&let_go);
     pthread_join(data_id, NULL);
     pthread_join(drop_id, NULL);
-    assert_int_equal(held, 0);
+    assert_int_equal(held(), 0);
     assert_int_equal(session_count(), 0);
     assert_int_equal(data(&other), SMFIS_TEMPFAIL);
     assert_int_equal(fake_libmilter.xxfi_close(&other.ctx), SMFIS_CONTINUE);
@@ -570,7 +576,7 @@ static void dropping_waits_for_running_callbacks_and_stops_new_ones(void **state
 int main(void)
 {
     const struct session_calls calls = {
-        .hold_policy = hold_policy, .release_policy = release_policy, .prefetch = prefetch, .put = put};
+        .hold_settings = hold_settings, .prefetch = prefetch, .put = put};
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(steps_that_are_never_answered_are_negotiated_so, setup, teardown),
         cmocka_unit_test_setup_teardown(an_mta_without_no_reply_is_answered, setup, teardown),

@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "base/alloc.h"
-#include "daemon/settings.h"
+#include "settings/table.h"
 
 /* What was reported, a line each. */
 static char reports[8192];
@@ -109,8 +109,7 @@ static void an_empty_file_gives_the_defaults(void **state)
     assert_int_equal(settings->judge.rule_count, 1);
     assert_string_equal(settings->judge.rules[0].pattern, "*");
     assert_int_equal(settings->judge.rules[0].role, ROLE_AUTO);
-    settings_release(&settings);
-    assert_null(settings);
+    settings_release(settings);
 }
 
 static void loopback_private_and_link_local_clients_are_ignored_by_default(void **state)
@@ -129,7 +128,7 @@ static void loopback_private_and_link_local_clients_are_ignored_by_default(void 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         if (is_ignored(settings, cases[i].address) != cases[i].wanted)
             fail_msg("%s: wanted %d", cases[i].address, cases[i].wanted);
-    settings_release(&settings);
+    settings_release(settings);
 }
 
 static void every_setting_arrives(void **state)
@@ -144,7 +143,7 @@ static void every_setting_arrives(void **state)
         "dns { nameservers = {192.0.2.53, '192.0.2.54:5353', '[2001:db8::53]:99'} timeout = 3s attempts = 1 }\n"
         "trap_host { names = {MX2.Example.org., 'b\xc3\xbc" "cher.example'} addresses = {192.0.2.1, 2001:db8::1} }\n"
         "domain Trap.Example. { role = trap } domain '*.b.example' { role = backup } domain '*' { role = off }\n");
-    const struct judge_config *judge = &settings->judge;
+    const struct settings_judge *judge = &settings->judge;
     struct ipaddr address;
     uint16_t port;
 
@@ -193,7 +192,145 @@ static void every_setting_arrives(void **state)
     assert_int_equal(judge->rules[1].role, ROLE_BACKUP);
     assert_string_equal(judge->rules[2].pattern, "*");
     assert_int_equal(judge->rules[2].role, ROLE_OFF);
-    settings_release(&settings);
+    settings_release(settings);
+}
+
+/* Every member of struct settings that a row fills, as text. */
+
+static void text_of_nets(const struct ipnet *nets, size_t count, FILE *out)
+{
+    char text[IPADDR_TEXT_SIZE];
+
+    for (size_t i = 0; i < count; i++)
+        fprintf(out, "%s ", ipnet_format(&nets[i], text));
+}
+
+static void text_of_members(const struct settings *settings, FILE *out)
+{
+    const struct settings_judge *judge = &settings->judge;
+    const struct settings_session *session = &settings->session;
+    char text[IPADDR_TEXT_SIZE];
+
+    fprintf(out, "socket=%s\nsocket_group=%s\nuser=%s\nsensor=%s\ndatabase=%s\nspool=%s\n", settings->socket,
+            settings->socket_group, settings->user, settings->sensor, settings->database, settings->spool);
+    fprintf(out, "spool_limit=%lld\nlog_level=%d\n", (long long)settings->spool_limit, (int)settings->log_level);
+    fprintf(out, "liveness.verdict_timeout=%lld\nliveness.remember=%lld\nliveness.probe_timeout=%lld\n",
+            (long long)settings->verdict_timeout_ms, (long long)judge->remember_ms, (long long)judge->probe_timeout_ms);
+    fprintf(out, "liveness.startup_grace=%lld\nliveness.outage_grace=%lld\n", (long long)judge->startup_grace_ms,
+            (long long)judge->outage_grace_ms);
+    fprintf(out, "liveness.port=%u\nliveness.require=%d\nliveness.probers=%u\n", judge->port, judge->require_all,
+            judge->probers);
+    fprintf(out, "dns.timeout=%d\ndns.attempts=%d\ndns.nameservers=", judge->dns.timeout_s, judge->dns.attempts);
+    for (size_t i = 0; i < judge->dns.server_count; i++) {
+        struct ipaddr address;
+        uint16_t port;
+
+        assert_true(ipaddr_from_sockaddr((const struct sockaddr *)&judge->dns.servers[i], &address, &port));
+        fprintf(out, "%s:%u ", ipaddr_format(&address, text), port);
+    }
+    fputs("\ntrap_host.names=", out);
+    for (size_t i = 0; i < judge->own_name_count; i++)
+        fprintf(out, "%s ", judge->own_names[i]);
+    fputs("\ntrap_host.addresses=", out);
+    for (size_t i = 0; i < judge->own_address_count; i++)
+        fprintf(out, "%s ", ipaddr_format(&judge->own_addresses[i], text));
+    fputs("\nignore_clients=", out);
+    text_of_nets(judge->ignored, judge->ignored_count, out);
+    fputs("\nliveness.probe_networks=", out);
+    text_of_nets(judge->probe_allowed, judge->probe_allowed_count, out);
+    fputs("\ndomain.role=", out);
+    for (size_t i = 0; i < judge->rule_count; i++)
+        fprintf(out, "%s:%d ", judge->rules[i].pattern, (int)judge->rules[i].role);
+    fprintf(out, "\nlimits.connections=%u\nlimits.connections_per_client=%u\n", session->connections,
+            session->connections_per_client);
+    fprintf(out, "limits.idle=%lld\nlimits.client_bytes=%u\n", (long long)session->idle_ms, session->client_bytes);
+    fprintf(out, "record_envelope=%d\nreply=%s\nexempt_localparts=", (int)session->envelope, session->reply.lines[0]);
+    for (size_t i = 0; i < session->exempt_localpart_count; i++)
+        fprintf(out, "%s ", session->exempt_localparts[i]);
+    fputs("\n", out);
+}
+
+static char *members(const struct settings *settings)
+{
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+
+    text_of_members(settings, out);
+    fclose(out);
+    return text;
+}
+
+/* One value for each row, none of them the default or that of another, and alone without contradiction. */
+static const struct {
+    const char *title, *text;
+} others[] = {
+    {"socket", "socket = 'unix:/a'"},
+    {"socket_group", "socket_group = b"},
+    {"user", "user = c"},
+    {"sensor", "sensor = d"},
+    {"database", "database = e"},
+    {"spool", "spool = /f"},
+    {"spool_limit", "spool_limit = 1001"},
+    {"log_level", "log_level = debug"},
+    {"ignore_clients", "ignore_clients = {192.0.2.0/24}"},
+    {"exempt_localparts", "exempt_localparts = {g}"},
+    {"record_envelope", "record_envelope = none"},
+    {"reply", "reply = '451 4.7.1 h'"},
+    {"limits.connections", "limits { connections = 1002 }"},
+    {"limits.connections_per_client", "limits { connections_per_client = 13 }"},
+    {"limits.idle", "limits { idle = 1003s }"},
+    {"limits.client_bytes", "limits { client_bytes = 1004 }"},
+    {"liveness.remember", "liveness { remember = 105s }"},
+    {"liveness.probe_timeout", "liveness { probe_timeout = 16s }"},
+    {"liveness.verdict_timeout", "liveness { verdict_timeout = 107s }"},
+    {"liveness.port", "liveness { port = 1008 }"},
+    {"liveness.require", "liveness { require = all }"},
+    {"liveness.startup_grace", "liveness { startup_grace = 109s }"},
+    {"liveness.outage_grace", "liveness { outage_grace = 110s }"},
+    {"liveness.probers", "liveness { probers = 11 }"},
+    {"liveness.probe_networks", "liveness { probe_networks = {198.51.100.0/24} }"},
+    {"dns.nameservers", "dns { nameservers = {203.0.113.1} }"},
+    {"dns.timeout", "dns { timeout = 12s }"},
+    {"dns.attempts", "dns { attempts = 5 }"},
+    {"trap_host.names", "trap_host { names = {i.example} }"},
+    {"trap_host.addresses", "trap_host { addresses = {192.0.2.77} }"},
+    {"domain.role", "domain '*' { role = trap }"},
+};
+
+/* The titles of the lines that differ between A and B, each with a blank behind it; A and B are taken apart. */
+static void differences(char *a, char *b, char *out, size_t size)
+{
+    size_t used = 0;
+
+    out[0] = '\0';
+    for (char *line_a, *line_b; (line_a = strsep(&a, "\n")) != NULL && (line_b = strsep(&b, "\n")) != NULL;)
+        if (strcmp(line_a, line_b) != 0)
+            used += (size_t)snprintf(out + used, size - used, "%.*s ", (int)strcspn(line_a, "="), line_a);
+}
+
+static void each_row_reaches_its_own_member_and_no_other(void **state)
+{
+    struct settings *standard = load_good("");
+
+    (void)state;
+    assert_int_equal(sizeof others / sizeof *others, settings_row_count);
+    for (size_t i = 0; i < settings_row_count; i++) {
+        struct settings *settings = load_good(others[i].text);
+        char *title = settings_row_title(&settings_rows[i]), *wanted = alloc_format("%s ", title);
+        char *before = members(standard), *after = members(settings), got[4096];
+
+        assert_string_equal(others[i].title, title);
+        differences(before, after, got, sizeof got);
+        if (strcmp(got, wanted) != 0)
+            fail_msg("%s changes %s", title, got);
+        free(title);
+        free(wanted);
+        free(before);
+        free(after);
+        settings_release(settings);
+    }
+    settings_release(standard);
 }
 
 static void a_list_can_be_emptied_and_added_to(void **state)
@@ -204,8 +341,8 @@ static void a_list_can_be_emptied_and_added_to(void **state)
     assert_int_equal(emptied->judge.ignored_count, 0);
     assert_true(is_ignored(added, "203.0.113.1"));
     assert_true(is_ignored(added, "127.0.0.1"));
-    settings_release(&emptied);
-    settings_release(&added);
+    settings_release(emptied);
+    settings_release(added);
 }
 
 /* Each fault is told by "FILE:LINE: ", what the setting is called, and what would be right. */
@@ -269,6 +406,19 @@ static void faults_are_told(void **state)
         {"spool = '/x\x1b/y'", "1: spool: \"/x\\x1B/y\" has a control character"},
         {"user = 'a\x7f'", "1: user: \"a\\x7F\" has a control character"},
         {"spool_limit = 0\nfoo", "1: spool_limit|2: foo: no such setting"},
+        {"liveness {\n verdict_timeout = 9s\n}",
+         "2: liveness.verdict_timeout = 9s contradicts liveness.probe_timeout = 10s: a hit would be given up"},
+        {"liveness {\n verdict_timeout = 9s\n probe_timeout = 9001ms\n}",
+         "3: liveness.verdict_timeout = 9s contradicts liveness.probe_timeout = 9001ms"},
+        {"liveness {\n probe_timeout = 61s\n}",
+         "2: liveness.verdict_timeout = 60s contradicts liveness.probe_timeout = 61s"},
+        {"liveness { verdict_timeout = 500s probe_timeout = 300s\n remember = 299s }",
+         "2: liveness.remember = 299s contradicts liveness.probe_timeout = 300s: what a slow probe found out"},
+        {"limits {\n connections_per_client = 21\n connections = 20\n}",
+         "3: limits.connections_per_client = 21 contradicts limits.connections = 20: one client could never"},
+        {"\nsocket = 'unix:/x/y'\nspool = /x/y", "3: spool = /x/y contradicts socket = unix:/x/y: one file"},
+        {"limits { connections_per_client = 5 connections = 2 }\nliveness { verdict_timeout = 9s }",
+         "1: limits.connections|2: liveness.verdict"},
     };
 
     (void)state;
@@ -287,6 +437,33 @@ static void faults_are_told(void **state)
             fail_msg("\"%s\": the file is not named: %s", cases[i].text, reports);
         free(parts);
     }
+}
+
+/* Each is the last value that leaves the other a meaning. */
+static void what_only_just_agrees_is_taken(void **state)
+{
+    static const char *const texts[] = {
+        "liveness { verdict_timeout = 10s }",
+        "liveness { remember = 10s }",
+        "limits { connections_per_client = 20 connections = 20 }",
+        "limits { connections = 2 }",
+        "limits { connections = 0 connections_per_client = 100 }",
+        "limits { connections = 2 connections_per_client = 0 }",
+        "socket = 'unix:/x/y' spool = /x/y.db",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        settings_release(load_good(texts[i]));
+}
+
+static void the_default_for_a_client_is_no_more_than_for_all(void **state)
+{
+    struct settings *settings = load_good("limits { connections = 2 }");
+
+    (void)state;
+    assert_int_equal(settings->session.connections_per_client, 2);
+    settings_release(settings);
 }
 
 static void what_is_no_file_is_refused(void **state)
@@ -317,6 +494,7 @@ static void a_dump_loads_back_to_the_same(void **state)
         "liveness { probe_timeout = 100ms remember = 6m } dns { nameservers = {'[::1]:99'} }",
         "domain 'b\303\274cher.example' { role = trap } domain '*.x.example' { role = off }",
         "database = 'host=/run/x user=y application_name=$z'",
+        "limits { connections = 1 }",
     };
 
     (void)state;
@@ -330,8 +508,8 @@ static void a_dump_loads_back_to_the_same(void **state)
             fail_msg("wanted %s\ngot %s", wanted, got);
         assert_null(strstr(wanted, "\nline two")); /* a value stays on its line */
         assert_memory_equal(&first->session.reply, &second->session.reply, sizeof first->session.reply);
-        settings_release(&first);
-        settings_release(&second);
+        settings_release(first);
+        settings_release(second);
         free(wanted);
         free(got);
     }
@@ -346,7 +524,7 @@ static void the_sample_is_the_defaults_also_when_all_of_it_counts(void **state)
 
     (void)state;
     defaults = dump(settings);
-    settings_release(&settings);
+    settings_release(settings);
     settings_print_sample(out);
     fclose(out);
     for (int uncommented = 0; uncommented < 2; uncommented++) {
@@ -354,7 +532,7 @@ static void the_sample_is_the_defaults_also_when_all_of_it_counts(void **state)
         got = dump(settings);
         assert_string_equal(got, defaults);
         free(got);
-        settings_release(&settings);
+        settings_release(settings);
         /* "#name = value" is a setting, "# text" is none */
         for (char *c = sample; *c != '\0'; c++)
             if (*c == '#' && c[1] != ' ')
@@ -366,13 +544,12 @@ static void the_sample_is_the_defaults_also_when_all_of_it_counts(void **state)
 
 static void a_snapshot_lives_as_long_as_its_last_holder(void **state)
 {
-    struct settings *settings = load_good("sensor = mx9"), *held = settings_hold(settings);
+    const struct settings *settings = load_good("sensor = mx9"), *held = settings_hold(settings);
 
     (void)state;
-    settings_release(&settings);
-    assert_null(settings);
+    settings_release(settings);
     assert_string_equal(held->sensor, "mx9");
-    settings_release(&held);
+    settings_release(held);
 }
 
 static void what_needs_a_restart_is_told(void **state)
@@ -387,9 +564,9 @@ static void what_needs_a_restart_is_told(void **state)
     assert_string_equal(reports, "");
     settings_report_fixed(old, new, report, NULL);
     assert_string_equal(reports, "socket\nsocket_group\nuser\nsensor\ndatabase\nspool\nspool_limit\nliveness.probers\n");
-    settings_release(&old);
-    settings_release(&same);
-    settings_release(&new);
+    settings_release(old);
+    settings_release(same);
+    settings_release(new);
 }
 
 int main(void)
@@ -398,6 +575,9 @@ int main(void)
         cmocka_unit_test(an_empty_file_gives_the_defaults),
         cmocka_unit_test(loopback_private_and_link_local_clients_are_ignored_by_default),
         cmocka_unit_test(every_setting_arrives),
+        cmocka_unit_test(each_row_reaches_its_own_member_and_no_other),
+        cmocka_unit_test(what_only_just_agrees_is_taken),
+        cmocka_unit_test(the_default_for_a_client_is_no_more_than_for_all),
         cmocka_unit_test(a_list_can_be_emptied_and_added_to),
         cmocka_unit_test(faults_are_told),
         cmocka_unit_test(what_is_no_file_is_refused),

@@ -1,4 +1,4 @@
-#include "milter/reply.h"
+#include "base/reply.h"
 
 #include <ctype.h>
 #include <string.h>

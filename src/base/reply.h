@@ -2,8 +2,8 @@
  *
  * Threads:  any; a reply is read-only once parsed.
  */
-#ifndef MILTER_REPLY_H
-#define MILTER_REPLY_H
+#ifndef BASE_REPLY_H
+#define BASE_REPLY_H
 
 #include <stdbool.h>
 #include <stddef.h>

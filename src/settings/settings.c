@@ -1,0 +1,68 @@
+#include "settings/settings.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "settings/table.h"
+
+const struct settings *settings_hold(const struct settings *settings)
+{
+    if (settings->snapshot != NULL)
+        atomic_fetch_add(&settings->snapshot->holders, 1);
+    return settings;
+}
+
+static void free_texts(char **texts, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        free(texts[i]);
+    free(texts);
+}
+
+static void free_snapshot(struct settings_snapshot *snapshot)
+{
+    struct settings *settings = &snapshot->settings;
+
+    for (size_t i = 0; i < settings_row_count; i++) {
+        free_texts(snapshot->values[i].texts, snapshot->values[i].count);
+        if (settings_rows[i].type == TYPE_TEXT)
+            free(*(char **)((char *)settings + settings_rows[i].offset));
+    }
+    free(snapshot->values);
+    free_texts(settings->session.exempt_localparts, settings->session.exempt_localpart_count);
+    free_texts(settings->judge.own_names, settings->judge.own_name_count);
+    free(settings->judge.own_addresses);
+    free(settings->judge.rules);
+    free(settings->judge.ignored);
+    free(settings->judge.probe_allowed);
+    free(snapshot);
+}
+
+void settings_release(const struct settings *settings)
+{
+    if (settings != NULL && settings->snapshot != NULL && atomic_fetch_sub(&settings->snapshot->holders, 1) == 1)
+        free_snapshot(settings->snapshot);
+}
+
+static bool values_equal(const struct settings_values *a, const struct settings_values *b)
+{
+    if (a->count != b->count)
+        return false;
+    for (size_t i = 0; i < a->count; i++)
+        if (strcmp(a->texts[i], b->texts[i]) != 0)
+            return false;
+    return true;
+}
+
+void settings_report_fixed(const struct settings *started_with, const struct settings *loaded,
+                           void (*report)(void *context, const char *line), void *context)
+{
+    for (size_t i = 0; i < settings_row_count; i++)
+        if (settings_rows[i].fixed &&
+            !values_equal(&started_with->snapshot->values[i], &loaded->snapshot->values[i])) {
+            char *title = settings_row_title(&settings_rows[i]);
+
+            report(context, title);
+            free(title);
+        }
+}

@@ -1,0 +1,116 @@
+/* settings.h - hunnypot.conf: one table of settings, read with libConfuse, as one reference-counted snapshot.
+ *
+ * The table in table.c is the only place where a setting exists (name, type, default, bounds, unit, help); it feeds
+ * load, reload, --check, --dump, the sample file and the manual page.  Who works by the settings holds the snapshot and
+ * reads its members; there is no second copy.
+ * Threads:  settings_load() in one at a time (libConfuse's scanner is global).  Whoever loaded a snapshot may change it
+ *           until somebody else sees it; from then on it is const, and hold and release are atomic.
+ * Owns:     a snapshot owns all it points to; settings_release() frees it with its last holder.  A struct settings that
+ *           was not loaded (snapshot NULL) is its maker's, who keeps it longer than any holder: hold and release do nothing.
+ * Fails:    NULL from load, after one line for each fault (file, line, what is wrong, what would be right) went to REPORT.
+ */
+#ifndef SETTINGS_SETTINGS_H
+#define SETTINGS_SETTINGS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/socket.h>
+
+#include "base/domain.h"
+#include "base/ipaddr.h"
+#include "base/log.h"
+#include "base/reply.h"
+
+/* The `role` of a `domain` section. */
+enum role_setting { ROLE_AUTO, ROLE_TRAP, ROLE_BACKUP, ROLE_ADDRESS, ROLE_OFF };
+
+/* record_envelope */
+enum envelope_setting { ENVELOPE_FULL, ENVELOPE_DOMAIN, ENVELOPE_NONE };
+
+enum { SETTINGS_SERVER_MAX = 3 /* resolver(5) MAXNS */ };
+
+struct settings_dns {
+    struct sockaddr_storage servers[SETTINGS_SERVER_MAX]; /* none: the system's */
+    size_t server_count;
+    int timeout_s; /* for one try of one server */
+    int attempts;
+};
+
+struct settings_rule { /* one `domain` section */
+    char pattern[DOMAIN_MAX + 3];
+    enum role_setting role;
+};
+
+/* What the judge goes by. */
+struct settings_judge {
+    struct settings_dns dns;
+    int64_t remember_ms; /* a host's state and a DNS answer are never used when older */
+    int64_t probe_timeout_ms;
+    int64_t startup_grace_ms;
+    int64_t outage_grace_ms;
+    uint16_t port;
+    bool require_all; /* every primary must accept, not just one */
+    unsigned probers; /* worker threads; fixed when the judge is created */
+
+    char **own_names; /* normalized */
+    size_t own_name_count;
+    struct ipaddr *own_addresses;
+    size_t own_address_count;
+    struct settings_rule *rules; /* the longest matching pattern wins */
+    size_t rule_count;
+    struct ipnet *ignored; /* ignore_clients */
+    size_t ignored_count;
+    struct ipnet *probe_allowed; /* private or loopback networks where primaries may be probed all the same */
+    size_t probe_allowed_count;
+};
+
+/* What a session goes by. */
+struct settings_session {
+    unsigned connections, connections_per_client; /* 0: no limit */
+    int64_t idle_ms;                              /* 0: no limit */
+    unsigned client_bytes;                        /* 0: no limit */
+    char **exempt_localparts;                     /* lower case */
+    size_t exempt_localpart_count;
+    enum envelope_setting envelope;
+    struct reply reply;
+};
+
+struct settings {
+    char *socket;
+    char *socket_group; /* "" : none */
+    char *user;
+    char *sensor;
+    char *database; /* "" : spool only */
+    char *spool;
+    int64_t spool_limit;
+    enum log_level log_level;
+    int64_t verdict_timeout_ms;
+    struct settings_judge judge;
+    struct settings_session session;
+    struct settings_snapshot *snapshot; /* settings.c's */
+};
+
+/* Read PATH. */
+struct settings *settings_load(const char *path, void (*report)(void *context, const char *line), void *context);
+
+/* One holder more, and one less (NULL: none). */
+const struct settings *settings_hold(const struct settings *settings);
+void settings_release(const struct settings *settings);
+
+/* Who this host is, before SETTINGS are shared: NAME (normalized) and ADDRESS count as ours. */
+void settings_add_own_name(struct settings *settings, const char *name);
+void settings_add_own_address(struct settings *settings, const struct ipaddr *address);
+
+/* One line to REPORT for each setting that differs between the two and is only read at start. */
+void settings_report_fixed(const struct settings *started_with, const struct settings *loaded,
+                           void (*report)(void *context, const char *line), void *context);
+
+/* The settings in force, as a file that settings_load() reads back to the same. */
+void settings_dump(const struct settings *settings, FILE *out);
+
+/* The sample file, made from the table: every setting with its default and one line of help, commented out. */
+void settings_print_sample(FILE *out);
+
+#endif
