@@ -49,6 +49,7 @@ static struct daemon {
     const struct settings *settings; /* in force */
     struct privileges_user user;     /* empty when not started as root */
     const char *socket_path;         /* of the socket that this daemon made and did not remove yet; or NULL */
+    struct primer *primer;
     struct spool *spool;
     struct judge *judge;
     struct shipper *shipper;
@@ -185,12 +186,14 @@ static bool start_socket(void)
         !place_open_socket(settings->socket, this.user.uid, group, why))
         return fail("socket-failed", why);
     this.socket_path = path;
+    this.primer = prime_connect();
     return true;
 }
 
 /* Once: after that the path may be another daemon's. */
 static void remove_socket(void)
 {
+    prime_hang_up(&this.primer);
     if (this.socket_path != NULL)
         unlink(this.socket_path);
     this.socket_path = NULL;
@@ -325,7 +328,7 @@ static bool start_server(void)
     failed = thread_start(&this.server, "server", server_thread, NULL);
     if (failed != 0)
         return fail_part("server", failed);
-    prime(this.settings->socket);
+    prime(&this.primer, -1);
     return true;
 }
 

@@ -2,16 +2,18 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
-#include "milter/prime.h"
 #include "milter/server.h"
 
 static bool __attribute__((format(printf, 2, 3))) refuse(char why[PLACE_WHY_SIZE], const char *format, ...)
@@ -73,8 +75,24 @@ bool place_check_folder(const char *file, char why[PLACE_WHY_SIZE])
     return fine;
 }
 
+/* Does somebody listen at PATH?  False with errno. */
+static bool is_answered(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), error = ENAMETOOLONG;
+
+    if (strlen(path) < sizeof address.sun_path) {
+        memcpy(address.sun_path, path, strlen(path) + 1);
+        error = connect(fd, (struct sockaddr *)&address, sizeof address) == 0 ? 0 : errno;
+    }
+    if (fd >= 0)
+        close(fd);
+    errno = error;
+    return error == 0;
+}
+
 /* Is PATH free for a new socket? */
-static bool make_way(const char *socket, const char *path, char why[PLACE_WHY_SIZE])
+static bool make_way(const char *path, char why[PLACE_WHY_SIZE])
 {
     struct stat status;
 
@@ -82,7 +100,7 @@ static bool make_way(const char *socket, const char *path, char why[PLACE_WHY_SI
         return errno == ENOENT || refuse(why, "%s: %s", path, strerror(errno));
     if (!S_ISSOCK(status.st_mode))
         return refuse(why, "%s is in the way and no socket", path);
-    if (prime_knock(socket))
+    if (is_answered(path))
         return refuse(why, "%s is in use by a running daemon", path);
     /* Only a refused connection proves that nobody listens. */
     if (errno != ECONNREFUSED)
@@ -93,7 +111,7 @@ static bool make_way(const char *socket, const char *path, char why[PLACE_WHY_SI
 static bool open_unix(const char *socket, const char *path, uid_t uid, gid_t gid, char why[PLACE_WHY_SIZE])
 {
     mode_t saved = umask(0117);
-    bool done = make_way(socket, path, why);
+    bool done = make_way(path, why);
 
     if (done && !server_open(socket))
         done = refuse(why, "%s cannot be listened on: %s", path, strerror(errno));
@@ -103,6 +121,22 @@ static bool open_unix(const char *socket, const char *path, uid_t uid, gid_t gid
         unlink(path);
     }
     return done;
+}
+
+/* Keeps two daemons that start at once from removing each other's socket.  That takes no time; but whoever can read the folder
+ * can lock it for as long as they like. */
+static bool lock_folder(int fd, const char *folder, char why[PLACE_WHY_SIZE])
+{
+    enum { TRIES = 50, PAUSE_MS = 100 };
+
+    for (int tries = 0; fd < 0 || flock(fd, LOCK_EX | LOCK_NB) != 0; tries++) {
+        if (fd < 0 || errno != EWOULDBLOCK)
+            return refuse(why, "folder %s: %s", folder, strerror(errno));
+        if (tries == TRIES)
+            return refuse(why, "folder %s is locked by another program (see: fuser -v %s)", folder, folder);
+        poll(NULL, 0, PAUSE_MS);
+    }
+    return true;
 }
 
 bool place_open_socket(const char *socket, uid_t uid, gid_t gid, char why[PLACE_WHY_SIZE])
@@ -116,11 +150,7 @@ bool place_open_socket(const char *socket, uid_t uid, gid_t gid, char why[PLACE_
         return server_open(socket) || refuse(why, "%s cannot be listened on: %s", socket, strerror(errno));
     folder = folder_of(path);
     folder_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    /* The lock keeps two daemons that start at once from removing each other's socket. */
-    if (folder_fd < 0 || flock(folder_fd, LOCK_EX) != 0)
-        done = refuse(why, "folder %s: %s", folder, strerror(errno));
-    else
-        done = open_unix(socket, path, uid, gid, why);
+    done = lock_folder(folder_fd, folder, why) && open_unix(socket, path, uid, gid, why);
     if (folder_fd >= 0)
         close(folder_fd);
     free(folder);

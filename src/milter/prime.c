@@ -3,18 +3,19 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <libmilter/mfapi.h>
-#include <netdb.h>
+#include <poll.h>
 #include <stdint.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
-#include <sys/un.h>
 #include <unistd.h>
 
+#include "base/alloc.h"
+#include "base/clock.h"
 #include "base/log.h"
+#include "milter/server.h"
 
-enum { PATIENCE_S = 10, PROTOCOL_VERSION = 6 };
+enum { PATIENCE_MS = 10000, PROTOCOL_VERSION = 6 };
 
 /* What travels: a length, a command, and three words, all in network order. */
 struct __attribute__((packed)) option_packet {
@@ -28,78 +29,39 @@ bool prime_is_offer(unsigned long actions)
     return actions == SMFIF_SETSYMLIST;
 }
 
-static int unix_connect(const char *path)
+/* Wait until FD is readable; false with errno when DEADLINE_MS comes first, or an end is told by STOP_FD. */
+static bool await_answer(int fd, int stop_fd, int64_t deadline_ms)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int fd;
+    struct pollfd fds[] = {{.fd = fd, .events = POLLIN}, {.fd = stop_fd, .events = POLLIN}};
+    int ready;
 
-    if (strlen(path) >= sizeof address.sun_path) {
-        errno = ENAMETOOLONG;
-        return -1;
-    }
-    memcpy(address.sun_path, path, strlen(path) + 1);
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) != 0) {
-        close(fd);
-        return -1;
-    }
-    return fd;
+    do {
+        int64_t left_ms = deadline_ms - clock_monotonic_ms();
+
+        ready = poll(fds, 2, left_ms > 0 ? (int)left_ms : 0);
+    } while (ready < 0 && errno == EINTR);
+    if (ready == 0)
+        errno = ETIMEDOUT;
+    else if (fds[1].revents != 0)
+        errno = ECANCELED;
+    return ready > 0 && fds[1].revents == 0;
 }
 
-static int inet_connect(int family, const char *port_at_host)
-{
-    struct addrinfo hints = {.ai_family = family, .ai_socktype = SOCK_STREAM}, *found = NULL;
-    const char *at = strchr(port_at_host, '@');
-    char port[32], host[256];
-    int fd = -1;
-
-    snprintf(port, sizeof port, "%.*s", at != NULL ? (int)(at - port_at_host) : 31, port_at_host);
-    /* libmilter takes the brackets of an address literal, and listens on all addresses when no host is named. */
-    snprintf(host, sizeof host, "%s", at == NULL ? "" : at[1] == '[' ? at + 2 : at + 1);
-    if (at != NULL && at[1] == '[')
-        host[strcspn(host, "]")] = '\0';
-    if (getaddrinfo(host[0] != '\0' ? host : NULL, port, &hints, &found) != 0) {
-        errno = EADDRNOTAVAIL;
-        return -1;
-    }
-    fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd >= 0 && connect(fd, found->ai_addr, found->ai_addrlen) != 0) {
-        close(fd);
-        fd = -1;
-    }
-    freeaddrinfo(found);
-    return fd;
-}
-
-/* Connect to SPEC in libmilter's syntax; -1 with errno. */
-static int spec_connect(const char *spec)
-{
-    if (strncmp(spec, "inet:", 5) == 0)
-        return inet_connect(AF_INET, spec + 5);
-    if (strncmp(spec, "inet6:", 6) == 0)
-        return inet_connect(AF_INET6, spec + 6);
-    if (strncmp(spec, "unix:", 5) == 0)
-        return unix_connect(spec + 5);
-    if (strncmp(spec, "local:", 6) == 0)
-        return unix_connect(spec + 6);
-    return unix_connect(spec);
-}
-
-static bool read_all(int fd, void *buffer, size_t size)
+/* The answer is small and comes in one piece. */
+static bool read_answer(int fd, struct option_packet *packet, int stop_fd)
 {
     ssize_t got;
 
-    /* SA_RESTART is of no avail to a socket with a timeout, signal(7). */
-    do
-        got = recv(fd, buffer, size, MSG_WAITALL);
-    while (got < 0 && errno == EINTR);
-    if (got >= 0 && (size_t)got < size)
+    if (!await_answer(fd, stop_fd, clock_monotonic_ms() + PATIENCE_MS))
+        return false;
+    got = recv(fd, packet, sizeof *packet, MSG_DONTWAIT);
+    if (got >= 0 && (size_t)got < sizeof *packet)
         errno = ECONNRESET;
-    return got == (ssize_t)size;
+    return got == (ssize_t)sizeof *packet;
 }
 
 /* Offer what prime_is_offer() knows; true when the answer leaves MAIL and RCPT out. */
-static bool negotiate(int fd)
+static bool negotiate(int fd, int stop_fd)
 {
     struct option_packet packet = {
         .length = htonl(sizeof packet - sizeof packet.length),
@@ -110,47 +72,51 @@ static bool negotiate(int fd)
     };
     const uint32_t widening = SMFIP_NOMAIL | SMFIP_NORCPT;
 
-    if (send(fd, &packet, sizeof packet, MSG_NOSIGNAL) != sizeof packet || !read_all(fd, &packet, sizeof packet))
+    if (send(fd, &packet, sizeof packet, MSG_NOSIGNAL) != sizeof packet || !read_answer(fd, &packet, stop_fd))
         return false;
     errno = EPROTO;
     return packet.command == SMFIC_OPTNEG && (ntohl(packet.steps) & widening) == widening;
 }
 
-static bool prime_once(const char *socket_spec)
-{
-    const struct timeval patience = {.tv_sec = PATIENCE_S};
-    int fd = spec_connect(socket_spec);
-    int saved_errno;
-    bool primed;
+struct primer {
+    int fd;    /* -1: not connected, for the reason that is in error */
+    int error; /* an errno */
+};
 
-    if (fd < 0)
-        return false;
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
-    primed = negotiate(fd);
-    saved_errno = errno;
-    close(fd);
-    errno = saved_errno;
-    return primed;
+struct primer *prime_connect(void)
+{
+    struct primer *primer = alloc_zeroed(1, sizeof *primer);
+    struct sockaddr_storage address;
+    socklen_t length = sizeof address;
+
+    primer->fd = -1;
+    if (server_address(&address, &length))
+        primer->fd = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (primer->fd < 0 || connect(primer->fd, (struct sockaddr *)&address, length) != 0)
+        primer->error = errno;
+    return primer;
 }
 
-void prime(const char *socket_spec)
+void prime(struct primer **primer, int stop_fd)
 {
-    if (prime_once(socket_spec))
-        log_event(LOG_LEVEL_DEBUG, "primed socket=%s", socket_spec);
-    else
+    int error = (*primer)->error;
+
+    if (error == 0 && !negotiate((*primer)->fd, stop_fd))
+        error = errno;
+    prime_hang_up(primer);
+    if (error == 0)
+        log_event(LOG_LEVEL_DEBUG, "primed");
+    else if (error != ECANCELED)
         log_event(LOG_LEVEL_WARNING,
-                  "prime-failed socket=%s error=\"%s\" effect=\"a client that sends DATA again after its 451, without "
-                  "RSET, waits for the MTA's milter timeout\"",
-                  socket_spec, strerror(errno));
+                  "prime-failed error=\"%s\" effect=\"a client that sends DATA again after its 451, without RSET, waits for "
+                  "the MTA's milter timeout\"",
+                  strerror(error));
 }
 
-bool prime_knock(const char *socket_spec)
+void prime_hang_up(struct primer **primer)
 {
-    int fd = spec_connect(socket_spec);
-
-    if (fd < 0)
-        return false;
-    close(fd);
-    return true;
+    if (*primer != NULL && (*primer)->fd >= 0)
+        close((*primer)->fd);
+    free(*primer);
+    *primer = NULL;
 }

@@ -16,11 +16,17 @@
 /* An offer of actions that no MTA makes marks our own connection in xxfi_negotiate: SMFIF_SETSYMLIST alone. */
 bool prime_is_offer(unsigned long actions);
 
-/* Negotiate with SOCKET (libmilter's syntax), on which server_run() serves or is about to; returns when libmilter has
- * answered, or after 10 s.  The result is logged. */
-void prime(const char *socket);
+struct primer;
 
-/* Connect to SOCKET and hang up.  True when something listens there; false with errno. */
-bool prime_knock(const char *socket);
+/* Connect to where server_open() listens, by the listener's own address: as long as the one who made the socket still may, and
+ * before anybody else.  What fails is said by prime(). */
+struct primer *prime_connect(void);
+
+/* Negotiate with server_run(), which serves or is about to, and hang up; returns when libmilter has answered, when STOP_FD (or
+ * -1) is readable, or after 10 s.  The result is logged. */
+void prime(struct primer **primer, int stop_fd);
+
+/* Without that. */
+void prime_hang_up(struct primer **primer);
 
 #endif

@@ -8,8 +8,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <sys/time.h>
 #include <syslog.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/text.h"
@@ -19,12 +22,39 @@ enum { COMPLAINT_INTERVAL_MS = 60000 };
 typedef char *packet_reader(int fd, struct timeval *timeout, char *command, size_t *length, char *name);
 
 static packet_reader *libmilter_read;
+static int listener = -1;
+
+/* libmilter does not tell its listener; it is among the first descriptors from LOWEST on. */
+static int find_listener(int lowest)
+{
+    enum { LOOK = 16 };
+
+    for (int fd = lowest; fd < lowest + LOOK; fd++) {
+        int listening = 0;
+        socklen_t length = sizeof listening;
+
+        if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &length) == 0 && listening)
+            return fd;
+    }
+    return -1;
+}
 
 bool server_open(const char *socket)
 {
+    int lowest = eventfd(0, EFD_CLOEXEC);
+    bool opened;
+
+    close(lowest);
     libmilter_read = (packet_reader *)dlsym(RTLD_NEXT, "mi_rd_cmd");
     errno = 0;
-    return smfi_setconn((char *)socket) == MI_SUCCESS && smfi_opensocket(false) == MI_SUCCESS;
+    opened = smfi_setconn((char *)socket) == MI_SUCCESS && smfi_opensocket(false) == MI_SUCCESS;
+    listener = find_listener(lowest);
+    return opened;
+}
+
+bool server_address(struct sockaddr_storage *address, socklen_t *length)
+{
+    return getsockname(listener, (struct sockaddr *)address, length) == 0;
 }
 
 bool server_run(void)

@@ -10,9 +10,13 @@
 #define MILTER_SERVER_H
 
 #include <stdbool.h>
+#include <sys/socket.h>
 
 /* After session_register(): make and listen on SOCKET (libmilter's syntax).  A file in the way is an error. */
 bool server_open(const char *socket) __attribute__((warn_unused_result));
+
+/* Where server_open() listens; *LENGTH is the size of *ADDRESS, and then how much of it is filled.  False with errno. */
+bool server_address(struct sockaddr_storage *address, socklen_t *length) __attribute__((warn_unused_result));
 
 /* Serve until libmilter got a signal to stop, or until it gives up: false. */
 bool server_run(void);

@@ -1,4 +1,8 @@
 """The daemon's life: start, checks, reload, restart, crash, stop; and who it is while it lives."""
+import fcntl
+import os
+import re
+import shutil
 import signal
 import socket
 import time
@@ -214,6 +218,44 @@ def test_a_stale_socket_is_removed(milter):
         stale.bind("/run/hunnypot/milter.sock")
     run("chown", "hunnypot:hunnypot", "/run/hunnypot/milter.sock")
     assert milter(database="").listens()
+
+
+def test_primed_in_a_folder_that_only_the_mail_server_may_enter(milter, wait_for):
+    """As Postfix's own folders are: once it is no longer root, the daemon does not get to its socket by name."""
+    folder = Path("/run/private")
+    folder.mkdir(mode=0o700)
+    run("chown", "postfix:postfix", folder)
+    daemon = milter(as_root=True, database="", socket=f"unix:{folder}/milter.sock")
+    wait_for(lambda: re.search(" (primed|prime-failed)", daemon.log()), what="cure for the stall")
+    assert " prime-failed " not in daemon.log()
+    daemon.stop()
+    shutil.rmtree(folder)  # the socket is left for the next start
+
+
+@pytest.mark.parametrize("addresses", [("192.0.2.1", "192.0.2.33"), ("192.0.2.33", "192.0.2.1")])
+def test_primed_on_a_host_name_with_two_addresses(milter, wait_for, addresses):
+    """libmilter listens on one of them."""
+    hosts = Path("/etc/hosts")
+    before = hosts.read_text()
+    hosts.write_text(before + "".join(f"{address} twofold.example\n" for address in addresses))
+    try:
+        daemon = milter(wait=False, database="", socket="inet:8899@twofold.example")
+        wait_for(lambda: re.search(" (primed|prime-failed)", daemon.log()), what="cure for the stall")
+        assert " prime-failed " not in daemon.log()
+    finally:
+        hosts.write_text(before)
+
+
+def test_a_locked_folder_is_no_silent_wait(milter, wait_for):
+    """Whoever can read the socket's folder can lock it."""
+    folder = os.open("/run/hunnypot", os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    daemon = Milter({"database": ""}, "waiting")
+    daemon.start(wait=False)
+    assert daemon.server.process.wait(20) == 1
+    assert "folder /run/hunnypot is locked by another program" in daemon.log()
+    os.close(folder)
+    daemon.remove()
 
 
 def status_of(pid):

@@ -22,7 +22,7 @@ def daemon(milter, wait_for):
     """daemon(limit=value, ...) starts the daemon with these limits, and no others, beside other settings."""
     def start(settings=None, **limits):
         trap = milter(database="", reply=REPLY, limits={**NO_LIMITS, **limits}, **(settings or {}))
-        wait_for(lambda: " primed " in trap.log(), what="cure for the stall")
+        wait_for(lambda: " primed\n" in trap.log(), what="cure for the stall")
         return trap
     return start
 

@@ -1,6 +1,6 @@
 #include "milter/prime.h"
 
-#include <errno.h>
+#include <stddef.h>
 
 bool prime_is_offer(unsigned long actions)
 {
@@ -8,14 +8,18 @@ bool prime_is_offer(unsigned long actions)
     return false;
 }
 
-void prime(const char *socket_spec)
+struct primer *prime_connect(void)
 {
-    (void)socket_spec;
+    return NULL;
 }
 
-bool prime_knock(const char *socket_spec)
+void prime(struct primer **primer, int stop_fd)
 {
-    (void)socket_spec;
-    errno = ECONNREFUSED;
-    return false;
+    (void)primer;
+    (void)stop_fd;
+}
+
+void prime_hang_up(struct primer **primer)
+{
+    (void)primer;
 }
