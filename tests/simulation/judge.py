@@ -6,6 +6,7 @@ import uuid
 from simulation.world import TRAP4, TRAP6, TRAP_NAME
 
 SETTINGS = """log_level = error
+liveness {{ probers = 1 }}
 trap_host {{
   names = {{{name}}}
   addresses = {{{ip4}, "{ip6}"}}

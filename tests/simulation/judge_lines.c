@@ -25,11 +25,11 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
-#include "daemon/settings.h"
 #include "fake_clock.h"
 #include "judge/judge.h"
 #include "judge/liveness.h"
 #include "mx_text.h"
+#include "settings/settings.h"
 #include "virtual_time.h"
 
 /* What a name or an address is at this moment. */
@@ -54,7 +54,7 @@ struct question {
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* covers the facts, and standard output */
 static struct fact *names, *addresses;
-static struct settings *settings;
+static const struct settings *settings;
 static struct judge *judge;
 static struct question *questions;
 
@@ -78,7 +78,7 @@ static struct fact *fact_find_or_add(struct fact **facts, const char *key)
     return fact;
 }
 
-void mx_resolve(const struct mx_config *config, const char *domain, const atomic_bool *stop, struct mx_answer *answer)
+void mx_resolve(const struct settings_dns *config, const char *domain, const atomic_bool *stop, struct mx_answer *answer)
 {
     const struct fact *fact;
 
@@ -156,7 +156,7 @@ static void daemon_start(void)
     char *outages = judge != NULL ? judge_outages(judge) : NULL;
 
     judge_destroy(&judge);
-    judge = judge_create(&settings->judge);
+    judge = judge_create(settings, NULL);
     if (outages != NULL)
         judge_recall(judge, outages);
     free(outages);
@@ -191,13 +191,18 @@ static void questions_ask(void)
     }
 }
 
-/* Until nothing happens any more at this moment. */
+/* Until nothing becomes known any more at this moment. */
 static void questions_settle(void)
 {
-    virtual_time_settle();
-    questions_ask();
-    virtual_time_settle();
-    questions_ask();
+    static uint64_t seen;
+    uint64_t before;
+
+    do {
+        before = seen;
+        virtual_time_settle();
+        judge_wait(judge, &seen, clock_monotonic_ms());
+        questions_ask();
+    } while (seen != before);
 }
 
 static void time_advance(int64_t to_ms)
@@ -314,7 +319,7 @@ int main(int argc, char **argv)
         question_free(question);
     }
     judge_destroy(&judge);
-    settings_release(&settings);
+    settings_release(settings);
     facts_free(&names);
     facts_free(&addresses);
     return EXIT_SUCCESS;

@@ -10,7 +10,7 @@ from simulation.database import stamp
 from simulation.world import DAY, HOUR
 
 START = 1772409600  # Monday 2026-03-02 00:00 UTC
-STEP = 300          # seconds between two looks of the sensors, witnesses and primaries at the database
+STEP = 600          # seconds between two looks of the sensors, witnesses and primaries at the database
 COLUMNS = ("senders", "letters", "delivered", "refused", "expired", "lost_to_list", "hits", "recorded", "listed", "days")
 WARM_UP = 1.5 * DAY  # witnesses have to have watched for a day before a hit
 
@@ -71,7 +71,8 @@ class Play:
         self.spent[what] += time.monotonic() - began
 
     def _record(self):
-        self.cursor.execute("SELECT hunnypot.sensor_heartbeat('mx9', 'simulation', 0, 0, 0, '{}')")
+        if self.engine.now % HOUR < self.step:
+            self.cursor.execute("SELECT hunnypot.sensor_heartbeat('mx9', 'simulation', 0, 0, 0, '{}')")
         hits, self.sensor.recorded = self.sensor.recorded, []
         if not hits:
             return
