@@ -219,7 +219,7 @@ def test_sendmail_refuses(listed, export, sendmail):
         assert not refused(client).startswith("5"), client
 
 
-POSTFIX = {"smtpd_milters": "", "smtpd_delay_reject": "no", "smtpd_client_connection_count_limit": "0"}
+POSTFIX = {"smtpd_milters": "", "soft_bounce": "no", "smtpd_delay_reject": "no", "smtpd_client_connection_count_limit": "0"}
 
 
 def test_postfix_refuses(listed, export, postfix):

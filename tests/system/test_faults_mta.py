@@ -21,10 +21,10 @@ REPLY = "451 4.7.1 caught"
 LINES = ("EHLO {}", "MAIL FROM:<someone@client.example>", "RCPT TO:<someone@trap.example>", "DATA")
 # Each MTA without limits of its own, so that the daemon's can be seen.
 WIDE = {
-    "postfix": {"main": {"smtpd_client_connection_count_limit": "0"}, "master": ["smtp inet n - n - 1100 smtpd"]},
-    "sendmail": {"replace": {"O DaemonPortOptions=Name=MTA-v4,": "O DaemonPortOptions=Name=MTA-v4, Listen=1000,",
+    "postfix": {"main": {"smtpd_client_connection_count_limit": "0"}, "processes": "1100"},
+    "sendmail": {"replace": {"O DaemonPortOptions=Name=Trap, Family=inet,": "O DaemonPortOptions=Name=Trap, Family=inet, Listen=1000,",
                              "O MaxDaemonChildren=20": "O MaxDaemonChildren=1100",
-                             "R$*\t\t$: $(hunnypot_count l $@ 3 $@": "R$*\t\t$: $(hunnypot_count l $@ 9999 $@"}},
+                             "$(hunnypot_count l $@ 3 $@": "$(hunnypot_count l $@ 9999 $@"}},
 }
 IMPATIENT = {"postfix": {"main": {"smtpd_timeout": "2s"}},
              "sendmail": {"replace": {"O Timeout.command=30s": "O Timeout.command=2s"}}}
@@ -269,11 +269,11 @@ def test_clients_that_say_a_byte_a_second(visits, pg):
 @pytest.mark.parametrize("visits", ["postfix"], indirect=True)
 def test_clients_that_never_read(kernel, visits, pg):
     """Postfix cannot write to them, waits its time, and goes."""
-    kernel("tcp_wmem", "4096 4096 4096")
+    for buffer in ("tcp_wmem", "tcp_rmem"):
+        kernel(buffer, "4096 4096 4096")
     load = visits(impatient=True, connections=40)
     for _ in range(20):
         deaf = Visitor(load)
-        deaf.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
         deaf.send(b"EHLO client.example\r\n" * 90)  # after 100, Postfix slows down
     for _ in range(20):
         assert load.serves()

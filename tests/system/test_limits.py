@@ -8,7 +8,7 @@ from testbed.smtp import Closed
 REPLY = "451 4.7.1 "
 WIDE = {
     "postfix": {"main": {"smtpd_client_connection_count_limit": "0"}},
-    "sendmail": {"replace": {"R$*\t\t$: $(hunnypot_count l $@ 3 $@": "R$*\t\t$: $(hunnypot_count l $@ 999 $@"}},
+    "sendmail": {"replace": {"$(hunnypot_count l $@ 3 $@": "$(hunnypot_count l $@ 999 $@"}},
 }
 
 
@@ -149,10 +149,10 @@ def test_shipped_limit_for_each_client(request, name, milter, smtp):
 
 def test_shipped_limit_holds_for_mynetworks(postfix, milter, smtp):
     milter(limits={"connections_per_client": 0})
-    postfix()
+    postfix(main={"mynetworks": "192.0.2.0/24"})
     for _ in range(3):
-        smtp("127.0.0.1")
-    assert smtp("127.0.0.1").greeting.startswith("421")
+        smtp("192.0.2.1")
+    assert smtp("192.0.2.1").greeting.startswith("421")
 
 
 def test_shipped_limit_of_all_connections_sendmail(sendmail, milter, smtp):
@@ -213,9 +213,10 @@ def test_trickling_client_is_cut_off(postfix, milter, smtp):
 @pytest.mark.parametrize("name", ["postfix", "sendmail"])
 def test_shipped_timeouts_are_thirty_seconds(request, name):
     if name == "postfix":
-        shown = request.getfixturevalue(name)().command("postconf", "-h", "smtpd_timeout", "smtpd_per_request_deadline",
-                                                        "in_flow_delay").stdout.split()
-        assert shown == ["30s", "yes", "0"]
+        shown = request.getfixturevalue(name)().command("postconf", "-P", "smtp/inet/smtpd_timeout",
+                                                        "smtp/inet/smtpd_per_request_deadline",
+                                                        "hunnypot-cleanup/unix/in_flow_delay").stdout.splitlines()
+        assert [line.split(" = ")[1] for line in shown] == ["30s", "yes", "0"]
     else:
         text = (request.getfixturevalue(name)().etc / "sendmail.cf").read_text()
         assert {"O Timeout.command=30s", "O Timeout.datablock=30s", "O MaxDaemonChildren=20",

@@ -33,7 +33,7 @@ def soon(predicate):
     return predicate()
 
 
-MAIN = {"smtpd_milters": "", "smtpd_delay_reject": "no", "smtpd_client_connection_count_limit": "0"}
+MAIN = {"smtpd_milters": "", "soft_bounce": "no", "smtpd_delay_reject": "no", "smtpd_client_connection_count_limit": "0"}
 
 
 @pytest.fixture

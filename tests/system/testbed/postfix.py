@@ -9,23 +9,47 @@ from testbed.base import (DEBS, STATE, TOP, TRAP_HOST, TRAP_HOST6, TestbedError,
 
 PREFIX = DEBS / "postfix"
 LIBRARIES = f"{PREFIX}/usr/lib/postfix"
+NOT_INSTALLED = ("maildrop", "uucp", "ifmail", "bsmtp", "scalemail-backend", "mailman")  # what these services of Debian's call
 
 
-def master_lines(shipped_smtp, extra, chroot):
-    """Debian's master.cf with the shipped smtp line in it.  Only that line may be chrooted: the other services would need
-    the files that Debian's start script copies into the queue folder."""
-    for line in (PREFIX / "usr/share/postfix/master.cf.dist").read_text().splitlines():
-        fields = line.split()
-        if not fields or line.startswith(("#", " ", "maildrop", "uucp", "ifmail", "bsmtp", "scalemail", "mailman")):
-            continue
-        if fields[0] == "smtp" and fields[1] == "inet":
-            if not shipped_smtp:
-                continue
-            fields = shipped_smtp.split()
-            fields[4] = "y" if chroot else fields[4]
-        else:
-            fields[4] = "n"
-        yield " ".join(fields)
+def logical_lines(text):
+    """The services of a master.cf, each in one line."""
+    lines = []
+    for line in text.splitlines():
+        if line[:1].isspace() and line.strip():
+            lines[-1] += line
+        elif line.strip() and not line.startswith("#"):
+            lines.append(line)
+    return lines
+
+
+def shipped_services():
+    return logical_lines((TOP / "postfix/master.cf").read_text())
+
+
+def changed(line, name=None, chroot="n", processes=None, without=(), more=()):
+    """A service of master.cf under another NAME or with other limits, WITHOUT the options for these parameters, and with MORE."""
+    words, *options = re.split(r"\s+-o\s+", line)
+    fields = words.split()
+    options = [option for option in options if option.split("=")[0] not in without]
+    return " -o ".join([" ".join([name or fields[0], *fields[1:4], chroot, fields[5], processes or fields[6], *fields[7:]]), *options, *more])
+
+
+def trap_service(name, *more):
+    """The shipped trap once more, under another NAME and with MORE options."""
+    return changed(shipped_services()[0], name, more=more)
+
+
+def master_lines(trap, own, extra, chroot, processes):
+    """Debian's master.cf with the shipped services in place of the one for port 25, less what is the test's OWN.  Only the trap
+    may be chrooted: the others would need the files that Debian's start script copies into the queue folder."""
+    for line in logical_lines((PREFIX / "usr/share/postfix/master.cf.dist").read_text()):
+        if line.split()[0] not in NOT_INSTALLED and line.split()[:2] != ["smtp", "inet"]:
+            yield changed(line)
+    if trap:
+        yield changed(shipped_services()[0], chroot="y" if chroot else "n", processes=processes, without=own)
+        for line in shipped_services()[1:]:
+            yield changed(line, without=own)
     yield from extra
 
 
@@ -36,7 +60,7 @@ def ports_of(master, interfaces):
         service, kind = line.split()[:2]
         if kind == "inet":
             host, _, port = service.rpartition(":")
-            for address in [host.strip("[]")] if host else interfaces:
+            for address in ["127.0.0.1", "::1"] if host == "localhost" else [host.strip("[]")] if host else interfaces:
                 found.add(("tcp", address, 25 if port == "smtp" else int(port)))
     return found
 
@@ -44,12 +68,13 @@ def ports_of(master, interfaces):
 class Postfix:
     """Postfix(name, main={"smtpd_timeout": "2s"}, master=["[::1]:2525 inet n - n - 20 smtpd -o ..."])
 
-    TRAP: with the shipped configuration; without, it is a plain Postfix that listens only where MASTER says.
+    TRAP: with the shipped configuration; without, it is a plain Postfix that listens only where MASTER says.  What MAIN sets
+    the trap's service does not.  PROCESSES: so many sessions at once, instead of the shipped 20.
     """
 
     name = "postfix"
 
-    def __init__(self, name="postfix", main=None, master=(), chroot=False, trap=True):
+    def __init__(self, name="postfix", main=None, master=(), chroot=False, trap=True, processes=None):
         self.folder = STATE / name
         self.etc, self.queue, self.data = (self.folder / sub for sub in ("etc", "spool", "data"))
         self.maillog = self.folder / "maillog"
@@ -79,9 +104,7 @@ class Postfix:
                           if line.split("=")[0].strip() not in settings)
         own = "".join(f"{key} = {value}\n" for key, value in settings.items())
         (self.etc / "main.cf").write_text(shipped + own)
-        smtp = next(line for line in (TOP / "postfix/master.cf").read_text().splitlines()
-                    if line.startswith("smtp ")) if trap else None
-        lines = list(master_lines(smtp, master, chroot))
+        lines = list(master_lines(trap, main or {}, master, chroot, processes))
         (self.etc / "master.cf").write_text("\n".join(lines) + "\n")
         self.ports = ports_of(lines, settings["inet_interfaces"].split(", ") if trap else ["127.0.0.1", "::1"])
         (self.etc / "dynamicmaps.cf").write_text("pgsql postfix-pgsql.so dict_pgsql_open\n")

@@ -62,15 +62,20 @@ define(`HELP_FILE', `{self.etc}/helpfile')dnl
 define(`confSERVICE_SWITCH_FILE', `{self.etc}/service.switch')dnl
 define(`confDONT_PROBE_INTERFACES', `true')dnl
 define(`confDEF_USER_ID', `nobody')dnl
+define(`confTRUSTED_USER', `root')dnl
+define(`confCONTROL_SOCKET_NAME', `')dnl
 define(`confLOG_LEVEL', `14')dnl
 define(`confREFUSE_LA', `999')dnl
 {extra}
 """
-        mc = mc.replace("OSTYPE(`linux')dnl\n", "OSTYPE(`linux')dnl\n" + ours)
-        for family, address in (("inet,", interfaces[0]), ("inet6,", interfaces[1])):
-            mc = mc.replace(f"Family={family}", f"Family={family} Addr={address},")
+        include, last = "include(`/usr/share/sendmail/cf/m4/cf.m4')dnl\n", "DOMAIN(`debian-mta')dnl\n"
+        assert include in mc and last in mc
+        mc = mc.replace(include, f"include(`{self.cf}/m4/cf.m4')dnl\n").replace(last, last + ours)
+        for shipped, address in zip((TRAP_HOST, TRAP_HOST6), interfaces):
+            assert f"Addr={shipped}," in mc
+            mc = mc.replace(f"Addr={shipped},", f"Addr={address},")
         (self.etc / "sendmail.mc").write_text(mc)
-        cf = run("m4", f"-D_CF_DIR_={self.cf}/", self.cf / "m4/cf.m4", self.etc / "sendmail.mc").stdout
+        cf = run("m4", f"-D_CF_DIR_={self.cf}/", self.etc / "sendmail.mc").stdout
         for wanted, instead in replace.items():
             assert wanted in cf, f"sendmail.cf has no {wanted}"
             cf = cf.replace(wanted, instead)
@@ -80,7 +85,7 @@ define(`confREFUSE_LA', `999')dnl
         environment = {"PATH": os.environ["PATH"],
                        "LD_LIBRARY_PATH": f"{PREFIX}/usr/lib/x86_64-linux-gnu"}
         self.server = Server("sendmail", [self.binary, "-bD", "-C", self.etc / "sendmail.cf"], self.folder / "out",
-                             env=environment, ports=[("tcp", address, 25) for address in self.interfaces])
+                             env=environment, ports=[("tcp", address, 25) for address in (*self.interfaces, "127.0.0.1")])
         self.server.wait_ready()
 
     @property
