@@ -1,0 +1,75 @@
+"""Measure: recording (PostgreSQL's CPU for 100,000 hits), sessions (milter sessions against null milters).
+
+Everything runs in interleaved pairs; what is printed is the median of the pairs' ratios with its 95% interval, and where that
+interval covers the target there is no verdict.  The same as JSON goes to build/bench.json.
+"""
+import argparse
+import json
+import sys
+
+from bench import parts, recording, sessions
+from bench.stats import HEAD
+from testbed import base
+from testbed import dns as dns_part
+from testbed import primary as primary_part
+
+MEASURES = {"recording": recording, "sessions": sessions}
+
+
+class Needs:
+    """The servers that a measure asks for, each once."""
+
+    def __init__(self):
+        self.made = {}
+
+    def _once(self, key, make):
+        if key not in self.made:
+            self.made[key] = make()
+        return self.made[key]
+
+    def dns(self):
+        def make():
+            server = dns_part.Dns()
+            server.start()
+            return server
+        return self._once("dns", make)
+
+    def primary(self, address):
+        return self._once(address, lambda: primary_part.Primary(address, 25, "accept"))
+
+    def database(self):
+        def make():
+            database = parts.Database()
+            database.start()
+            return database
+        return self._once("database", make)
+
+    def stop(self):
+        for key, server in self.made.items():
+            server.stop(*(["immediate"] if key == "database" else []))
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="run", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7, help="pairs of each measure (7)")
+    parser.add_argument("--hits", type=int, default=20000, help="hits of one run of recording (20000)")
+    parser.add_argument("--quick", action="store_true", help="so little that it only shows that it runs")
+    parser.add_argument("measure", nargs="*", metavar="MEASURE", help=", ".join(MEASURES) + " (all)")
+    options = parser.parse_args()
+    base.check_inside()
+    if options.quick:
+        options.rounds = 1
+    needs, found = Needs(), []
+    try:
+        for name in options.measure or MEASURES:
+            found += MEASURES[name].measure(options, needs)
+    finally:
+        needs.stop()
+    print(HEAD)
+    for ratio in found:
+        print(ratio.line())
+    (base.TOP / "build/bench.json").write_text(json.dumps([ratio.as_json() for ratio in found], indent=1) + "\n", encoding="ascii")
+    return 1 if any(ratio.verdict() == "FAIL" for ratio in found) else 0
+
+
+sys.exit(main())

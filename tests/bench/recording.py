@@ -1,0 +1,59 @@
+"""PostgreSQL's CPU for 100,000 hits, everything included: recorded, ripened, counted, listed, one witness asking; against the commit that
+the target is counted from."""
+import time
+
+from bench import parts
+from bench.stats import Ratio
+from testbed import milter as milter_part
+from testbed.base import wait_for
+
+DOMAINS = ["backup.example"]
+AHEAD_S = 25 * 3600  # longer than any hit ripens
+
+
+def one(tree, database, hits):
+    """CPU seconds for HITS hits of half as many clients, through the daemon of TREE."""
+    database.query("DROP DATABASE IF EXISTS hunnypot WITH (FORCE)", database="postgres")
+    database.set_ahead(0)
+    database.query("CREATE DATABASE hunnypot", database="postgres")
+    tree.hunnypot("db", "init")
+    if not database.query("SELECT 1 FROM pg_roles WHERE rolname = 'sensor'"):
+        database.query("CREATE ROLE sensor LOGIN IN ROLE hunnypot_sensor", database="postgres")
+    daemon = milter_part.Milter({"limits": {"connections": 0, "connections_per_client": 0, "client_bytes": 0}, "log_level": "warning"},
+                                "bench", program=tree.build / "hunnypot-milter", under=("env",))
+    daemon.start()
+    try:
+        before = database.cpu()
+        parts.load(milter_part.SOCKET, 16, hits, DOMAINS, clients=hits // 2)
+        wait_for(lambda: recorded(database) >= hits, 300, "end of the hits", interval=0.5)
+        database.set_ahead(AHEAD_S)
+        if database.query("SELECT to_regclass('hunnypot.waiting') IS NOT NULL")[0][0]:
+            wait_for(lambda: not database.query("SELECT EXISTS (SELECT FROM hunnypot.waiting)")[0][0], 300, "end of the ripening", interval=0.5)
+        time.sleep(1)  # what was committed last is still being counted by the kernel
+        return database.cpu() - before
+    finally:
+        daemon.stop()
+        daemon.remove()
+
+
+def recorded(database):
+    return database.query("SELECT coalesce(sum(last_seq), 0) FROM hunnypot.spool")[0][0]
+
+
+def measure(options, needs):
+    before = parts.tree_before() or (parts.HERE if options.quick else None)
+    if before is None:
+        print("recording: there is no commit to compare with")
+        return []
+    needs.dns()
+    needs.primary("198.51.100.1")
+    needs.primary("2001:db8:100::1")
+    database = needs.database()
+    hits = 2000 if options.quick else options.hits
+    pairs = []
+    for number in range(options.rounds):
+        turn = [("a", before), ("b", parts.HERE)]
+        took = {side: one(tree, database, hits) * 100000 / hits for side, tree in (turn if number % 2 == 0 else reversed(turn))}
+        pairs.append((took["a"], took["b"]))
+        print(f"recording: {took['a']:.2f} s and {took['b']:.2f} s of backend CPU for 100,000 hits", flush=True)
+    return [Ratio("backend CPU for 100,000 hits, everything included / start commit", pairs, at_most=1.25, unit="s")]
