@@ -18,7 +18,13 @@
 #include "base/text.h"
 #include "base/thread.h"
 
-enum { WHY_MAX = 1000, SQLSTATE_SIZE = 6, CONNECT_TIMEOUT_MIN_S = 2 /* libpq takes less for 2 */ };
+enum {
+    WHY_MAX = 1000,
+    SQLSTATE_SIZE = 6,
+    CONNECT_TIMEOUT_MIN_S = 2, /* libpq takes less for 2 */
+    CANCEL_WAIT_MS = 500,
+    THREADS_MAX = 4 /* attempts at once; one at a time is what there is when all is well */
+};
 
 struct db {
     PGconn *conn; /* NULL: not connected */
@@ -33,10 +39,11 @@ struct db_result {
 
 /* PQconnectPoll() neither goes on to the next host when one is frozen, nor looks up host names without blocking.
  * PQconnectdbParams() does the former; in a thread of its own, which is left to itself when the time is up, it also
- * cannot hold up the caller.  The later of the two sides frees. */
+ * cannot hold up the caller.  So it is with PQcancel(), which has no limit of time at all.  The later of the two sides frees. */
 struct attempt {
     atomic_int sides;
     PGconn *conn;
+    PGcancel *cancel; /* not NULL: to cancel, not to connect */
     int done_fd;
     char *conninfo;
     char *application;
@@ -89,37 +96,60 @@ static void attempt_leave(struct attempt *attempt)
         return;
     if (attempt->conn != NULL)
         PQfinish(attempt->conn);
+    PQfreeCancel(attempt->cancel);
     close(attempt->done_fd);
     free(attempt->conninfo);
     free(attempt->application);
     free(attempt);
 }
 
-static void *attempt_run(void *argument)
+static void attempt_connect(struct attempt *attempt)
 {
-    struct attempt *attempt = argument;
-    /* The later entry wins: what the connection string says beats connect_timeout, "hunnypot" beats no name. */
-    const char *const keywords[] = {"connect_timeout", "client_encoding", "fallback_application_name", "dbname",
+    /* The later entry wins: our connect_timeout beats the one of the connection string, which may be none at all; "hunnypot"
+     * beats no name. */
+    const char *const keywords[] = {"client_encoding", "fallback_application_name", "dbname", "connect_timeout",
                                     attempt->name_database ? "dbname" : NULL, NULL};
-    const char *const values[] = {attempt->connect_timeout, "UTF8", attempt->application, attempt->conninfo,
+    const char *const values[] = {"UTF8", attempt->application, attempt->conninfo, attempt->connect_timeout,
                                   "hunnypot", NULL};
 
     attempt->conn = PQconnectdbParams(keywords, values, 1);
+}
+
+/* Threads that were left to themselves end when the server says something, or the network does. */
+static atomic_int threads;
+
+static void *attempt_run(void *argument)
+{
+    struct attempt *attempt = argument;
+    char why[WHY_MAX];
+
+    if (attempt->cancel != NULL)
+        (void)PQcancel(attempt->cancel, why, sizeof why);
+    else
+        attempt_connect(attempt);
     if (write(attempt->done_fd, &(uint64_t){1}, sizeof(uint64_t)) < 0) {
         /* Cannot be; the waiting side would run into its time-out. */
     }
     attempt_leave(attempt);
+    atomic_fetch_sub(&threads, 1);
     return NULL;
 }
 
 static bool start_attempt(struct attempt *attempt)
 {
     pthread_t thread;
+    bool started;
 
-    if (thread_start(&thread, "connect", attempt_run, attempt) != 0)
-        return false;
-    pthread_detach(thread);
-    return true;
+    atomic_store(&attempt->sides, 2);
+    started = atomic_fetch_add(&threads, 1) < THREADS_MAX &&
+              thread_start(&thread, attempt->cancel != NULL ? "cancel" : "connect", attempt_run, attempt) == 0;
+    if (started) {
+        pthread_detach(thread);
+    } else {
+        atomic_fetch_sub(&threads, 1);
+        atomic_store(&attempt->sides, 1);
+    }
+    return started;
 }
 
 /* Fill in what TEXT decides; false with the reason in DB when it makes no sense. */
@@ -222,10 +252,9 @@ enum db_status db_connect(struct db **out, const char *conninfo, const char *app
     }
     if (!prepare_attempt(db, attempt, conninfo, timeout_ms))
         goto out;
-    atomic_store(&attempt->sides, 2);
+    status = DB_UNREACHABLE;
     if (!start_attempt(attempt)) {
-        atomic_store(&attempt->sides, 1);
-        set_why(db, "no thread to connect with");
+        set_why(db, "earlier attempts to connect have not ended, or there is no thread");
         goto out;
     }
     status = await_attempt(db, attempt, timeout_ms);
@@ -284,10 +313,29 @@ static enum db_status lost(struct db *db)
     return fail(db, DB_UNREACHABLE, db->why[0] != '\0' ? db->why : PQerrorMessage(db->conn));
 }
 
+/* Let the server know that nobody waits for what it does: else it goes on, behind a lock for hours, and the next call gets a
+ * process of its own. */
+static void cancel(struct db *db)
+{
+    struct attempt *attempt = alloc_zeroed(1, sizeof *attempt);
+    struct pollfd done = {.events = POLLIN};
+
+    *attempt = (struct attempt){.cancel = PQgetCancel(db->conn), .done_fd = eventfd(0, EFD_CLOEXEC)};
+    atomic_init(&attempt->sides, 1);
+    done.fd = attempt->done_fd;
+    if (attempt->cancel != NULL && attempt->done_fd >= 0 && start_attempt(attempt))
+        (void)poll(&done, 1, CANCEL_WAIT_MS);
+    attempt_leave(attempt);
+}
+
 /* Wait for the server; what ends the wait otherwise also ends the connection, as an answer may still be on its way. */
 static enum db_status wait_server(struct db *db, short events, int64_t deadline_ms)
 {
-    switch (wait_fd(db, PQsocket(db->conn), events, deadline_ms)) {
+    enum db_status status = wait_fd(db, PQsocket(db->conn), events, deadline_ms);
+
+    if (status != DB_OK)
+        cancel(db);
+    switch (status) {
     case DB_OK:
         return DB_OK;
     case DB_STOPPED:

@@ -100,6 +100,26 @@ def test_backend_terminated_again_and_again(pg, start):
     load.check(pg)
 
 
+def test_a_lock_piles_nothing_up(pg, start, wait_for):
+    """What a call that timed out was doing is cancelled before the next one comes, however long the lock lasts."""
+    _, load = start(busy=False)
+    load.send(1)
+    wait_for(lambda: recorded(pg), what="first hit")
+    waiting = "SELECT pid FROM pg_stat_activity WHERE usename = 'sensor' AND wait_event_type = 'Lock'"
+    locker = pg.connect()
+    locker.autocommit = False
+    try:
+        locker.cursor().execute("LOCK TABLE hunnypot.hit")
+        load.send(2)
+        wait_for(lambda: pg.query(waiting), what="a batch behind the lock")
+        first = pg.query(waiting)
+        wait_for(lambda: pg.query(waiting) not in (first, []), 60, "the next try")
+        assert len(pg.query(waiting)) == 1
+    finally:
+        locker.close()
+    load.check(pg)
+
+
 # The connection breaks
 
 @pytest.mark.parametrize("how", ["request", "answer"])

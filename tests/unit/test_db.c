@@ -1,5 +1,7 @@
 /* Connecting where no PostgreSQL answers: in time, to be broken off, and with no word of a password.  What goes on with a
  * real server is for tests/system. */
+#include <dirent.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -125,6 +127,40 @@ static void does_not_wait_for_a_mute_server(void **state)
     free(conninfo);
 }
 
+static int count_threads(void)
+{
+    DIR *tasks = opendir("/proc/self/task");
+    struct dirent *entry;
+    int count = 0;
+
+    assert_non_null(tasks);
+    while ((entry = readdir(tasks)) != NULL)
+        count += entry->d_name[0] != '.';
+    closedir(tasks);
+    return count;
+}
+
+/* Whatever the connection string says: no attempt lasts for ever, and there are never many. */
+static void leaves_no_pile_of_attempts(void **state)
+{
+    char *conninfo = alloc_format("host=%s connect_timeout=0", folder);
+    int64_t until_ms = clock_monotonic_ms() + 10000;
+
+    (void)state;
+    for (int i = 0; i < 20; i++) {
+        struct db *db;
+
+        assert_int_equal(db_connect(&db, conninfo, "test", 20, -1), DB_UNREACHABLE);
+        db_close(&db);
+        if (count_threads() > 6)
+            fail_msg("%d threads", count_threads());
+    }
+    while (count_threads() > 1 && clock_monotonic_ms() < until_ms)
+        poll(NULL, 0, 20);
+    assert_int_equal(count_threads(), 1);
+    free(conninfo);
+}
+
 static void stops_when_told(void **state)
 {
     char *conninfo = alloc_format("host=%s", folder);
@@ -158,6 +194,7 @@ int main(void)
         cmocka_unit_test(says_what_is_wrong_and_no_password),
         cmocka_unit_test(notices_a_password_and_what_cannot_be_read),
         cmocka_unit_test(does_not_wait_for_a_mute_server),
+        cmocka_unit_test(leaves_no_pile_of_attempts),
         cmocka_unit_test(stops_when_told),
         cmocka_unit_test(goes_on_to_the_next_host),
     };
