@@ -19,7 +19,7 @@ from testbed.postfix import Postfix  # noqa: E402
 from testbed.postgres import Postgres  # noqa: E402
 from testbed.smtp import Smtp  # noqa: E402
 
-BOLD, PLAIN = ("\033[1m", "\033[0m") if sys.stdout.isatty() else ("", "")
+BOLD, PLAIN = ("\033[1m", "\033[0m") if sys.stdout.isatty() or os.environ.get("HUNNYPOT_COLOUR") else ("", "")
 MX1 = "198.51.100.1"
 # Short, so that nobody need wait for the 399 s and the hour of the defaults.
 SETTINGS = {"liveness": {"remember": "2s", "probe_timeout": "2s", "startup_grace": "0s", "outage_grace": "5s"},
@@ -156,12 +156,8 @@ def explain_keep():
 
 
 def keep(ready):
-    """Stay, without holding on to the terminal."""
-    null = os.open("/dev/null", os.O_RDWR)
-    sys.stdout.flush()
-    for descriptor in (0, 1, 2):
-        os.dup2(null, descriptor)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.stdout.flush()
     Path(ready).write_text("")
     while True:
         signal.pause()
