@@ -51,3 +51,21 @@ int smfi_setmlreply(SMFICTX *ctx, const char *code, const char *enhanced, ...)
     va_end(lines);
     return MI_SUCCESS;
 }
+
+/* No session comes by a socket here, but milter/prime asks milter/server for its address, and that one links these. */
+int smfi_setconn(char *connection)
+{
+    (void)connection;
+    return MI_FAILURE;
+}
+
+int smfi_opensocket(bool remove)
+{
+    (void)remove;
+    return MI_FAILURE;
+}
+
+int smfi_main(void)
+{
+    return MI_FAILURE;
+}
