@@ -94,11 +94,9 @@ class Sensor:
         hit.sender, hit.recipients = sender, list(recipients)
         self.waiting[hit.number] = hit
         self.clock()
-        domains = list(dict.fromkeys(recipient.rsplit("@", 1)[1] for recipient in recipients))
-        exempt = all(recipient.split("@")[0] in ("postmaster", "abuse") for recipient in recipients)
-        for domain in domains:
+        for domain in dict.fromkeys(recipient.rsplit("@", 1)[1] for recipient in recipients):
             self._say(f"prefetch {domain} {local}")
-        self._say(f"ask {hit.number} {source} {local} {int(exempt)} {' '.join(domains)}")
+        self._say(f"ask {hit.number} {source} {local} <{sender}> " + " ".join(f"<{recipient}>" for recipient in recipients))
 
     def close(self):
         self.process.stdin.close()

@@ -10,7 +10,7 @@
  *     host ADDRESS STATE        a probe of ADDRESS finds STATE (down, accepting, deferring, unknown)
  *     start                     the daemon starts (again), and recalls what it knew of outages
  *     prefetch DOMAIN LOCAL     as at RCPT
- *     ask NUMBER CLIENT LOCAL EXEMPT DOMAIN...   a transaction has reached DATA; EXEMPT is 0 or 1, an address may be "-"
+ *     ask NUMBER CLIENT LOCAL SENDER RECIPIENT...   a transaction has reached DATA; paths are in angle brackets
  * What happens:
  *     probe ADDRESS STATE MS                                            the judge probed
  *     verdict NUMBER VERDICT CLASS DOMAIN PRIMARY AGE_MS MS WHY         of a question, when it fell ("-": none)
@@ -28,6 +28,7 @@
 #include "fake_clock.h"
 #include "judge/judge.h"
 #include "judge/liveness.h"
+#include "milter/envelope.h"
 #include "mx_text.h"
 #include "settings/settings.h"
 #include "virtual_time.h"
@@ -40,16 +41,13 @@ struct fact {
     char key[];
 };
 
-enum { DOMAIN_LIMIT = 128 };
-
 /* A transaction that has no verdict yet, in the order of coming. */
 struct question {
     struct question *next;
     long long number;
     int64_t deadline_ms;
-    char *words; /* hold the domains */
-    const char *domains[DOMAIN_LIMIT];
-    struct judge_question question;
+    struct hit hit;
+    struct judge_question question; /* its domains are the hit's */
 };
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* covers the facts, and standard output */
@@ -140,7 +138,7 @@ static char *word_take(char **words)
 
 static void question_free(struct question *question)
 {
-    free(question->words);
+    hit_clear(&question->hit);
     free(question);
 }
 
@@ -225,17 +223,17 @@ static void time_advance(int64_t to_ms)
 static void question_put(char *words)
 {
     struct question *question = alloc_zeroed(1, sizeof *question), **link = &questions;
-    char *word;
+    char *path;
 
-    question->words = alloc_text(words);
-    words = question->words;
     question->number = strtoll(word_take(&words), NULL, 10);
     question->question.client = address_of(word_take(&words));
     question->question.local = address_of(word_take(&words));
-    question->question.exempt = word_take(&words)[0] == '1';
-    question->question.domains = question->domains;
-    while (question->question.domain_count < DOMAIN_LIMIT && (word = strtok_r(NULL, " ", &words)) != NULL)
-        question->domains[question->question.domain_count++] = word;
+    envelope_set_sender(&question->hit, word_take(&words), settings);
+    while ((path = strtok_r(NULL, " ", &words)) != NULL)
+        envelope_add_recipient(&question->hit, path, settings);
+    question->question.exempt = question->hit.exempt;
+    question->question.domains = (const char *const *)question->hit.domains;
+    question->question.domain_count = question->hit.domain_count;
     question->deadline_ms = clock_monotonic_ms() + settings->verdict_timeout_ms;
     while (*link != NULL)
         link = &(*link)->next;

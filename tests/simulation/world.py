@@ -51,6 +51,7 @@ class Entry:
     sender: str
     recipient: str
     result: str  # accepted, turned (away), listed (turned away because of our list)
+    stage: str   # the outcome's
 
 
 def network(address):
@@ -148,7 +149,7 @@ class MailHost:
             self.accepted += 1
         result = "accepted" if outcome.sent else "listed" if outcome.listed else "turned"
         for recipient in (recipients if not only_knock else [""]):
-            self.world.log(Entry(self.world.engine.now, self.name, source, client.name, sender, recipient, result))
+            self.world.log(Entry(self.world.engine.now, self.name, source, client.name, sender, recipient, result, outcome.stage))
 
 
 def busy_hour(now):
