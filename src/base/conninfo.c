@@ -20,14 +20,14 @@ static bool is_database_name(const char *text)
     return strchr(text, '=') == NULL && strstr(text, "://") == NULL && *text != '\0';
 }
 
-static PQconninfoOption *parse(const char *text, char **error)
+static PQconninfoOption *parse_options(const char *text, char **error)
 {
     return PQconninfoParse(is_database_name(text) ? "" : text, error);
 }
 
 const char *conninfo_fault(const char *text)
 {
-    PQconninfoOption *options = parse(text, NULL);
+    PQconninfoOption *options = parse_options(text, NULL);
     const char *fault = NULL;
 
     if (options == NULL)
@@ -59,7 +59,7 @@ static bool names_database(const PQconninfoOption *options)
 bool conninfo_read(const char *text, struct conninfo *conninfo, char **why)
 {
     char *error = NULL;
-    PQconninfoOption *options = parse(text, &error);
+    PQconninfoOption *options = parse_options(text, &error);
 
     if (options == NULL) {
         /* libpq quotes the part that it could not read, which may be the end of a password. */

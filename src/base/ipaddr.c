@@ -176,11 +176,6 @@ bool ipnet_contains(const struct ipnet *net, const struct ipaddr *address)
     return ipaddr_equal(&inside, &net->address);
 }
 
-bool ipnet_equal(const struct ipnet *a, const struct ipnet *b)
-{
-    return a->bits == b->bits && ipaddr_equal(&a->address, &b->address);
-}
-
 const char *ipnet_format(const struct ipnet *net, char out[IPADDR_TEXT_SIZE])
 {
     char address[IPADDR_TEXT_SIZE];

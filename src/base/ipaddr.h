@@ -43,7 +43,6 @@ struct ipnet ipaddr_client_network(const struct ipaddr *address);
 /* "192.0.2.0/24", "2001:db8::/32", or an address alone; false when host bits are set or TEXT is no network. */
 bool ipnet_parse(const char *text, struct ipnet *net);
 bool ipnet_contains(const struct ipnet *net, const struct ipaddr *address);
-bool ipnet_equal(const struct ipnet *a, const struct ipnet *b);
 const char *ipnet_format(const struct ipnet *net, char out[IPADDR_TEXT_SIZE]);
 
 /* Never a place to probe or a client to list: unspecified, loopback, link-local, multicast, broadcast, reserved (240/4),

@@ -59,16 +59,6 @@ void log_set_level(enum log_level level)
     atomic_store(&threshold, (int)level);
 }
 
-bool log_level_from_name(const char *name, enum log_level *level)
-{
-    for (unsigned i = 0; i < sizeof levels / sizeof *levels; i++)
-        if (strcmp(levels[i].name, name) == 0) {
-            *level = (enum log_level)i;
-            return true;
-        }
-    return false;
-}
-
 /* The journal names the stream that it made; what was started from there with its output elsewhere inherits the name too. */
 static void look_at_stderr(void)
 {

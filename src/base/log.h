@@ -26,9 +26,6 @@ enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_D
 /* Lines graver than or equal to LEVEL are written; LOG_LEVEL_INFO until this is called. */
 void log_set_level(enum log_level level);
 
-/* "error", "warning", "info", "debug". */
-bool log_level_from_name(const char *name, enum log_level *level);
-
 void log_event(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Once: from here on a thread writes.  Returns 0, or an error number: all goes on as before then. */

@@ -64,7 +64,7 @@ static const char *lines_parse(const char *text, struct reply *reply)
     }
 }
 
-static const char *parse(const char *text, struct reply *reply)
+static const char *take_code_and_lines(const char *text, struct reply *reply)
 {
     size_t length;
 
@@ -81,7 +81,7 @@ static const char *parse(const char *text, struct reply *reply)
 
 bool reply_parse(const char *text, struct reply *reply, const char **why)
 {
-    const char *fault = parse(text, reply);
+    const char *fault = take_code_and_lines(text, reply);
 
     if (why != NULL)
         *why = fault;

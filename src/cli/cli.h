@@ -66,14 +66,17 @@ int cli_take_database(struct cli *cli, const char *name, const char *conninfo);
 /* Say that getopt_long() returned GOT, "?" or ":", for ARGUMENT; the status to return. */
 int cli_bad_option(const char *argument, int got);
 
-/* The command that runs; NULL before it is found. */
+/* COMMAND (NULL: not found yet) runs from now on, and has written nothing.  What follows here is said in its name. */
+void cli_begin(const struct cli_command *command);
 const struct cli_command *cli_running(void);
 
 int cli_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int cli_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* Whether standard output cannot be written, asked at once after writing; main() says so in the end. */
+/* Whether standard output cannot be written, asked at once after writing.  In the end it is said here, for all commands, and
+ * is a failure; a reader that went away (`| head`) has seen what it wanted.  Returns the status to end with. */
 bool cli_output_failed(void);
+int cli_close_output(int status);
 
 /* What went wrong with the database, and what to do about it. */
 int cli_db_fail(const struct cli *cli, enum db_status status);

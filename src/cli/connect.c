@@ -5,7 +5,7 @@
 #include "base/alloc.h"
 #include "cli/cli.h"
 
-enum { BACKOFF_MIN_MS = 1000, BACKOFF_MAX_MS = 60000 };
+enum { RECONNECT_MIN_MS = 1000, RECONNECT_MAX_MS = 60000 };
 
 static const char *db_advice(const struct cli *cli, enum db_status status)
 {
@@ -90,14 +90,14 @@ bool cli_stopped_within(const struct cli *cli, int64_t ms)
 
 int cli_keep_open(struct cli *cli, enum db_status (*body)(struct cli *cli, void *context), void *context)
 {
-    int64_t backoff_ms = BACKOFF_MIN_MS;
+    int64_t backoff_ms = RECONNECT_MIN_MS;
     int status = cli_open(cli);
 
     if (status != CLI_OK)
         return status;
     do {
         if (status == CLI_OK) {
-            backoff_ms = BACKOFF_MIN_MS;
+            backoff_ms = RECONNECT_MIN_MS;
             if (body(cli, context) == DB_STOPPED || cli_stopped_within(cli, 0))
                 break;
             cli_fail("%s; connecting again", db_why(cli->db));
@@ -105,7 +105,7 @@ int cli_keep_open(struct cli *cli, enum db_status (*body)(struct cli *cli, void 
         db_close(&cli->db);
         if (cli_stopped_within(cli, backoff_ms))
             break;
-        backoff_ms = backoff_ms * 2 < BACKOFF_MAX_MS ? backoff_ms * 2 : BACKOFF_MAX_MS;
+        backoff_ms = backoff_ms * 2 < RECONNECT_MAX_MS ? backoff_ms * 2 : RECONNECT_MAX_MS;
         status = cli_open(cli);
     } while (true);
     return CLI_OK;

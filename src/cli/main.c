@@ -1,65 +1,15 @@
 /* main.c - the hunnypot command: finds the command that is asked for, and runs it. */
 
-#include <errno.h>
 #include <getopt.h>
-#include <limits.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/text.h"
 #include "cli/cli.h"
 
 static const struct cli_command *const groups[] = {query_commands, manage_commands, export_commands, schema_commands};
-static const struct cli_command *running;
-static int output_error; /* errno of the first write that failed */
 
-/* Arguments and file names may hold anything; what goes to the terminal is printable, and one line. */
-static void print_error(const char *format, va_list arguments)
-{
-    char line[LINE_MAX], escaped[8];
-
-    fflush(stdout);
-    vsnprintf(line, sizeof line, format, arguments);
-    fputs("hunnypot: ", stderr);
-    for (const char *c = line; *c != '\0'; c++) {
-        /* A backslash stands for itself: texts of the database come with their escapes. */
-        text_printable(escaped, sizeof escaped, c, 1);
-        fputs(*c == '\\' ? "\\" : escaped, stderr);
-    }
-}
-
-int cli_fail(const char *format, ...)
-{
-    va_list arguments;
-
-    va_start(arguments, format);
-    print_error(format, arguments);
-    va_end(arguments);
-    fputc('\n', stderr);
-    return CLI_FAILED;
-}
-
-int cli_usage(const char *format, ...)
-{
-    va_list arguments;
-
-    va_start(arguments, format);
-    print_error(format, arguments);
-    va_end(arguments);
-    fprintf(stderr, " (see: hunnypot%s%s --help)\n", running == NULL ? "" : " ", running == NULL ? "" : running->name);
-    return CLI_USAGE;
-}
-
-const struct cli_command *cli_running(void)
-{
-    return running;
-}
-
-/* Help */
-
-static void print_help(void)
+static void print_commands(void)
 {
     puts("Usage: hunnypot [--database CONNINFO] COMMAND [OPTION...] [ARGUMENT...]\n"
          "Who was caught by the Hunnypot milter, and why.\n");
@@ -82,7 +32,7 @@ static int match_command(const struct cli_command *command, int argc, char **arg
     return argc >= 2 && strcmp(argv[1], second + 1) == 0 ? 2 : 0;
 }
 
-static int run_command(struct cli *cli, int argc, char **argv)
+static int find_and_run(struct cli *cli, int argc, char **argv)
 {
     for (size_t group = 0; group < sizeof groups / sizeof *groups; group++)
         for (const struct cli_command *command = groups[group]; command->name != NULL; command++) {
@@ -90,7 +40,7 @@ static int run_command(struct cli *cli, int argc, char **argv)
 
             if (words == 0)
                 continue;
-            running = command;
+            cli_begin(command);
             return command->run(cli, argc - words + 1, argv + words - 1);
         }
     if (argc < 1)
@@ -101,7 +51,7 @@ static int run_command(struct cli *cli, int argc, char **argv)
 }
 
 /* The options before the command. */
-static int run(struct cli *cli, int argc, char **argv)
+static int take_arguments(struct cli *cli, int argc, char **argv)
 {
     static const struct option longs[] = {{"database", required_argument, NULL, 'd'},
                                           {"help", no_argument, NULL, 'h'},
@@ -113,7 +63,7 @@ static int run(struct cli *cli, int argc, char **argv)
         if (got == 'd') {
             status = cli_take_database(cli, "--database", optarg);
         } else if (got == 'h') {
-            print_help();
+            print_commands();
             return CLI_OK;
         } else if (got == 'V') {
             puts("hunnypot " PACKAGE_VERSION);
@@ -122,36 +72,21 @@ static int run(struct cli *cli, int argc, char **argv)
             status = cli_bad_option(argv[optind - 1], got);
         }
     }
-    return status != CLI_OK ? status : run_command(cli, argc - optind, argv + optind);
-}
-
-bool cli_output_failed(void)
-{
-    if (output_error == 0 && ferror(stdout))
-        output_error = errno;
-    return output_error != 0;
-}
-
-/* What could not be written is said here, for all commands.  A reader that went away (`| head`) has seen what it wanted. */
-static int close_output(int status)
-{
-    if (!cli_output_failed() && fflush(stdout) != 0)
-        output_error = errno;
-    if (output_error == 0 || output_error == EPIPE)
-        return status;
-    cli_fail("standard output: %s", strerror(output_error));
-    return status == CLI_OK ? CLI_FAILED : status;
+    return status != CLI_OK ? status : find_and_run(cli, argc - optind, argv + optind);
 }
 
 int main(int argc, char **argv)
 {
     const char *database = getenv("HUNNYPOT_DATABASE");
     struct cli cli = {.database = "", .stop_fd = -1};
-    int status = database == NULL ? CLI_OK : cli_take_database(&cli, "HUNNYPOT_DATABASE", database);
+    int status = CLI_OK;
 
+    cli_begin(NULL);
+    if (database != NULL)
+        status = cli_take_database(&cli, "HUNNYPOT_DATABASE", database);
     if (status == CLI_OK)
-        status = run(&cli, argc, argv);
+        status = take_arguments(&cli, argc, argv);
 
     db_close(&cli.db);
-    return close_output(status);
+    return cli_close_output(status);
 }

@@ -24,7 +24,7 @@ static void print_option(const struct cli_option *option)
     printf("  %-28s  %s\n", left, option->help);
 }
 
-static void print_help(const struct cli_option *options)
+static void print_options(const struct cli_option *options)
 {
     const struct cli_command *running = cli_running();
 
@@ -124,7 +124,7 @@ int cli_options(struct cli *cli, int argc, char **argv, const struct cli_option 
         else if (strcmp(option->name, "help") != 0)
             *status = take_option(option, optarg);
         else
-            print_help(options);
+            print_options(options);
         if (*status != CLI_OK || (option != NULL && strcmp(option->name, "help") == 0))
             return -1;
     }

@@ -174,7 +174,7 @@ static const char status_sql[] =
     "    OR leaf.oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = root.oid)"
     "   WHERE root.oid IN (to_regclass('hunnypot.hit'), to_regclass('hunnypot.offence')) GROUP BY 1) t) AS tables";
 
-static int run_status(struct cli *cli, int argc, char **argv)
+static int run_db_status(struct cli *cli, int argc, char **argv)
 {
     const char *format_name = "table";
     const struct cli_option options[] = {OUTPUT_FORMAT_OPTION(&format_name), {.name = NULL}};
@@ -201,6 +201,6 @@ static int run_status(struct cli *cli, int argc, char **argv)
 const struct cli_command schema_commands[] = {
     {.name = "db init", .arguments = "", .help = "Make the schema in an empty database", .run = run_init},
     {.name = "db upgrade", .arguments = "", .help = "Bring the schema up to this program's version", .run = run_upgrade},
-    {.name = "db status", .arguments = "", .help = "Show versions, roles and sizes", .run = run_status},
+    {.name = "db status", .arguments = "", .help = "Show versions, roles and sizes", .run = run_db_status},
     {.name = NULL},
 };

@@ -12,24 +12,24 @@
 #include "base/log.h"
 
 enum {
-    FILE_MAX = 1 << 24, /* far more than the judge's table of hosts can fill */
-    COMPLAINT_INTERVAL_MS = 3600000
+    OUTAGES_MAX = 1 << 24, /* far more than the judge's table of hosts can fill */
+    OUTAGES_COMPLAINT_MS = 3600000
 };
 
 static void complain(const char *path, const char *effect)
 {
     static _Atomic int64_t complaint_ms;
 
-    if (log_is_due(&complaint_ms, COMPLAINT_INTERVAL_MS))
+    if (log_is_due(&complaint_ms, OUTAGES_COMPLAINT_MS))
         log_event(LOG_LEVEL_WARNING, "outages-file file=%s error=\"%s\" effect=\"%s\"", path, strerror(errno), effect);
 }
 
 void outages_recall(struct judge *judge, const char *spool)
 {
-    char *path = alloc_format("%s.outages", spool), *text = alloc_zeroed(FILE_MAX + 1, 1);
+    char *path = alloc_format("%s.outages", spool), *text = alloc_zeroed(OUTAGES_MAX + 1, 1);
     FILE *file = fopen(path, "re");
 
-    if (file == NULL ? errno != ENOENT : fread(text, 1, FILE_MAX, file) == 0 && ferror(file))
+    if (file == NULL ? errno != ENOENT : fread(text, 1, OUTAGES_MAX, file) == 0 && ferror(file))
         complain(path, "outages before the start are not known");
     judge_recall(judge, text);
     if (file != NULL)

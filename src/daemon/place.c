@@ -16,7 +16,8 @@
 #include "base/alloc.h"
 #include "milter/server.h"
 
-static bool __attribute__((format(printf, 2, 3))) refuse(char why[PLACE_WHY_SIZE], const char *format, ...)
+static bool refuse(char why[PLACE_WHY_SIZE], const char *format, ...) __attribute__((format(printf, 2, 3)));
+static bool refuse(char why[PLACE_WHY_SIZE], const char *format, ...)
 {
     va_list arguments;
 

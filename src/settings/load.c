@@ -18,7 +18,7 @@
 #include "base/text.h"
 #include "settings/table.h"
 
-enum { FILE_MAX = 1 << 20, SHOWN_MAX = 200, TEXT_MAX = 4096, ROW_MAX = 64, SECTION_MAX = 8 };
+enum { SETTINGS_FILE_MAX = 1 << 20, SHOWN_MAX = 200, VALUE_MAX = 4096, ROW_MAX = 64, SECTION_MAX = 8 };
 
 /* Comes behind the text of the file: libConfuse takes a file for whole that ends within a section or a comment. */
 #define END_MARK "end-of-file"
@@ -37,7 +37,8 @@ static struct load {
     size_t section_count;
 } *load;
 
-static void __attribute__((format(printf, 2, 3))) fault(int line, const char *format, ...)
+static void fault(int line, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void fault(int line, const char *format, ...)
 {
     char *text, *whole;
     va_list arguments;
@@ -303,7 +304,7 @@ static void take_value(const struct settings_row *row, const char *text)
     } else if (row->type == TYPE_CHOICE) {
         take_choice(row, text, member);
     } else {
-        what = strlen(text) > TEXT_MAX ? "is too long" : row->take(settings, text);
+        what = strlen(text) > VALUE_MAX ? "is too long" : row->take(settings, text);
         if (what == NULL && has_control(text, controls))
             what = "has a control character";
         if (what != NULL)
@@ -448,11 +449,11 @@ static char *read_whole(const char *path)
             size = size * 2 + 8192;
             text = alloc_resized(text, size + sizeof end, 1);
             length += fread(text + length, 1, size - length, file);
-        } while (length == size && length <= FILE_MAX);
+        } while (length == size && length <= SETTINGS_FILE_MAX);
         text[length] = '\0';
         if (ferror(file))
             fault(0, "cannot be read: %s", strerror(errno));
-        else if (length > FILE_MAX)
+        else if (length > SETTINGS_FILE_MAX)
             fault(0, "is longer than 1 MiB; it cannot be a settings file");
         else if (strlen(text) != length)
             fault(0, "holds a NUL byte; it cannot be a settings file");

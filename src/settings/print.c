@@ -17,7 +17,7 @@ static void print_quoted(const char *text, FILE *out)
     putc('"', out);
 }
 
-static void print_values(const struct settings_row *row, char *const *texts, size_t count, FILE *out)
+static void print_written(const struct settings_row *row, char *const *texts, size_t count, FILE *out)
 {
     bool quoted = row->type == TYPE_TEXT || row->type == TYPE_TAKEN || row->type == TYPE_LIST;
 
@@ -50,7 +50,7 @@ void settings_dump(const struct settings *settings, FILE *out)
         if (settings_row_begins_section(row))
             fprintf(out, "%s {\n", row->section);
         fprintf(out, "%s%s = ", row->section != NULL ? "    " : "", row->name);
-        print_values(row, values->texts, values->count, out);
+        print_written(row, values->texts, values->count, out);
         if (settings_row_ends_section(row))
             fputs("}\n", out);
     }
@@ -58,7 +58,7 @@ void settings_dump(const struct settings *settings, FILE *out)
         print_rule(&settings->judge.rules[i], out);
 }
 
-/* The default of ROW, as print_values() wants it. */
+/* The default of ROW, as print_written() wants it. */
 static void print_standard(const struct settings_row *row, FILE *out)
 {
     char *copy = alloc_text(row->standard), *rest = copy, *text;
@@ -71,7 +71,7 @@ static void print_standard(const struct settings_row *row, FILE *out)
     } else {
         texts[count++] = copy;
     }
-    print_values(row, texts, count, out);
+    print_written(row, texts, count, out);
     free(copy);
 }
 

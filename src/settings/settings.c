@@ -12,7 +12,7 @@ const struct settings *settings_hold(const struct settings *settings)
     return settings;
 }
 
-static void free_texts(char **texts, size_t count)
+static void free_list(char **texts, size_t count)
 {
     for (size_t i = 0; i < count; i++)
         free(texts[i]);
@@ -24,13 +24,13 @@ static void free_snapshot(struct settings_snapshot *snapshot)
     struct settings *settings = &snapshot->settings;
 
     for (size_t i = 0; i < settings_row_count; i++) {
-        free_texts(snapshot->values[i].texts, snapshot->values[i].count);
+        free_list(snapshot->values[i].texts, snapshot->values[i].count);
         if (settings_rows[i].type == TYPE_TEXT)
             free(*(char **)((char *)settings + settings_rows[i].offset));
     }
     free(snapshot->values);
-    free_texts(settings->session.exempt_localparts, settings->session.exempt_localpart_count);
-    free_texts(settings->judge.own_names, settings->judge.own_name_count);
+    free_list(settings->session.exempt_localparts, settings->session.exempt_localpart_count);
+    free_list(settings->judge.own_names, settings->judge.own_name_count);
     free(settings->judge.own_addresses);
     free(settings->judge.rules);
     free(settings->judge.ignored);

@@ -14,6 +14,7 @@ int cli_main(int argc, char **argv);
 
 #include <ctype.h>
 #include <dirent.h>
+#include <errno.h>
 #include <grp.h>
 #include <libpq-fe.h>
 #include <poll.h>
@@ -674,8 +675,7 @@ static int run_program(int argc, char **argv)
     FILE *old_out = stdout, *old_err = stderr;
     int status;
 
-    running = NULL;
-    output_error = 0;
+    cli_begin(NULL);
     optind = 0;
     stdout = world.out;
     stderr = world.err;
@@ -696,7 +696,7 @@ static bool is_status(int status)
         return true;
     if (world.choices.is_daemon)
         return status == 78; /* EX_CONFIG */
-    return status == 2 && running != NULL && strcmp(running->name, "listed") == 0;
+    return status == 2 && cli_running() != NULL && strcmp(cli_running()->name, "listed") == 0;
 }
 
 static void prepare(void)
@@ -729,7 +729,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memcpy(given, argv, sizeof given); /* getopt changes their order */
     status = run_program(argc, argv);
     FUZZ_REQUIRE(is_status(status) && world.open == 0 && world.results == 0);
-    check_output(running == export_commands);
+    check_output(cli_running() == export_commands);
     check_secrets(argc, given);
     free(copy);
     return 0;
