@@ -12,6 +12,7 @@ from simulation.world import DAY, HOUR
 START = 1772409600  # Monday 2026-03-02 00:00 UTC
 STEP = 600          # seconds between two looks of the sensors, witnesses and primaries at the database
 COLUMNS = ("senders", "letters", "delivered", "refused", "expired", "lost_to_list", "hits", "recorded", "listed", "days")
+SPOOL = "00000000-0000-4000-8000-000000000001"
 WARM_UP = 1.5 * DAY  # witnesses have to have watched for a day before a hit
 
 
@@ -52,13 +53,17 @@ class Play:
         try:
             self.cursor, self.operator = connection.cursor(), operator.cursor()
             self.database.set_clock(self.engine.now)
-            self.cursor.execute("SELECT hunnypot.sensor_hello('mx9', '00000000-0000-4000-8000-000000000001', 1)")
+            self.cursor.execute(f"SELECT hunnypot.sensor_hello('mx9', '{SPOOL}', 1)")
+            self.operator.execute("SELECT attname FROM pg_attribute WHERE attrelid = to_regclass('hunnypot.new_hit') AND attnum > 0 "
+                                  "AND NOT attisdropped ORDER BY attnum")
+            self.columns = [name for name, in self.operator.fetchall()]
             self.sensor.start()
             while self.engine.now < self.end:
                 self._timed("world", lambda: self.engine.run(self.engine.now + self.step))
                 self._timed("judge", self.sensor.clock)
                 self.database.set_clock(self.engine.now)
                 self._timed("record", self._record)
+                self._timed("tick", self._tick)
                 self._timed("list", self._read_list)
         finally:
             connection.close()
@@ -74,20 +79,44 @@ class Play:
         if self.engine.now % HOUR < self.step:
             self.cursor.execute("SELECT hunnypot.sensor_heartbeat('mx9', 'simulation', 0, 0, 0, '{}')")
         hits, self.sensor.recorded = self.sensor.recorded, []
-        if not hits:
-            return
-        columns = list(zip(*(self._row(hit) for hit in hits)))
+        if hits and self.columns:
+            self.cursor.execute(f"SELECT hunnypot.record_batch('mx9', '{SPOOL}', %s::hunnypot.new_hit[])",
+                                [[self._row(hit) for hit in hits]])
+        elif hits:
+            self._record_arrays(hits)
+
+    def _record_arrays(self, hits):
+        columns = list(zip(*(self._old_row(hit) for hit in hits)))
         casts = ("bigint", "timestamptz", "inet", "integer", "text", "text", "text", "text", "integer", "boolean", "boolean", "text",
                  "text", "text", "integer", "text", "text", "inet")
         arguments = ", ".join(f"%s::{cast}[]" for cast in casts)
         self.cursor.execute(f"SELECT hunnypot.record_batch('mx9', '00000000-0000-4000-8000-000000000001', {arguments})",
                             [list(column) for column in columns])
 
-    def _row(self, hit):
+    def _old_row(self, hit):
         self.sequence += 1
         return (self.sequence, stamp(hit.time), hit.address, 4711, hit.client.name or f"[{hit.address}]", hit.client.helo, hit.sender,
                 "\n".join(hit.recipients), len(hit.recipients), hit.sender == "", False, hit.kind, hit.domain,
                 None if hit.primary == "-" else hit.primary, hit.primary_age_ms, f"Q{hit.number}", "mx9.trap.example", hit.local)
+
+    def _row(self, hit):
+        """In the order of the type's columns."""
+        self.sequence += 1
+        known = {
+            "seq": self.sequence, "hit_id": hit.hit_id, "time": stamp(hit.time), "client": hit.address, "client_port": 4711,
+            "client_name": hit.client.name or f"[{hit.address}]", "helo": hit.client.helo, "sender": hit.sender,
+            "recipients": hit.recipients, "recipients_total": len(hit.recipients), "null_sender": hit.sender == "", "tls": False,
+            "class": hit.kind, "domain": hit.domain, "primary_host": None if hit.primary == "-" else hit.primary,
+            "primary_age_ms": hit.primary_age_ms, "queue_id": f"Q{hit.number}", "mta_name": "mx9.trap.example", "local": hit.local,
+            "owner": self.world.domains[hit.domain].owner,
+        }
+        return tuple(known[column] for column in self.columns)
+
+    def _tick(self):
+        more = bool(self.columns)
+        while more:
+            self.cursor.execute("SELECT hunnypot.tick()")
+            more = self.cursor.fetchone()[0]
 
     def _read_list(self):
         self.operator.execute("SELECT network::text, class, left(code, 3)::int FROM hunnypot.listing WHERE network <> '127.0.0.2/32'")
