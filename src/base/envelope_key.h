@@ -13,6 +13,9 @@
 
 #include "base/envelope_hash.h"
 
+/* Where it usually is. */
+#define ENVELOPE_KEY_FILE HP_SYSCONFDIR "/hunnypot/envelope.key"
+
 enum { ENVELOPE_KEYS_MAX = 4, ENVELOPE_WHY_SIZE = 512 };
 
 struct envelope_keys {

@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "base/domain.h"
+#include "base/envelope_hash.h"
 #include "base/text.h"
 
 static void texts_clear(char ***texts, size_t *count)
@@ -40,6 +41,11 @@ void envelope_clear(struct hit *hit)
     hit->queue_id = alloc_text("");
     texts_clear(&hit->recipients, &hit->recipient_count);
     texts_clear(&hit->domains, &hit->domain_count);
+    free(hit->hashes);
+    hit->hashes = NULL;
+    hit->hash_count = 0;
+    hit->key_id[0] = '\0';
+    hit->hashes_whole = false;
     hit->recipients_total = 0;
     hit->null_sender = hit->exempt = false;
     hit->id = 0;
@@ -72,6 +78,48 @@ static char *evidence_of(const char *path, const struct recipient *parsed, enum 
     return NULL;
 }
 
+/* Two recipients of one domain have its hash in common. */
+static void hash_add(struct hit *hit, struct envelope_hash hash)
+{
+    for (size_t i = 0; i < hit->hash_count; i++)
+        if (memcmp(&hit->hashes[i], &hash, sizeof hash) == 0)
+            return;
+    hit->hashes[hit->hash_count++] = hash;
+}
+
+static void hash_sender(struct hit *hit, const char *path, const struct envelope_keys *keys)
+{
+    char reduced[ENVELOPE_ADDRESS_MAX + 1];
+
+    if (keys->count == 0)
+        return;
+    strcpy(hit->key_id, keys->keys[0].id);
+    hit->hashes = alloc_zeroed(HIT_HASH_MAX, sizeof *hit->hashes);
+    if (!envelope_reduce(path, reduced))
+        return;
+    hit->sender_part = envelope_sender_part(&keys->keys[0], reduced);
+    hit->hashes_whole = true;
+    hash_add(hit, envelope_hash(&keys->keys[0], &hit->sender_part, NULL));
+}
+
+static void hash_recipient(struct hit *hit, const char *path, const struct envelope_keys *keys)
+{
+    char reduced[ENVELOPE_ADDRESS_MAX + 1];
+    struct envelope_part part;
+
+    if (hit->hash_count == 0)
+        return;
+    /* The first ones can still redeem it. */
+    if (hit->recipients_total > HIT_HASHED_LIMIT || !envelope_reduce(path, reduced) || reduced[0] == '\0') {
+        hit->hashes_whole = false;
+        return;
+    }
+    part = envelope_recipient_part(&keys->keys[0], reduced);
+    hash_add(hit, envelope_hash(&keys->keys[0], &hit->sender_part, &part));
+    if (envelope_domain_part(&keys->keys[0], reduced, &part))
+        hash_add(hit, envelope_hash(&keys->keys[0], &hit->sender_part, &part));
+}
+
 void envelope_set_sender(struct hit *hit, const char *path, const struct settings *settings)
 {
     struct recipient parsed;
@@ -79,6 +127,7 @@ void envelope_set_sender(struct hit *hit, const char *path, const struct setting
 
     envelope_clear(hit);
     hit->null_sender = path[0] == '\0' || strcmp(path, "<>") == 0;
+    hash_sender(hit, path, &settings->session.envelope_keys);
     recipient_parse(path, &parsed);
     evidence = evidence_of(path, &parsed, settings->session.envelope);
     if (evidence != NULL) {
@@ -108,6 +157,7 @@ const char *envelope_add_recipient(struct hit *hit, const char *path, const stru
     exempt = is_exempt(&parsed, settings);
     hit->exempt = exempt && (hit->exempt || hit->recipients_total == 0);
     hit->recipients_total++;
+    hash_recipient(hit, path, &settings->session.envelope_keys);
     evidence = evidence_of(path, &parsed, settings->session.envelope);
     if (evidence != NULL)
         texts_take(&hit->recipients, &hit->recipient_count, HIT_RECIPIENT_LIMIT, evidence);

@@ -3,7 +3,8 @@
  * Threads:  one at a time.
  * Owns:     the hit's texts, as hit.h says.
  * Fails:    never; what a client sends is made printable and cut to HIT_TEXT_MAX.
- * Limits:   HIT_RECIPIENT_LIMIT recipients and HIT_DOMAIN_LIMIT domains are kept; all recipients are counted.
+ * Limits:   HIT_RECIPIENT_LIMIT recipients and HIT_DOMAIN_LIMIT domains are kept, HIT_HASHED_LIMIT recipients hashed; all
+ *           recipients are counted.
  */
 #ifndef MILTER_ENVELOPE_H
 #define MILTER_ENVELOPE_H

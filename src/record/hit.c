@@ -16,6 +16,7 @@ void hit_clear(struct hit *hit)
     free(hit->sender);
     free_texts(hit->recipients, hit->recipient_count);
     free_texts(hit->domains, hit->domain_count);
+    free(hit->hashes);
     free(hit->queue_id);
     free(hit->mta_name);
     free(hit->domain);

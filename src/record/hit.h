@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/envelope_hash.h"
 #include "base/ipaddr.h"
 #include "base/uuid.h"
 #include "base/words.h"
@@ -19,7 +20,9 @@
 enum {
     HIT_TEXT_MAX = 1024,     /* bytes of any text, after escaping */
     HIT_DOMAIN_LIMIT = 100,  /* recipient domains judged (RFC 5321 4.5.3.1.8: 100 recipients must be taken) */
-    HIT_RECIPIENT_LIMIT = 100 /* recipients kept as evidence */
+    HIT_RECIPIENT_LIMIT = 100, /* recipients kept as evidence */
+    HIT_HASHED_LIMIT = 20, /* recipients whose envelope is hashed */
+    HIT_HASH_MAX = 1 + 2 * HIT_HASHED_LIMIT
 };
 
 struct hit {
@@ -37,6 +40,13 @@ struct hit {
     size_t recipients_total; /* how many the MTA let through */
     char **domains;     /* normalized, without duplicates: what is judged */
     size_t domain_count;
+    /* By which its letter is told again where it arrives: hashes of the sender alone, then with each recipient and each recipient's
+     * domain.  No key: none. */
+    char key_id[ENVELOPE_KEY_ID_SIZE]; /* "" : none */
+    struct envelope_hash *hashes;
+    size_t hash_count;
+    bool hashes_whole; /* all recipients are in them */
+    struct envelope_part sender_part; /* while the transaction runs */
     bool null_sender;
     bool exempt;        /* only exempt local parts */
     bool tls;

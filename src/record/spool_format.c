@@ -25,6 +25,12 @@ enum { APPLICATION_ID = 0x48756e79 /* marks a file as ours */ };
     "substr(printf('%012x', max(time_us, 0) / 1000), 1, 8), substr(printf('%012x', max(time_us, 0) / 1000), 9, 4), " \
     "substr(spool.id, 1, 3), substr(spool.id, 4, 3), " table ".id & 281474976710655) FROM spool);"
 
+/* Format 3: hits have hashes of their envelopes; those that are there already have none. */
+#define ENVELOPE_3(table) \
+    "ALTER TABLE " table " ADD COLUMN key_id TEXT NOT NULL DEFAULT '';" \
+    "ALTER TABLE " table " ADD COLUMN hashes BLOB NOT NULL DEFAULT x'';" \
+    "ALTER TABLE " table " ADD COLUMN hashes_whole INTEGER NOT NULL DEFAULT 0;"
+
 /* birth_step makes format 1, with the members of struct spool_birth in it; steps[N] makes format N + 1 out of format N.  A released
  * step never changes. */
 static const char birth_step[] =
@@ -39,6 +45,7 @@ static const char birth_step[] =
 static const char *const steps[] = {
     NULL,
     HIT_ID_2("inbox", "8") HIT_ID_2("outbox", "9") HIT_ID_2("aside", "a"),
+    ENVELOPE_3("inbox") ENVELOPE_3("outbox") ENVELOPE_3("aside"),
 };
 enum { FORMAT = sizeof steps / sizeof *steps };
 

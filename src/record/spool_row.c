@@ -36,6 +36,13 @@ static void bind_texts(sqlite3_stmt *statement, int *mark, char *const *texts, s
     sqlite3_bind_text(statement, (*mark)++, texts_join(texts, count), -1, free);
 }
 
+static void bind_hashes(sqlite3_stmt *statement, int *mark, const struct hit *hit)
+{
+    size_t bytes = hit->hash_count * sizeof *hit->hashes;
+
+    sqlite3_bind_blob(statement, (*mark)++, bytes > 0 ? (const void *)hit->hashes : "", (int)bytes, SQLITE_TRANSIENT);
+}
+
 static void bind_verdict(sqlite3_stmt *statement, int mark, const struct hit *hit)
 {
     bind_text(statement, &mark, class_name(hit->class));
@@ -65,6 +72,9 @@ void spool_row_bind(sqlite3_stmt *statement, const struct hit *hit, bool with_ve
     bind_text(statement, &mark, hit->queue_id);
     bind_text(statement, &mark, hit->mta_name);
     bind_text(statement, &mark, ipaddr_format(&hit->local, address));
+    bind_text(statement, &mark, hit->key_id);
+    bind_hashes(statement, &mark, hit);
+    bind_number(statement, &mark, hit->hashes_whole);
     if (with_verdict)
         bind_verdict(statement, mark, hit);
 }
@@ -175,6 +185,37 @@ static void row_uuid(struct spool_row *row, char uuid[UUID_SIZE])
     free(text);
 }
 
+static void row_key_id(struct spool_row *row, char key_id[ENVELOPE_KEY_ID_SIZE])
+{
+    char *text = row_joined(row);
+    size_t length = strlen(text);
+
+    if ((length == 0 || length == ENVELOPE_KEY_ID_SIZE - 1) && strspn(text, "0123456789abcdef") == length)
+        memcpy(key_id, text, length + 1);
+    else
+        row->damaged = true;
+    free(text);
+}
+
+static struct envelope_hash *row_hashes(struct spool_row *row, size_t *count)
+{
+    int column = row->column++;
+    const void *bytes = sqlite3_column_blob(row->statement, column);
+    size_t length = (size_t)sqlite3_column_bytes(row->statement, column);
+    struct envelope_hash *hashes;
+
+    *count = 0;
+    if (sqlite3_column_type(row->statement, column) != SQLITE_BLOB || length % sizeof *hashes != 0 ||
+        length > HIT_HASH_MAX * sizeof *hashes)
+        row->damaged = true;
+    if (row->damaged || length == 0)
+        return NULL;
+    hashes = alloc_zeroed(length, 1);
+    memcpy(hashes, bytes, length);
+    *count = length / sizeof *hashes;
+    return hashes;
+}
+
 static void row_verdict(struct spool_row *row, struct hit *hit)
 {
     hit->class = row_class(row);
@@ -204,6 +245,9 @@ bool spool_row_read(sqlite3_stmt *statement, int64_t last, struct hit *hit)
     hit->queue_id = row_text(&row);
     hit->mta_name = row_text(&row);
     hit->local = row_address(&row, true);
+    row_key_id(&row, hit->key_id);
+    hit->hashes = row_hashes(&row, &hit->hash_count);
+    hit->hashes_whole = row_bool(&row);
     if (sqlite3_column_count(statement) > row.column)
         row_verdict(&row, hit);
     if (row.damaged)

@@ -17,8 +17,8 @@
 /* A hit, and what the verdict added: the functions below go by this order. */
 #define SPOOL_HIT_COLUMNS \
     "hit_id, time_us, client, client_port, client_name, helo, sender, recipients, recipients_total, domains, null_sender, " \
-    "exempt, tls, queue_id, mta_name, local"
-#define SPOOL_HIT_MARKS "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
+    "exempt, tls, queue_id, mta_name, local, key_id, hashes, hashes_whole"
+#define SPOOL_HIT_MARKS "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
 #define SPOOL_VERDICT_COLUMNS "class, domain, primary_mx, primary_age_ms"
 #define SPOOL_VERDICT_MARKS "?, ?, ?, ?"
 

@@ -19,6 +19,7 @@
 #include <sys/socket.h>
 
 #include "base/domain.h"
+#include "base/envelope_key.h"
 #include "base/ipaddr.h"
 #include "base/log.h"
 #include "base/reply.h"
@@ -74,6 +75,7 @@ struct settings_session {
     char **exempt_localparts;                     /* lower case */
     size_t exempt_localpart_count;
     enum envelope_setting envelope;
+    struct envelope_keys envelope_keys; /* none: envelopes are not hashed */
     struct reply reply;
 };
 
@@ -84,6 +86,7 @@ struct settings {
     char *sensor;
     char *database; /* "" : spool only */
     char *spool;
+    char *envelope_key; /* the file that envelope_keys came from; "": none */
     int64_t spool_limit;
     enum log_level log_level;
     int64_t verdict_timeout_ms;

@@ -165,6 +165,25 @@ static const char *take_localpart(struct settings *settings, const char *text)
     return *text != '\0' && strchr(text, '@') == NULL ? NULL : "is no local part";
 }
 
+/* The file at its usual place may be missing; one that somebody named may not. */
+static const char *take_envelope_key(struct settings *settings, const char *text)
+{
+    static char why[ENVELOPE_WHY_SIZE]; /* one settings_load() at a time */
+    bool missing;
+
+    if (*text == '\0')
+        return NULL;
+    if (*text != '/')
+        return "is no full path";
+    if (envelope_keys_read(text, &settings->session.envelope_keys, &missing, why) ||
+        (missing && strcmp(text, ENVELOPE_KEY_FILE) == 0))
+        return NULL;
+    memmove(why + strlen("cannot be used: "), why, sizeof why - strlen("cannot be used: "));
+    memcpy(why, "cannot be used: ", strlen("cannot be used: "));
+    why[sizeof why - 1] = '\0';
+    return why;
+}
+
 static const char *const log_levels[] = {"error", "warning", "info", "debug", NULL}; /* enum log_level */
 static const char *const requires[] = {"any", "all", NULL};                          /* require_all */
 static const char *const envelopes[] = {"full", "domain", "none", NULL};             /* enum envelope_setting */
@@ -196,6 +215,9 @@ const struct settings_row settings_rows[] = {
     {.name = "spool", .type = TYPE_TEXT, .standard = HP_LOCALSTATEDIR "/lib/hunnypot/spool.db", .take = take_path,
      .fixed = true, .right = "the full path of a file", MEMBER(spool),
      .help = "The file that holds the hits until they are in the database. It must be on a local disk."},
+    {.name = "envelope_key", .type = TYPE_TEXT, .standard = ENVELOPE_KEY_FILE, .take = take_envelope_key,
+     .right = "the full path of a file that `hunnypot witness key --new` made, or nothing", MEMBER(envelope_key),
+     .help = "The keys by which witnesses tell letters again; see hunnypot-witness(8). It may be missing there. Empty: none."},
     {.name = "spool_limit", .type = TYPE_NUMBER, .standard = "1000000", .min = 1, .max = 1000000000, .fixed = true,
      MEMBER(spool_limit), .help = "At most so many hits in the spool. More are lost, counted, and said once a minute."},
     {.name = "log_level", .type = TYPE_CHOICE, .standard = "info", .choices = log_levels, MEMBER(log_level),

@@ -30,7 +30,14 @@ struct intake *intake_create(const struct intake_config *config, char why[LEDGER
         intake_destroy(&intake);
         return NULL;
     }
-    intake->until_us = intake->running ? intake->stretch.until_us : 0;
+    if (intake->running) {
+        struct ledger_stretch with_these_keys;
+
+        intake->until_us = intake->stretch.until_us;
+        ledger_begin_stretch(config->ledger, &with_these_keys, intake->until_us);
+        if (strcmp(intake->stretch.keys, with_these_keys.keys) != 0)
+            intake->stretch = with_these_keys; /* where the other ends: for the keys of both nothing is missing */
+    }
     return intake;
 }
 
@@ -98,7 +105,7 @@ static bool watch(struct intake *intake, const struct stamp *stamp, int64_t now_
         /* Behind a jump back the log passes a time again: what begins there begins where it had come to. */
         if (stamp->time_us < intake->until_us)
             return true;
-        intake->stretch = (struct ledger_stretch){stamp->time_us, stamp->time_us};
+        ledger_begin_stretch(intake->config.ledger, &intake->stretch, stamp->time_us);
         intake->running = true;
     } else if (stamp->time_us <= intake->stretch.until_us) {
         return true;
@@ -227,6 +234,8 @@ bool intake_entry(struct intake *intake, const struct source_entry *from, int64_
         entry.stamp.time_us = from->time_us;
         entry.host = (struct logformat_text){.text = from->host, .length = strlen(from->host)};
         logformat_message(intake->config.format, from->program, from->text, &entry);
+    } else if (from->text[0] == ' ' || from->text[0] == '\t') {
+        return true; /* the rest of the entry before: Exim warns in several lines */
     } else if (!logformat_line(intake->config.format, from->text, reference_us, &entry)) {
         intake->counts.unreadable++;
         intake_gap(intake, "a line could not be read");

@@ -48,7 +48,7 @@ static const char schema_sql[] =
     "CREATE TABLE finding (hit TEXT, what INTEGER, time INTEGER, told INTEGER NOT NULL DEFAULT 0, "
     "PRIMARY KEY (hit, what)) WITHOUT ROWID;"
     "CREATE INDEX finding_untold ON finding (hit) WHERE told = 0;"
-    "CREATE TABLE watched (since INTEGER PRIMARY KEY, until INTEGER NOT NULL, told INTEGER);"
+    "CREATE TABLE watched (since INTEGER PRIMARY KEY, until INTEGER NOT NULL, keys TEXT NOT NULL, told INTEGER);"
     "CREATE TABLE probe (address TEXT, time INTEGER, told INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (address, time)) "
     "WITHOUT ROWID;"
     "CREATE INDEX probe_untold ON probe (time) WHERE told = 0;"
@@ -98,9 +98,10 @@ static const char *const queries[Q_COUNT] = {
     [Q_LETTER_COUNT] = "SELECT coalesce(sum(letters), 0) FROM visit WHERE client = ?1 AND hour >= ?2",
     [Q_PLACE_GET] = "SELECT device, inode, position, head, tail, stamp, cursor FROM place WHERE log = ?1",
     [Q_PLACE_SET] = "INSERT OR REPLACE INTO place VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-    [Q_STRETCH_LAST] = "SELECT since, until FROM watched ORDER BY since DESC LIMIT 1",
-    [Q_STRETCH_SET] = "INSERT INTO watched (since, until) VALUES (?1, ?2) ON CONFLICT (since) DO UPDATE SET until = ?2",
-    [Q_STRETCH_UNTOLD] = "SELECT since, until FROM watched WHERE told IS NOT until ORDER BY since LIMIT ?1",
+    [Q_STRETCH_LAST] = "SELECT since, until, keys FROM watched ORDER BY since DESC LIMIT 1",
+    [Q_STRETCH_SET] = "INSERT INTO watched (since, until, keys) VALUES (?1, ?2, ?3) ON CONFLICT (since) DO UPDATE SET "
+                      "until = ?2, keys = ?3",
+    [Q_STRETCH_UNTOLD] = "SELECT since, until, keys FROM watched WHERE told IS NOT until ORDER BY since LIMIT ?1",
     [Q_STRETCH_TOLD] = "UPDATE watched SET told = ?2 WHERE since = ?1",
     [Q_HIT_PUT] = "INSERT OR IGNORE INTO hit (id, time, client) VALUES (?1, ?2, ?3)",
     [Q_HIT_NUMBER] = "SELECT number FROM hit WHERE id = ?1",
@@ -616,6 +617,23 @@ bool ledger_set_place(struct ledger *ledger, const char *log, const struct ledge
                place->head, sizeof place->head, place->tail, sizeof place->tail, place->stamp_us, place->cursor);
 }
 
+void ledger_begin_stretch(const struct ledger *ledger, struct ledger_stretch *stretch, int64_t since_us)
+{
+    size_t used = 0;
+
+    *stretch = (struct ledger_stretch){.since_us = since_us, .until_us = since_us};
+    for (size_t i = 0; i < ledger->keys.count; i++)
+        used += (size_t)snprintf(stretch->keys + used, sizeof stretch->keys - used, "%s%s", i > 0 ? "," : "",
+                                 ledger->keys.keys[i].id);
+}
+
+static void take_stretch(sqlite3_stmt *statement, struct ledger_stretch *stretch)
+{
+    *stretch = (struct ledger_stretch){.since_us = sqlite3_column_int64(statement, 0),
+                                       .until_us = sqlite3_column_int64(statement, 1)};
+    take_text(statement, 2, stretch->keys, sizeof stretch->keys);
+}
+
 bool ledger_last_stretch(struct ledger *ledger, struct ledger_stretch *stretch, bool *found)
 {
     sqlite3_stmt *statement = read_begin(ledger, Q_STRETCH_LAST, "");
@@ -623,7 +641,7 @@ bool ledger_last_stretch(struct ledger *ledger, struct ledger_stretch *stretch, 
     if (!read_row(ledger, statement, found))
         return false;
     if (*found) {
-        *stretch = (struct ledger_stretch){sqlite3_column_int64(statement, 0), sqlite3_column_int64(statement, 1)};
+        take_stretch(statement, stretch);
         sqlite3_reset(statement);
     }
     return true;
@@ -631,7 +649,7 @@ bool ledger_last_stretch(struct ledger *ledger, struct ledger_stretch *stretch, 
 
 bool ledger_watched(struct ledger *ledger, const struct ledger_stretch *stretch)
 {
-    return query_run(ledger, Q_STRETCH_SET, "ii", stretch->since_us, stretch->until_us);
+    return query_run(ledger, Q_STRETCH_SET, "iit", stretch->since_us, stretch->until_us, stretch->keys);
 }
 
 bool ledger_untold_stretches(struct ledger *ledger, struct ledger_stretch *stretches, size_t max, size_t *count)
@@ -643,8 +661,7 @@ bool ledger_untold_stretches(struct ledger *ledger, struct ledger_stretch *stret
     while (read_row(ledger, statement, &row)) {
         if (!row)
             return true;
-        stretches[(*count)++] =
-            (struct ledger_stretch){sqlite3_column_int64(statement, 0), sqlite3_column_int64(statement, 1)};
+        take_stretch(statement, &stretches[(*count)++]);
     }
     return false;
 }

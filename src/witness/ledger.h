@@ -88,14 +88,19 @@ bool ledger_set_place(struct ledger *ledger, const char *log, const struct ledge
 
 /* --- stretches of the log's time that were watched: from the first to the last entry without a gap between --- */
 
+enum { LEDGER_KEYS_SIZE = ENVELOPE_KEYS_MAX * ENVELOPE_KEY_ID_SIZE };
+
 struct ledger_stretch {
     int64_t since_us, until_us;
+    char keys[LEDGER_KEYS_SIZE]; /* identifiers of the keys that it was watched with, a comma between */
 };
 
+/* Begin STRETCH at SINCE_US, with the keys that there are. */
+void ledger_begin_stretch(const struct ledger *ledger, struct ledger_stretch *stretch, int64_t since_us);
 /* The last stretch; *FOUND tells whether there is one. */
 bool ledger_last_stretch(struct ledger *ledger, struct ledger_stretch *stretch, bool *found)
     __attribute__((warn_unused_result));
-/* Begin a stretch, or make the one that began at SINCE_US longer. */
+/* Keep a stretch that began, or that is longer now. */
 bool ledger_watched(struct ledger *ledger, const struct ledger_stretch *stretch) __attribute__((warn_unused_result));
 /* Stretches that grew since they were told, the oldest first; up to MAX. */
 bool ledger_untold_stretches(struct ledger *ledger, struct ledger_stretch *stretches, size_t max, size_t *count)

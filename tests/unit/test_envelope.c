@@ -200,6 +200,90 @@ static void a_new_transaction_knows_nothing_of_the_old(void **state)
     hit_clear(&hit);
 }
 
+/* Settings that have a key, and what a witness with the same key would look for. */
+static struct settings with_key(struct envelope_key *key)
+{
+    struct settings keyed = settings[ENVELOPE_NONE];
+
+    *key = (struct envelope_key){.secret = {7}};
+    envelope_key_identify(key);
+    keyed.session.envelope_keys = (struct envelope_keys){.keys = {*key}, .count = 1};
+    return keyed;
+}
+
+static bool has_hash(const struct hit *hit, const struct envelope_key *key, const char *from, const char *to, bool by_domain)
+{
+    struct envelope_part sender = envelope_sender_part(key, from), part = envelope_recipient_part(key, to != NULL ? to : "");
+    struct envelope_hash hash;
+
+    if (by_domain)
+        assert_true(envelope_domain_part(key, to, &part));
+    hash = envelope_hash(key, &sender, to != NULL ? &part : NULL);
+    for (size_t i = 0; i < hit->hash_count; i++)
+        if (memcmp(&hit->hashes[i], &hash, sizeof hash) == 0)
+            return true;
+    return false;
+}
+
+static void envelopes_are_hashed_as_a_witness_does(void **state)
+{
+    struct envelope_key key;
+    struct settings keyed = with_key(&key);
+    struct hit hit = {0};
+
+    (void)state;
+    envelope_set_sender(&hit, "<prvs=0123456789=A@Client.example>", &keyed);
+    envelope_add_recipient(&hit, "<\"U\"@example.org>", &keyed);
+    envelope_add_recipient(&hit, "<v@example.org>", &keyed);
+    envelope_add_recipient(&hit, "<abuse@example.net>", &keyed);
+    assert_string_equal(hit.key_id, key.id);
+    assert_int_equal(hit.hash_count, 5);
+    assert_true(hit.hashes_whole);
+    assert_true(has_hash(&hit, &key, "a@client.example", NULL, false));
+    assert_true(has_hash(&hit, &key, "a@client.example", "u@example.org", false));
+    assert_true(has_hash(&hit, &key, "a@client.example", "v@example.org", false));
+    assert_true(has_hash(&hit, &key, "a@client.example", "w@example.org", true));
+    assert_true(has_hash(&hit, &key, "a@client.example", "abuse@example.net", false));
+    assert_string_equal(hit.sender, ""); /* record_envelope keeps its meaning */
+    envelope_set_sender(&hit, "<>", &settings[ENVELOPE_NONE]);
+    envelope_add_recipient(&hit, "<u@example.org>", &settings[ENVELOPE_NONE]);
+    assert_string_equal(hit.key_id, "");
+    assert_int_equal(hit.hash_count, 0);
+    assert_false(hit.hashes_whole);
+    hit_clear(&hit);
+}
+
+static void what_no_log_tells_again_is_not_whole(void **state)
+{
+    static const struct {
+        const char *sender, *recipient;
+        size_t hashes;
+    } cases[] = {{"<a@\xff.example>", "<u@example.org>", 0}, {"<\xff@a.example>", "<u@example.org>", 0},
+                 {"<>", "<\xff@example.org>", 1}, {"<>", "<postmaster>", 1}, {"<>", "<u@[192.0.2.1]>", 1}, {"<>", "<>", 1}};
+    struct envelope_key key;
+    struct settings keyed = with_key(&key);
+    struct hit hit = {0};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        envelope_set_sender(&hit, cases[i].sender, &keyed);
+        envelope_add_recipient(&hit, cases[i].recipient, &keyed);
+        if (hit.hashes_whole || hit.hash_count != cases[i].hashes)
+            fail_msg("case %zu: %zu hashes%s", i, hit.hash_count, hit.hashes_whole ? ", whole" : "");
+    }
+    envelope_set_sender(&hit, "<>", &keyed);
+    for (int i = 0; i < HIT_HASHED_LIMIT + 1; i++) {
+        char path[64];
+
+        snprintf(path, sizeof path, "<u%d@d%d.example>", i, i);
+        assert_int_equal(hit.hashes_whole, true);
+        envelope_add_recipient(&hit, path, &keyed);
+    }
+    assert_int_equal(hit.hash_count, HIT_HASH_MAX);
+    assert_false(hit.hashes_whole); /* one too many */
+    hit_clear(&hit);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -209,6 +293,8 @@ int main(void)
         cmocka_unit_test(only_a_new_domain_is_to_be_looked_up),
         cmocka_unit_test(what_is_kept_is_bounded),
         cmocka_unit_test(a_new_transaction_knows_nothing_of_the_old),
+        cmocka_unit_test(envelopes_are_hashed_as_a_witness_does),
+        cmocka_unit_test(what_no_log_tells_again_is_not_whole),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -126,6 +126,8 @@ static void test_gaps(void **state)
     entry(1950, 3000, false, "journal Suppressed");
     at(1960);
     assert_string_equal(stretches(), "0-10 1811-1900 1910-1920 1930-1960");
+    garbage.text = " of the entry before";
+    assert_true(intake_entry(intake, &garbage, T + 3000 * S, T + 3000 * S, false));
     assert_int_equal(intake_counts(intake)->unreadable, 1);
     assert_int_equal(intake_counts(intake)->gaps, 3);
 }

@@ -242,7 +242,7 @@ static void test_letters_of_a_client(void **state)
 static void test_told_once(void **state)
 {
     struct ledger_finding findings[4];
-    struct ledger_stretch stretches[4], stretch = {T, T + S};
+    struct ledger_stretch stretches[4], stretch = {.since_us = T, .until_us = T + S};
     size_t count;
     bool is_there;
 
@@ -307,7 +307,7 @@ static void test_place_and_facts_are_one(void **state)
 
 static void test_forgets(void **state)
 {
-    struct ledger_stretch stretch = {T, T + S}, young = {T + 9 * S, T + 10 * S}, got[4];
+    struct ledger_stretch stretch = {.since_us = T, .until_us = T + S}, young = {.since_us = T + 9 * S, .until_us = T + 10 * S}, got[4];
     bool lost;
     size_t count;
 

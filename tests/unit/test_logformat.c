@@ -92,7 +92,11 @@ static void test_shipped_formats(void **state)
         {"postfix", TIME "systemd-journald[1]: Suppressed 123 messages from postfix.service", "suppressed  - "},
         {"postfix", TIME "rsyslogd: imuxsock[pid 12]: begin to drop messages due to rate-limiting", "suppressed  - "},
         {"sendmail", TIME "sendmail[73]: 6AQ5PP1S000073: from=<a@s.example>, size=18, class=0, nrcpts=1, msgid=<x@y>, proto=ESMTP"
-                          ", daemon=MTA, relay=c7.example.com [203.0.113.7]", "sender 6AQ5PP1S000073 - <a@s.example>"},
+                          ", daemon=MTA, relay=c7.example.com [203.0.113.7]", "client 6AQ5PP1S000073 203.0.113.7 <a@s.example>"},
+        {"sendmail", TIME "sendmail[73]: 6AQ5PP1S000073: from=<a@s.example>, size=18, class=0, nrcpts=1, relay=[203.0.113.7]",
+         "client 6AQ5PP1S000073 203.0.113.7 <a@s.example>"},
+        {"sendmail", TIME "sendmail[73]: 6AQ5PP1S000073: from=root, size=18, class=0, nrcpts=1, msgid=<x@y>, relay=root@localhost",
+         "sender 6AQ5PP1S000073 - root"},
         {"sendmail", TIME "sm-mta[73]: 6AQ5PP1S000073: to=<user@b.example>, delay=00:00:00, mailer=local, pri=30018, stat=queued",
          "accepted 6AQ5PP1S000073 -  <user@b.example>"},
         {"sendmail", TIME "sm-mta[73]: 6AQ5PP1S000073: to=<u@b.example>,<v@b.example>, delay=00:00:00, xdelay=00:00:00, mailer="

@@ -213,6 +213,7 @@ static void text_of_members(const struct settings *settings, FILE *out)
 
     fprintf(out, "socket=%s\nsocket_group=%s\nuser=%s\nsensor=%s\ndatabase=%s\nspool=%s\n", settings->socket,
             settings->socket_group, settings->user, settings->sensor, settings->database, settings->spool);
+    fprintf(out, "envelope_key=%s\n", settings->envelope_key);
     fprintf(out, "spool_limit=%lld\nlog_level=%d\n", (long long)settings->spool_limit, (int)settings->log_level);
     fprintf(out, "liveness.verdict_timeout=%lld\nliveness.remember=%lld\nliveness.probe_timeout=%lld\n",
             (long long)settings->verdict_timeout_ms, (long long)judge->remember_ms, (long long)judge->probe_timeout_ms);
@@ -271,6 +272,7 @@ static const struct {
     {"sensor", "sensor = d"},
     {"database", "database = e"},
     {"spool", "spool = /f"},
+    {"envelope_key", "envelope_key = ''"},
     {"spool_limit", "spool_limit = 1001"},
     {"log_level", "log_level = debug"},
     {"ignore_clients", "ignore_clients = {192.0.2.0/24}"},

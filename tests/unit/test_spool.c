@@ -140,12 +140,17 @@ static struct hit make_hit(int number)
         .tls = true,
         .queue_id = alloc_text("4Zz1"),
         .mta_name = alloc_text("mx2.example.org"),
+        .key_id = "00112233445566ff",
+        .hashes = alloc_zeroed(2, sizeof(struct envelope_hash)),
+        .hash_count = 2,
+        .hashes_whole = true,
     };
 
     assert_true(ipaddr_parse("2001:db8:c::7", &hit.client));
     assert_true(ipaddr_parse("192.0.2.1", &hit.local));
     hit.recipients[0] = alloc_text("\"a b\"@one.example");
     hit.recipients[1] = alloc_text("b@two.example");
+    hit.hashes[1].bytes[ENVELOPE_HASH_BYTES - 1] = 0xff;
     hit.domains[0] = alloc_text("one.example");
     hit.domains[1] = alloc_text("two.example");
     return hit;
@@ -231,6 +236,11 @@ static void expect_same(const struct hit *got, const struct hit *wanted)
     for (size_t i = 0; i < wanted->recipient_count; i++)
         assert_string_equal(got->recipients[i], wanted->recipients[i]);
     assert_int_equal(got->recipients_total, wanted->recipients_total);
+    assert_string_equal(got->key_id, wanted->key_id);
+    assert_int_equal(got->hash_count, wanted->hash_count);
+    if (wanted->hash_count > 0)
+        assert_memory_equal(got->hashes, wanted->hashes, wanted->hash_count * sizeof *wanted->hashes);
+    assert_int_equal(got->hashes_whole, wanted->hashes_whole);
     assert_int_equal(got->domain_count, wanted->domain_count);
     for (size_t i = 0; i < wanted->domain_count; i++)
         assert_string_equal(got->domains[i], wanted->domains[i]);
@@ -530,6 +540,9 @@ static void carries_format_1_forward(void **state)
     assert_int_equal(hit.id, 41);
     assert_string_equal(hit.uuid, "018bcfe5-6800-7a1b-82c3-000000000029");
     assert_string_equal(hit.helo, "helo-1");
+    assert_string_equal(hit.key_id, ""); /* format 3's */
+    assert_int_equal(hit.hash_count, 0);
+    assert_false(hit.hashes_whole);
     hit_clear(&hit);
     assert_int_equal(spool_read_outbox(spool, 0, hits, 4, &count), SPOOL_OK);
     assert_int_equal(count, 3);
@@ -763,6 +776,8 @@ static void sets_a_damaged_row_aside(void **state)
         "recipients = replace(printf('%101c', 'a'), ' ', 'a' || char(10))", "domains = X''", "client = '203.0.113.777'",
         "client = '-'", "local = ''", "time_us = -1", "time_us = 9223372036854775807", "time_us = 'now'",
         "client_port = 65536", "recipients_total = 2147483648", "tls = 2", "id = 4611686018427387904",
+        "key_id = '0011'", "key_id = '00112233445566FF'", "hashes = X'00'", "hashes = ''", "hashes = zeroblob(16 * 42)",
+        "hashes_whole = 2",
     };
     static const char *const outbox_changes[] = {
         "class = 'none'", "class = 'Trap'", "domain = char(10)", "primary_age_ms = -1",
