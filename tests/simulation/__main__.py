@@ -17,15 +17,15 @@ from testbed import base
 
 BASELINE = Path(__file__).with_name("baseline.json")
 SHORT = {"days": 4, "scale": 0.35}
-JUDGE = base.BUILD / "tests/simulation/judge_lines"
+PROGRAMS = base.BUILD / "tests/simulation"
 
 
-def played(seed=1, days=14, scale=1.0):
+def played(scenario=play_part.Scenario(), seed=1, days=14, scale=1.0):
     """A run on a database of its own."""
     database = database_part.Database(play_part.START - 3600)
     try:
         database.make_database(database_part.initialise)
-        play = play_part.Play(database, JUDGE, base.STATE, seed, days, scale)
+        play = play_part.Play(database, PROGRAMS, base.STATE, scenario, seed, days, scale)
         play.run()
         return play
     finally:
@@ -61,7 +61,7 @@ def main():
     if options.short:
         return compare(options.accept)
     began = time.monotonic()
-    play = played(options.seed, options.days, options.scale)
+    play = played(play_part.Scenario(), options.seed, options.days, options.scale)
     print(results.table(play.results()))
     print("\nverdicts:", dict(play.sensor.verdicts), "seconds:", {key: round(value, 1) for key, value in play.spent.items()},
           f"in all {time.monotonic() - began:.0f}")

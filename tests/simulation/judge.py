@@ -6,6 +6,7 @@ import uuid
 from simulation.world import TRAP4, TRAP6, TRAP_NAME
 
 SETTINGS = """log_level = error
+envelope_key = "{key}"
 liveness {{ probers = 1 }}
 trap_host {{
   names = {{{name}}}
@@ -19,14 +20,17 @@ domain "mx9.trap.example" {{ role = off }}
 class Hit:
     """A transaction that reached DATA."""
     __slots__ = ("number", "hit_id", "time", "client", "address", "local", "sender", "recipients", "verdict", "kind", "domain", "primary",
-                 "primary_age_ms", "judged", "why")
+                 "primary_age_ms", "judged", "why", "key_id", "whole", "hashes")
 
 
 class Sensor:
-    def __init__(self, world, program, folder):
+    def __init__(self, world, program, folder, settings=""):
         self.world = world
         path = folder / "judge.conf"
-        path.write_text(SETTINGS.format(name=TRAP_NAME, ip4=TRAP4, ip6=TRAP6))
+        self.key = folder / "envelope.key"
+        self.key.write_text(f"key {7:064x}\n")
+        self.key.chmod(0o600)
+        path.write_text(SETTINGS.format(key=self.key, name=TRAP_NAME, ip4=TRAP4, ip6=TRAP6) + settings)
         self.process = subprocess.Popen([program, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
         self.waiting, self.recorded = {}, []  # questions by number; offences not sent to the database yet
         self.probes = collections.deque()     # (seconds, address, state), not told to the witnesses yet
@@ -52,7 +56,9 @@ class Sensor:
         hit = self.waiting.pop(int(words[1]))
         hit.verdict, hit.kind, hit.domain = words[2:5]
         hit.primary, hit.primary_age_ms, hit.judged = words[5], int(words[6]), int(words[7]) / 1000
-        hit.why = " ".join(words[8:])
+        hit.key_id, hit.whole = None if words[8] == "-" else words[8], words[9] == "1"
+        hit.hashes = b"" if words[10] == "-" else bytes.fromhex(words[10])
+        hit.why = " ".join(words[11:])
         self.verdicts[hit.verdict] += 1
         if hit.verdict == "offence":
             self.recorded.append(hit)

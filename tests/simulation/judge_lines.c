@@ -13,7 +13,7 @@
  *     ask NUMBER CLIENT LOCAL SENDER RECIPIENT...   a transaction has reached DATA; paths are in angle brackets
  * What happens:
  *     probe ADDRESS STATE MS                                            the judge probed
- *     verdict NUMBER VERDICT CLASS DOMAIN PRIMARY AGE_MS MS WHY         of a question, when it fell ("-": none)
+ *     verdict NUMBER VERDICT CLASS DOMAIN PRIMARY AGE_MS MS KEY WHOLE HASHES WHY   of a question, when it fell ("-": none)
  * The argument is a settings file.  A line that is not understood ends the program with status 1.
  */
 #include <pthread.h>
@@ -142,11 +142,24 @@ static void question_free(struct question *question)
     free(question);
 }
 
-static void verdict_print(long long number, const struct judge_answer *answer)
+static void hashes_print(const struct hit *hit)
 {
-    printf("verdict %lld %s %s %s %s %lld %lld %s\n", number, verdict_name(answer->verdict), class_name(answer->class),
+    const uint8_t *bytes = (const uint8_t *)hit->hashes;
+
+    printf("%s %d ", hit->key_id[0] != '\0' ? hit->key_id : "-", hit->hashes_whole);
+    for (size_t i = 0; i < hit->hash_count * sizeof *hit->hashes; i++)
+        printf("%02x", bytes[i]);
+    if (hit->hash_count == 0)
+        putchar('-');
+}
+
+static void verdict_print(const struct question *question, const struct judge_answer *answer)
+{
+    printf("verdict %lld %s %s %s %s %lld %lld ", question->number, verdict_name(answer->verdict), class_name(answer->class),
            answer->domain[0] != '\0' ? answer->domain : "-", answer->primary[0] != '\0' ? answer->primary : "-",
-           (long long)answer->primary_age_ms, (long long)clock_monotonic_ms(), answer->why);
+           (long long)answer->primary_age_ms, (long long)clock_monotonic_ms());
+    hashes_print(&question->hit);
+    printf(" %s\n", answer->why);
 }
 
 static void daemon_start(void)
@@ -184,7 +197,7 @@ static void questions_ask(void)
             continue;
         }
         *link = question->next;
-        verdict_print(question->number, &answer);
+        verdict_print(question, &answer);
         question_free(question);
     }
 }

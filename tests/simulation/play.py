@@ -1,6 +1,7 @@
 """One run: a population plays for some days against the daemon's judge and the database, in steps of virtual time."""
 import collections
 import time
+from dataclasses import dataclass
 
 from simulation import engine as engine_part
 from simulation import judge as judge_part
@@ -16,12 +17,25 @@ SPOOL = "00000000-0000-4000-8000-000000000001"
 WARM_UP = 1.5 * DAY  # witnesses have to have watched for a day before a hit
 
 
+@dataclass
+class Scenario:
+    """What is other than usual.  Each defence can be off: by the policy (SQL), by a setting of the daemon (SETTINGS), or in what is
+    told to the database."""
+    share: float = 1.0   # of the customers have witnesses at their primaries
+    fault: str = None    # of all witnesses, from the middle on (witness.py)
+    sql: tuple = ()      # after the classes are enabled
+    settings: str = ""   # more lines for hunnypot.conf
+    owners: bool = True  # the domains of one customer are one owner's
+    names: bool = True   # clients have their names
+    letters: bool = True  # witnesses see letters that were accepted, not only clients
+
+
 class Play:
-    def __init__(self, database, judge_program, folder, seed=1, days=14, scale=1.0, step=STEP):
-        self.database, self.step = database, step
+    def __init__(self, database, programs, folder, scenario=Scenario(), seed=1, days=14, scale=1.0, step=STEP):
+        self.database, self.step, self.scenario = database, step, scenario
         self.engine = engine_part.Engine(START)
         self.world = world_part.World(self.engine, seed)
-        self.sensor = judge_part.Sensor(self.world, judge_program, folder)
+        self.sensor = judge_part.Sensor(self.world, programs / "judge_lines", folder, scenario.settings)
         self.world.sensor = self.sensor
         self.end = START + WARM_UP + days * DAY
         self.population = population_part.Population(self.world, START + WARM_UP, self.end, scale)
@@ -108,8 +122,10 @@ class Play:
             "recipients": hit.recipients, "recipients_total": len(hit.recipients), "null_sender": hit.sender == "", "tls": False,
             "class": hit.kind, "domain": hit.domain, "primary_host": None if hit.primary == "-" else hit.primary,
             "primary_age_ms": hit.primary_age_ms, "queue_id": f"Q{hit.number}", "mta_name": "mx9.trap.example", "local": hit.local,
-            "owner": self.world.domains[hit.domain].owner,
+            "owner": self.world.domains[hit.domain].owner if self.scenario.owners else hit.domain,
         }
+        known |= {"key_id": hit.key_id, "envelope": hit.hashes, "envelope_whole": hit.whole,
+                  "primaries": [host.name for _, host in self.world.domains[hit.domain].mx if host is not self.world.trap]}
         return tuple(known[column] for column in self.columns)
 
     def _tick(self):
