@@ -78,7 +78,7 @@ int cli_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 bool cli_output_failed(void);
 int cli_close_output(int status);
 
-/* What went wrong with the database, and what to do about it. */
+/* What went wrong with the database, and what to do about it; nothing when somebody stopped it. */
 int cli_db_fail(const struct cli *cli, enum db_status status);
 
 /* Connect; cli_open() also sees to it that the schema is there and not too old.  CLI_OK, or a status to return. */

@@ -21,6 +21,8 @@ static const char *db_advice(const struct cli *cli, enum db_status status)
 
 int cli_db_fail(const struct cli *cli, enum db_status status)
 {
+    if (status == DB_STOPPED)
+        return CLI_FAILED; /* whoever stopped it knows */
     return cli_fail("%s%s", db_why(cli->db), db_advice(cli, status));
 }
 

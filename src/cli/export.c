@@ -19,7 +19,7 @@
 #include "cli/output.h"
 
 enum {
-    LOOK_AGAIN_MS = 60000 /* listings end by the clock alone, without a notification */
+    LOOK_AGAIN_MS = 60000 /* where no sensor runs, listings end by the clock alone, without a notification */
 };
 
 struct export {
@@ -57,23 +57,48 @@ static bool write_out(const char *data, size_t length)
     return !cli_output_failed();
 }
 
-static bool take_row(void *context, const char *data, size_t length)
+static void write_line(struct sink *sink, const char *line, size_t length)
 {
-    struct sink *sink = context;
+    sink->unwritable = sink->replacement != NULL ? !file_replace_write(sink->replacement, line, length)
+                                                 : !write_out(line, length);
+}
+
+/* A row with what COPY escapes, of which few have any. */
+static void take_escaped_row(struct sink *sink, const char *data, size_t length)
+{
     char *row = alloc_zeroed(length + 1, 1), *rest = row, *line;
     size_t line_length;
 
     memcpy(row, data, length);
     line = output_next_value(&rest);
-    sink->rows++;
     sink->problem = rest != NULL ? "has more than one column" : line_problem(line);
     if (sink->problem == NULL) {
         line_length = strlen(line);
         line[line_length] = '\n'; /* the row's own line end, or further in, was here */
-        sink->unwritable = sink->replacement != NULL ? !file_replace_write(sink->replacement, line, line_length + 1)
-                                                     : !write_out(line, line_length + 1);
+        write_line(sink, line, line_length + 1);
     }
     free(row);
+}
+
+/* One column, in printable ASCII without escapes, and the line end. */
+static bool is_plain_row(const char *data, size_t length)
+{
+    for (size_t i = 0; i + 1 < length; i++)
+        if (data[i] < ' ' || data[i] == '\\' || data[i] == 0x7f)
+            return false;
+    return length > 0 && data[length - 1] == '\n';
+}
+
+static bool take_row(void *context, const char *data, size_t length)
+{
+    struct sink *sink = context;
+
+    sink->rows++;
+    sink->problem = NULL;
+    if (is_plain_row(data, length))
+        write_line(sink, data, length);
+    else
+        take_escaped_row(sink, data, length);
     return sink->problem == NULL && !sink->unwritable;
 }
 
@@ -105,6 +130,8 @@ static int copy_rows(struct cli *cli, const struct export *export, struct sink *
         exit_status = cli_fail("%s: row %llu %s", export->path, (unsigned long long)sink->rows, sink->problem);
     else if (sink->unwritable)
         exit_status = CLI_FAILED;
+    else if (status == DB_STOPPED)
+        exit_status = cli_db_fail(cli, status);
     else if (status != DB_OK)
         exit_status = cli_fail("%s: %s", export->path, db_why(cli->db));
     return exit_status;
@@ -223,23 +250,55 @@ struct watch {
     /* The consumer may not have what the file says: it was not told yet (a firewall's sets are empty after a boot, the
      * file is not), or the command failed. */
     bool untold;
+    char *exported; /* what the list was like, as read_state() has it, when it was exported; NULL: not exported */
 };
+
+/* The list's serial, and the hour, as formats with durations change once an hour.  The caller frees; NULL on failure. */
+static char *read_state(struct cli *cli)
+{
+    struct db_result *result = NULL;
+    char *state = NULL;
+    enum db_status status =
+        db_query(cli->db, CLI_TIMEOUT_MS, "SELECT hunnypot.listing_serial() || ' ' || date_trunc('hour', now())", NULL, 0,
+                 &result);
+
+    if (status == DB_OK)
+        state = alloc_text(db_value(result, 0, 0));
+    else
+        cli_db_fail(cli, status);
+    db_result_free(&result);
+    return state;
+}
 
 /* What fails is said; the next change, or the next minute, is the next try. */
 static void watch_once(struct cli *cli, struct watch *watch)
 {
+    char *state = read_state(cli);
     bool changed;
-    int status = export_file(cli, watch->export, &changed);
+    int status;
 
+    if (state == NULL)
+        return;
+    if (watch->exported != NULL && strcmp(state, watch->exported) == 0 && !watch->untold) {
+        free(state);
+        return;
+    }
+    status = export_file(cli, watch->export, &changed);
+    free(watch->exported);
+    watch->exported = status == CLI_OK ? state : NULL;
+    if (status != CLI_OK)
+        free(state);
     if (watch->export->command != NULL && (changed || (status == CLI_OK && watch->untold)))
         watch->untold = run_command(watch->export) != CLI_OK;
+    else if (status == CLI_OK)
+        watch->untold = false;
 }
 
 /* Export, again and again, as long as the connection lasts; DB_STOPPED when it is to end. */
 static enum db_status watch_on(struct cli *cli, void *context)
 {
     struct watch *watch = context;
-    enum db_status status = db_script(cli->db, CLI_TIMEOUT_MS, "LISTEN hunnypot_listing; LISTEN hunnypot_hit");
+    enum db_status status = db_script(cli->db, CLI_TIMEOUT_MS, "LISTEN hunnypot_listing");
 
     while (status == DB_OK) {
         int64_t began_ms = clock_monotonic_ms();
@@ -247,6 +306,15 @@ static enum db_status watch_on(struct cli *cli, void *context)
         watch_once(cli, watch);
         status = await_next(cli, began_ms, watch->export->interval_ms);
     }
+    return status;
+}
+
+static int watch_always(struct cli *cli, const struct export *export)
+{
+    struct watch watch = {.export = export, .untold = true};
+    int status = cli_keep_open(cli, watch_on, &watch);
+
+    free(watch.exported);
     return status;
 }
 
@@ -280,8 +348,7 @@ static int run_format(struct cli *cli, struct export *export, const char *const 
     if (status == CLI_OK && export->target != NULL)
         status = catch_signals(cli);
     if (status == CLI_OK)
-        status = watching ? cli_keep_open(cli, watch_on, &(struct watch){.export = export, .untold = true})
-                          : export_once(cli, export);
+        status = watching ? watch_always(cli, export) : export_once(cli, export);
     free(export->select);
     if (format != NULL)
         format_free(&format);

@@ -234,6 +234,85 @@ static int run_forget(struct cli *cli, int argc, char **argv)
     return status;
 }
 
+enum { EXPIRE_ROWS_MAX = 8 };
+
+/* What expire() removed so far, over all its steps. */
+struct expired {
+    const char *what[EXPIRE_ROWS_MAX];
+    int64_t removed[EXPIRE_ROWS_MAX];
+    size_t count;
+    bool more; /* the last step removed something */
+    bool held; /* it left a partition, because somebody reads it */
+};
+
+static enum db_status expire_step(struct cli *cli, struct expired *expired, struct db_result **result)
+{
+    enum db_status status = db_query(cli->db, CLI_WORK_MS, "SELECT * FROM hunnypot.expire()", NULL, 0, result);
+    size_t rows = status == DB_OK ? db_rows(*result) : 0;
+
+    expired->count = rows < EXPIRE_ROWS_MAX ? rows : EXPIRE_ROWS_MAX;
+    expired->more = expired->held = false;
+    for (size_t row = 0; row < expired->count; row++) {
+        const char *removed = db_value(*result, row, 1);
+
+        expired->what[row] = db_value(*result, row, 0);
+        expired->held |= removed == NULL;
+        expired->more |= removed != NULL && strcmp(removed, "0") != 0;
+        expired->removed[row] += removed == NULL ? 0 : strtoll(removed, NULL, 10);
+    }
+    return status;
+}
+
+static int print_expired(struct cli *cli, enum output_format format, const struct expired *expired)
+{
+    char *sql = alloc_text("SELECT * FROM (VALUES ");
+    int status;
+
+    for (size_t row = 0; row < expired->count; row++) {
+        char *literal = cli_literal(expired->what[row]);
+        char *longer = alloc_format("%s%s(%s, %lld::bigint)", sql, row > 0 ? ", " : "", literal,
+                                    (long long)expired->removed[row]);
+
+        free(literal);
+        free(sql);
+        sql = longer;
+    }
+    {
+        char *whole = alloc_format("%s) r (what, removed)", sql);
+
+        status = output_query(cli, format, whole);
+        free(whole);
+    }
+    free(sql);
+    return status;
+}
+
+/* Step by step, each a transaction of its own; then what time alone changes. */
+static int expire(struct cli *cli, enum output_format format)
+{
+    enum { HELD_TRIES = 20, HELD_PAUSE_MS = 500 };
+    struct output_progress *progress = output_progress_start("expire");
+    struct expired expired = {.more = true};
+    struct db_result *result = NULL;
+    enum db_status status = DB_OK;
+    int tries = 0, exit_status;
+
+    while (status == DB_OK && (expired.more || (expired.held && ++tries < HELD_TRIES))) {
+        if (expired.held)
+            cli_stopped_within(cli, HELD_PAUSE_MS);
+        db_result_free(&result);
+        status = expire_step(cli, &expired, &result);
+    }
+    if (status == DB_OK)
+        status = db_query(cli->db, CLI_WORK_MS, "SELECT hunnypot.tick()", NULL, 0, NULL);
+    exit_status = status == DB_OK ? print_expired(cli, format, &expired) : cli_db_fail(cli, status);
+    if (exit_status == CLI_OK && expired.held)
+        exit_status = cli_fail("somebody reads old hits all the time; they stay until the next run");
+    db_result_free(&result);
+    output_progress_stop(&progress);
+    return exit_status;
+}
+
 static int run_expire(struct cli *cli, int argc, char **argv)
 {
     const char *format_name = "table";
@@ -244,7 +323,7 @@ static int run_expire(struct cli *cli, int argc, char **argv)
     if (first < 0 || (status = read_format(format_name, &format, first, argc, argv)) != CLI_OK ||
         (status = cli_open(cli)) != CLI_OK)
         return status;
-    return print_removed(cli, format, "expire", "SELECT * FROM hunnypot.expire()");
+    return expire(cli, format);
 }
 
 const struct cli_command manage_commands[] = {

@@ -545,6 +545,11 @@ enum db_status db_copy_out(struct db *db, int timeout_ms, const char *sql,
     return status == DB_OK && !request.copied ? fail(db, DB_ERROR, "there was no COPY ... TO STDOUT") : status;
 }
 
+size_t db_rows(const struct db_result *result)
+{
+    return (size_t)PQntuples(result->pg);
+}
+
 size_t db_columns(const struct db_result *result)
 {
     return (size_t)PQnfields(result->pg);

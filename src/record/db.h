@@ -55,6 +55,7 @@ enum db_status db_query_texts(struct db *db, int timeout_ms, const char *sql, co
  * an explicit transaction is left broken: the caller says ROLLBACK or closes. */
 enum db_status db_script(struct db *db, int timeout_ms, const char *sql) __attribute__((warn_unused_result));
 
+size_t db_rows(const struct db_result *result);
 size_t db_columns(const struct db_result *result);
 const char *db_column_name(const struct db_result *result, size_t column);
 const char *db_value(const struct db_result *result, size_t row, size_t column); /* NULL: SQL's NULL */

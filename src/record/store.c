@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/uuid.h"
 
 enum {
     CONNECT_TIMEOUT_MS = 10000,
@@ -16,15 +17,17 @@ enum {
 
 /* PostgreSQL's numbers for types (catalog/pg_type.dat). */
 enum {
-    OID_BOOL = 16, OID_INT8 = 20, OID_INT4 = 23, OID_TEXT = 25, OID_INET = 869, OID_TIMESTAMPTZ = 1184,
-    OID_BOOL_ARRAY = 1000, OID_INT4_ARRAY = 1007, OID_TEXT_ARRAY = 1009, OID_INT8_ARRAY = 1016, OID_INET_ARRAY = 1041,
-    OID_TIMESTAMPTZ_ARRAY = 1185
+    OID_BOOL = 16, OID_INT8 = 20, OID_INT4 = 23, OID_TEXT = 25, OID_INET = 869, OID_TEXT_ARRAY = 1009,
+    OID_TIMESTAMPTZ = 1184, OID_UUID = 2950
 };
+
+static const char hex_digits[] = "0123456789abcdef";
 
 struct store {
     char *conninfo, *sensor, *spool_id;
     int stop_fd;
     struct db *db;
+    uint32_t row_type; /* the database's number for hunnypot.new_hit */
     char why[512];
 };
 
@@ -75,7 +78,8 @@ static enum db_status outcome(struct store *store, enum db_status status)
     return status;
 }
 
-enum db_status store_connect(struct store *store, int64_t *recorded)
+/* The database knows what is recorded; and the number of the type that batches are made of, which is its own. */
+static enum db_status say_hello(struct store *store, int64_t *recorded)
 {
     char schema[16];
     const char *const texts[] = {store->sensor, store->spool_id, schema};
@@ -83,200 +87,240 @@ enum db_status store_connect(struct store *store, int64_t *recorded)
     enum db_status status;
 
     snprintf(schema, sizeof schema, "%d", STORE_SCHEMA_VERSION);
+    status = db_query_texts(store->db, QUERY_TIMEOUT_MS,
+                            "SELECT hunnypot.sensor_hello($1, $2::uuid, $3::integer), "
+                            "coalesce(to_regtype('hunnypot.new_hit')::oid, 0)",
+                            texts, sizeof texts / sizeof *texts, &result);
+    if (status == DB_OK) {
+        *recorded = strtoll(db_value(result, 0, 0), NULL, 10);
+        store->row_type = (uint32_t)strtoul(db_value(result, 0, 1), NULL, 10);
+    }
+    db_result_free(&result);
+    return status;
+}
+
+enum db_status store_connect(struct store *store, int64_t *recorded)
+{
+    enum db_status status;
+
     store_disconnect(store);
     status = db_connect(&store->db, store->conninfo, "hunnypot-milter", CONNECT_TIMEOUT_MS, store->stop_fd);
     if (status == DB_OK)
-        status = db_query_texts(store->db, QUERY_TIMEOUT_MS, "SELECT hunnypot.sensor_hello($1, $2::uuid, $3::integer)",
-                                texts, sizeof texts / sizeof *texts, &result);
-    if (status == DB_OK)
-        *recorded = strtoll(db_value(result, 0, 0), NULL, 10);
-    db_result_free(&result);
+        status = say_hello(store, recorded);
     outcome(store, status);
     if (status != DB_OK)
         store_disconnect(store);
     return status;
 }
 
-/* An array as PostgreSQL's binary protocol has it (array_recv): dimensions, whether there are NULLs, the type of the
- * elements, their number, the first index; then each element with its length in front. */
-struct array {
+/* A batch as PostgreSQL's binary protocol has it: an array (array_recv) of rows (record_recv) of hunnypot.new_hit.  A row
+ * is the number of its columns, and for each its type, its length (-1 is NULL) and its bytes. */
+struct wire {
     char *bytes;
     size_t used, size;
-    unsigned type;
 };
 
-static void put_bytes(struct array *array, const void *bytes, size_t length)
+static void put_bytes(struct wire *wire, const void *bytes, size_t length)
 {
-    if (array->used + length > array->size) {
-        array->size = (array->used + length) * 2;
-        array->bytes = alloc_resized(array->bytes, array->size, 1);
+    if (wire->used + length > wire->size) {
+        wire->size = (wire->used + length) * 2;
+        wire->bytes = alloc_resized(wire->bytes, wire->size, 1);
     }
-    memcpy(array->bytes + array->used, bytes, length);
-    array->used += length;
+    memcpy(wire->bytes + wire->used, bytes, length);
+    wire->used += length;
 }
 
-static void put_int4(struct array *array, int32_t number)
+static void put_int4(struct wire *wire, int32_t number)
 {
-    uint32_t wire = htobe32((uint32_t)number);
+    uint32_t bytes = htobe32((uint32_t)number);
 
-    put_bytes(array, &wire, sizeof wire);
+    put_bytes(wire, &bytes, sizeof bytes);
 }
 
-static void array_begin(struct array *array, unsigned array_type, unsigned element_type, size_t count)
+/* A length that is not known yet; length_end() with what this returns fills it in. */
+static size_t length_begin(struct wire *wire)
 {
-    *array = (struct array){.type = array_type};
-    put_int4(array, 1);
-    put_int4(array, 1);
-    put_int4(array, (int32_t)element_type);
-    put_int4(array, (int32_t)count);
-    put_int4(array, 1);
+    put_int4(wire, 0);
+    return wire->used;
 }
 
-static void add_null(struct array *array)
+static void length_end(struct wire *wire, size_t begin)
 {
-    put_int4(array, -1);
+    uint32_t length = htobe32((uint32_t)(wire->used - begin));
+
+    memcpy(wire->bytes + begin - sizeof length, &length, sizeof length);
 }
 
-static void add_text(struct array *array, const char *text)
+/* Dimensions, whether there are NULLs, the type of the elements, their number, the first index. */
+static void put_array_head(struct wire *wire, uint32_t element_type, size_t count)
 {
-    size_t length = text != NULL ? strlen(text) : 0;
-
-    put_int4(array, (int32_t)length);
-    put_bytes(array, text != NULL ? text : "", length);
+    put_int4(wire, count > 0 ? 1 : 0);
+    put_int4(wire, 0);
+    put_int4(wire, (int32_t)element_type);
+    if (count == 0)
+        return;
+    put_int4(wire, (int32_t)count);
+    put_int4(wire, 1);
 }
 
-static void add_int4(struct array *array, int64_t number)
+static void column_null(struct wire *wire, uint32_t type)
 {
-    put_int4(array, 4);
-    put_int4(array, (int32_t)(number < INT32_MAX ? number : INT32_MAX));
+    put_int4(wire, (int32_t)type);
+    put_int4(wire, -1);
 }
 
-static void add_int8(struct array *array, int64_t number)
+static void column_bytes(struct wire *wire, uint32_t type, const void *bytes, size_t length)
 {
-    uint64_t wire = htobe64((uint64_t)number);
-
-    put_int4(array, 8);
-    put_bytes(array, &wire, sizeof wire);
+    put_int4(wire, (int32_t)type);
+    put_int4(wire, (int32_t)length);
+    put_bytes(wire, bytes, length);
 }
 
-static void add_bool(struct array *array, bool value)
+static void column_text(struct wire *wire, const char *text)
 {
-    char wire = value ? 1 : 0;
+    column_bytes(wire, OID_TEXT, text != NULL ? text : "", text != NULL ? strlen(text) : 0);
+}
 
-    put_int4(array, 1);
-    put_bytes(array, &wire, 1);
+static void column_int4(struct wire *wire, int64_t number)
+{
+    uint32_t bytes = htobe32((uint32_t)(number < INT32_MAX ? number : INT32_MAX));
+
+    column_bytes(wire, OID_INT4, &bytes, sizeof bytes);
+}
+
+static void column_int8(struct wire *wire, uint32_t type, int64_t number)
+{
+    uint64_t bytes = htobe64((uint64_t)number);
+
+    column_bytes(wire, type, &bytes, sizeof bytes);
+}
+
+static void column_bool(struct wire *wire, bool value)
+{
+    char byte = value ? 1 : 0;
+
+    column_bytes(wire, OID_BOOL, &byte, 1);
 }
 
 /* inet_recv: family (PostgreSQL's own numbers: 2 and 3), bits, "is a cidr", length, bytes. */
-static void add_inet(struct array *array, const struct ipaddr *address)
+static void column_inet(struct wire *wire, const struct ipaddr *address)
 {
     unsigned char length = address->family == 4 ? 4 : 16;
-    unsigned char head[] = {address->family == 4 ? 2 : 3, (unsigned char)(length * 8), 0, length};
+    unsigned char bytes[4 + 16] = {address->family == 4 ? 2 : 3, (unsigned char)(length * 8), 0, length};
 
     if (address->family == 0) {
-        add_null(array);
+        column_null(wire, OID_INET);
         return;
     }
-    put_int4(array, (int32_t)(sizeof head + length));
-    put_bytes(array, head, sizeof head);
-    put_bytes(array, address->bytes, length);
+    memcpy(bytes + 4, address->bytes, length);
+    column_bytes(wire, OID_INET, bytes, 4u + length);
 }
 
-static void add_lines(struct array *array, char *const *texts, size_t count)
+/* The database draws one for a hit that came without. */
+static void column_uuid(struct wire *wire, const char *text)
 {
-    size_t length_at = array->used, start;
-    uint32_t length;
+    unsigned char bytes[16];
+    size_t digits = 0;
 
-    put_int4(array, 0);
-    start = array->used;
+    if (!uuid_is_valid(text)) {
+        column_null(wire, OID_UUID);
+        return;
+    }
+    for (; *text != '\0'; text++)
+        if (*text != '-') {
+            unsigned digit = (unsigned)(strchr(hex_digits, *text | 0x20) - hex_digits);
+
+            bytes[digits / 2] = (unsigned char)(digits % 2 == 0 ? digit << 4 : bytes[digits / 2] | digit);
+            digits++;
+        }
+    column_bytes(wire, OID_UUID, bytes, sizeof bytes);
+}
+
+static void column_texts(struct wire *wire, char *const *texts, size_t count)
+{
+    size_t begin;
+
+    put_int4(wire, OID_TEXT_ARRAY);
+    begin = length_begin(wire);
+    put_array_head(wire, OID_TEXT, count);
     for (size_t i = 0; i < count; i++) {
-        if (i > 0)
-            put_bytes(array, "\n", 1);
-        put_bytes(array, texts[i], strlen(texts[i]));
+        put_int4(wire, (int32_t)strlen(texts[i]));
+        put_bytes(wire, texts[i], strlen(texts[i]));
     }
-    length = htobe32((uint32_t)(array->used - start));
-    memcpy(array->bytes + length_at, &length, sizeof length);
+    length_end(wire, begin);
 }
 
-/* The arguments of record_batch() behind the first two, in its order. */
-enum column {
-    SEQ, TIME, CLIENT, CLIENT_PORT, CLIENT_NAME, HELO, SENDER, RECIPIENTS, RECIPIENTS_TOTAL, NULL_SENDER, TLS, CLASS,
-    DOMAIN, PRIMARY, PRIMARY_AGE, QUEUE_ID, MTA_NAME, LOCAL, COLUMN_COUNT
-};
-
-static const struct {
-    unsigned array, element;
-} column_types[COLUMN_COUNT] = {
-    [SEQ] = {OID_INT8_ARRAY, OID_INT8},
-    [TIME] = {OID_TIMESTAMPTZ_ARRAY, OID_TIMESTAMPTZ},
-    [CLIENT] = {OID_INET_ARRAY, OID_INET},
-    [CLIENT_PORT] = {OID_INT4_ARRAY, OID_INT4},
-    [CLIENT_NAME] = {OID_TEXT_ARRAY, OID_TEXT},
-    [HELO] = {OID_TEXT_ARRAY, OID_TEXT},
-    [SENDER] = {OID_TEXT_ARRAY, OID_TEXT},
-    [RECIPIENTS] = {OID_TEXT_ARRAY, OID_TEXT},
-    [RECIPIENTS_TOTAL] = {OID_INT4_ARRAY, OID_INT4},
-    [NULL_SENDER] = {OID_BOOL_ARRAY, OID_BOOL},
-    [TLS] = {OID_BOOL_ARRAY, OID_BOOL},
-    [CLASS] = {OID_TEXT_ARRAY, OID_TEXT},
-    [DOMAIN] = {OID_TEXT_ARRAY, OID_TEXT},
-    [PRIMARY] = {OID_TEXT_ARRAY, OID_TEXT},
-    [PRIMARY_AGE] = {OID_INT4_ARRAY, OID_INT4},
-    [QUEUE_ID] = {OID_TEXT_ARRAY, OID_TEXT},
-    [MTA_NAME] = {OID_TEXT_ARRAY, OID_TEXT},
-    [LOCAL] = {OID_INET_ARRAY, OID_INET},
-};
-
-static void add_verdict(struct array columns[COLUMN_COUNT], const struct hit *hit)
+static void put_verdict(struct wire *wire, const struct hit *hit)
 {
-    add_text(&columns[CLASS], class_name(hit->class));
-    add_text(&columns[DOMAIN], hit->domain);
+    column_text(wire, class_name(hit->class));
+    column_text(wire, hit->domain);
     if (hit->primary == NULL || hit->primary[0] == '\0') {
-        add_null(&columns[PRIMARY]);
-        add_null(&columns[PRIMARY_AGE]);
+        column_null(wire, OID_TEXT);
+        column_null(wire, OID_INT4);
     } else {
-        add_text(&columns[PRIMARY], hit->primary);
-        add_int4(&columns[PRIMARY_AGE], hit->primary_age_ms);
+        column_text(wire, hit->primary);
+        column_int4(wire, hit->primary_age_ms);
     }
 }
 
-static void add_hit(struct array columns[COLUMN_COUNT], const struct hit *hit)
+/* The columns of hunnypot.new_hit (sql/001-schema.sql), all of them and in its order. */
+static void put_columns(struct wire *wire, const struct hit *hit)
 {
-    add_int8(&columns[SEQ], hit->id);
-    add_int8(&columns[TIME], hit->time_us - (int64_t)POSTGRES_EPOCH_S * 1000000);
-    add_inet(&columns[CLIENT], &hit->client);
-    add_int4(&columns[CLIENT_PORT], hit->client_port);
-    add_text(&columns[CLIENT_NAME], hit->client_name);
-    add_text(&columns[HELO], hit->helo);
-    add_text(&columns[SENDER], hit->sender);
-    add_lines(&columns[RECIPIENTS], hit->recipients, hit->recipient_count);
-    add_int4(&columns[RECIPIENTS_TOTAL], (int64_t)hit->recipients_total);
-    add_bool(&columns[NULL_SENDER], hit->null_sender);
-    add_bool(&columns[TLS], hit->tls);
-    add_verdict(columns, hit);
-    add_text(&columns[QUEUE_ID], hit->queue_id);
-    add_text(&columns[MTA_NAME], hit->mta_name);
-    add_inet(&columns[LOCAL], &hit->local);
+    column_int8(wire, OID_INT8, hit->id);
+    column_uuid(wire, hit->uuid);
+    column_int8(wire, OID_TIMESTAMPTZ, hit->time_us - (int64_t)POSTGRES_EPOCH_S * 1000000);
+    column_inet(wire, &hit->client);
+    column_int4(wire, hit->client_port);
+    column_text(wire, hit->client_name);
+    column_text(wire, hit->helo);
+    column_text(wire, hit->sender);
+    column_texts(wire, hit->recipients, hit->recipient_count);
+    column_int4(wire, (int64_t)hit->recipients_total);
+    column_bool(wire, hit->null_sender);
+    column_bool(wire, hit->tls);
+    put_verdict(wire, hit);
+    column_text(wire, hit->queue_id);
+    column_text(wire, hit->mta_name);
+    column_inet(wire, &hit->local);
+    column_null(wire, OID_TEXT); /* owner */
+}
+
+enum { NEW_HIT_COLUMNS = 20 };
+
+static void put_batch(struct wire *wire, uint32_t row_type, const struct hit *hits, size_t count)
+{
+    put_array_head(wire, row_type, count);
+    for (size_t i = 0; i < count; i++) {
+        size_t begin = length_begin(wire);
+
+        put_int4(wire, NEW_HIT_COLUMNS);
+        put_columns(wire, &hits[i]);
+        length_end(wire, begin);
+    }
 }
 
 enum db_status store_record(struct store *store, const struct hit *hits, size_t count)
 {
-    static const char sql[] = "SELECT hunnypot.record_batch($1, $2::uuid, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, "
-                              "$14, $15, $16, $17, $18, $19, $20)";
-    struct array columns[COLUMN_COUNT];
-    struct db_param params[2 + COLUMN_COUNT] = {{.value = store->sensor, .type = OID_TEXT}, {.value = store->spool_id}};
+    struct wire batch = {.used = 0};
     enum db_status status;
 
-    for (int i = 0; i < COLUMN_COUNT; i++)
-        array_begin(&columns[i], column_types[i].array, column_types[i].element, count);
-    for (size_t i = 0; i < count; i++)
-        add_hit(columns, &hits[i]);
-    for (int i = 0; i < COLUMN_COUNT; i++)
-        params[2 + i] = (struct db_param){
-            .type = columns[i].type, .value = columns[i].bytes, .length = (int)columns[i].used, .binary = true};
-    status = db_query(store->db, QUERY_TIMEOUT_MS, sql, params, sizeof params / sizeof *params, NULL);
-    for (int i = 0; i < COLUMN_COUNT; i++)
-        free(columns[i].bytes);
+    put_batch(&batch, store->row_type, hits, count);
+    status = db_query(store->db, QUERY_TIMEOUT_MS, "SELECT hunnypot.record_batch($1, $2::uuid, $3)",
+                      (const struct db_param[]){{.value = store->sensor, .type = OID_TEXT},
+                                                {.value = store->spool_id},
+                                                {.value = batch.bytes, .length = (int)batch.used, .binary = true}},
+                      3, NULL);
+    free(batch.bytes);
+    return outcome(store, status);
+}
+
+enum db_status store_tick(struct store *store, bool *more)
+{
+    struct db_result *result = NULL;
+    enum db_status status = db_query(store->db, QUERY_TIMEOUT_MS, "SELECT coalesce(hunnypot.tick(), false)", NULL, 0, &result);
+
+    *more = status == DB_OK && strcmp(db_value(result, 0, 0), "t") == 0;
+    db_result_free(&result);
     return outcome(store, status);
 }
 

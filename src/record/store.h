@@ -1,4 +1,5 @@
-/* store.h - what a sensor says to the database: batches of hits, exactly once, and heartbeats.
+/* store.h - what a sensor says to the database: batches of hits, exactly once, heartbeats, and the time that
+ * goes by.
  *
  * Talks only to the SQL functions that the role hunnypot_sensor may call; it can read nothing.
  * Threads:  one (the shipper).
@@ -30,6 +31,9 @@ enum db_status store_record(struct store *store, const struct hit *hits, size_t 
 /* Tell that this sensor is alive; COUNTERS is a JSON object. */
 enum db_status store_heartbeat(struct store *store, const char *version, int64_t inbox, int64_t outbox, int64_t aside,
                                const char *counters) __attribute__((warn_unused_result));
+
+/* What time alone changes in the database: one bounded step.  *MORE: there is more to do, do it again soon. */
+enum db_status store_tick(struct store *store, bool *more) __attribute__((warn_unused_result));
 
 bool store_is_connected(const struct store *store);
 void store_disconnect(struct store *store);

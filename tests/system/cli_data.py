@@ -1,4 +1,5 @@
 """Hits for the tests of the command line, recorded the way a sensor does it but with any bytes in them."""
+import json
 import uuid
 
 HIT = {"ago": "0 s", "client": "203.0.113.7", "client_port": 50000, "client_name": "host7.example", "helo": "helo.example",
@@ -6,11 +7,15 @@ HIT = {"ago": "0 s", "client": "203.0.113.7", "client_port": 50000, "client_name
        "class": "backup", "domain": "backup.example", "primary_host": "mx1.backup.example", "primary_age_ms": 1500,
        "queue_id": "4XyZ", "mta_name": "mx2.example.org", "local": "192.0.2.1"}
 
-SQL = """SELECT hunnypot.record_batch(%(sensor)s, %(spool)s::uuid, %(seq)s::bigint[],
-    (SELECT array_agg(now() - a::interval ORDER BY n) FROM unnest(%(ago)s) WITH ORDINALITY x(a, n)), %(client)s::inet[],
-    %(client_port)s::int[], %(client_name)s::text[], %(helo)s::text[], %(sender)s::text[], %(recipients)s::text[],
-    %(recipients_total)s::int[], %(null_sender)s::bool[], %(tls)s::bool[], %(class)s::text[], %(domain)s::text[],
-    %(primary_host)s::text[], %(primary_age_ms)s::int[], %(queue_id)s::text[], %(mta_name)s::text[], %(local)s::inet[])"""
+# The columns of hunnypot.new_hit.
+COLUMNS = """seq hit_id time client client_port client_name helo sender recipients recipients_total null_sender tls class domain
+    primary_host primary_age_ms queue_id mta_name local owner""".split()
+SQL = f"""SELECT hunnypot.record_batch(%(sensor)s, %(spool)s::uuid, ARRAY(
+    SELECT ({", ".join("now() - ago" if column == "time" else column for column in COLUMNS)})::hunnypot.new_hit
+    FROM jsonb_to_recordset(%(hits)s) h (seq bigint, hit_id uuid, ago interval, client inet, client_port int, client_name text,
+        helo text, sender text, recipients text[], recipients_total int, null_sender boolean, tls boolean, class text,
+        domain text, primary_host text, primary_age_ms int, queue_id text, mta_name text, local inet, owner text)
+    ORDER BY seq))"""
 
 
 class Sensor:
@@ -20,14 +25,13 @@ class Sensor:
 
     def record(self, *hits):
         """Record HITS, dictionaries of what differs from HIT, as one batch."""
-        hits = [{**HIT, **hit} for hit in hits]
-        numbers = [self.seq + i + 1 for i in range(len(hits))]
+        hits = [{**HIT, **hit, "seq": self.seq + i + 1} for i, hit in enumerate(hits)]
+        for hit in hits:
+            hit.update(recipients=hit["recipients"].split("\n"), recipients_total=hit["recipients"].count("\n") + 1)
         self.seq += len(hits)
-        columns = {key: [hit[key] for hit in hits] for key in HIT}
         connection = self.pg.connect()
         with connection.cursor() as cursor:
-            cursor.execute(SQL, {"sensor": self.name, "spool": self.spool, "seq": numbers,
-                                 "recipients_total": [1] * len(hits), **columns})
+            cursor.execute(SQL, {"sensor": self.name, "spool": self.spool, "hits": json.dumps(hits)})
             assert cursor.fetchone()[0] == len(hits)
         connection.close()
 

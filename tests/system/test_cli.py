@@ -14,6 +14,7 @@ import pytest
 from cli_data import Sensor
 from testbed.base import BUILD, TOP, wait_for
 from testbed.milter import environment
+from testbed.offences import list_networks
 
 # A terminal's escape, its 8-bit form as UTF-8, DEL, line ends, quotes, a backslash, COPY's and CSV's own characters, %.
 HOSTILE = "\x1b]0;owned\x07\u009b31m\x7f\r\n\t'\"\\N,;$(id)`%s%n\ufeff\U0001f480"
@@ -78,9 +79,7 @@ def test_list_columns(caught, hunnypot, hunnypot_json):
 
 
 def test_list_streams_many_rows(pg, hunnypot, hunnypot_json):
-    pg.query("""INSERT INTO hunnypot.offence (network, class, domain, first_seen, last_seen, hits)
-        SELECT network(set_masklen('198.18.0.0'::inet + i, 32)), 'trap', 'trap.example', now(), now(), i
-        FROM generate_series(1, 3000) i""")
+    list_networks(pg, "SELECT network(set_masklen('198.18.0.0'::inet + i, 32)) FROM generate_series(1, 3000) i")
     assert len(hunnypot_json("list")) == 3000
     assert len(rows_of(hunnypot("list"))) == 3000
 
@@ -421,9 +420,7 @@ def test_output_that_cannot_be_written(caught, hunnypot):
 
 @pytest.mark.parametrize("ignored", [False, True], ids=["SIGPIPE kills", "SIGPIPE ignored"])
 def test_a_reader_that_goes_away_is_no_error(pg, ignored):
-    pg.query("""INSERT INTO hunnypot.offence (network, class, domain, first_seen, last_seen, hits)
-        SELECT network(set_masklen('198.18.0.0'::inet + i, 32)), 'trap', 'trap.example', now(), now(), i
-        FROM generate_series(1, 30000) i""")
+    list_networks(pg, "SELECT network(set_masklen('198.18.0.0'::inet + i, 32)) FROM generate_series(1, 30000) i")
     process = subprocess.Popen([BUILD / "hunnypot", "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                env=environment(PGUSER="postgres"), restore_signals=not ignored)
     process.stdout.readline()

@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from cli_data import Sensor
 from testbed.base import DEBS, STATE, TOP, TRAP_HOST, TRAP_HOST6, Server, run
-from testbed.offences import offend
+from testbed.offences import list_networks, offend
 from testbed.zone import Zone
 
 FORMATS = sorted(path.stem for path in (TOP / "sql/export").glob("*.sql"))
@@ -175,7 +176,7 @@ def test_the_zone_files_serial_rises_with_the_list_only(listed, export):
         return int(re.search(r"SOA \S+ \S+ (\d+)", export("bind").read_text())[1])
     first = serial()
     assert serial() == first
-    listed.query("UPDATE hunnypot.change SET at = now() + interval '10 s'")
+    listed.query("SELECT hunnypot.allow_add(%s)", BACKUP)
     assert serial() > first
 
 
@@ -291,8 +292,7 @@ def test_nftables_refuses(listed, export, listener):
 
 
 def test_nftables_takes_a_network_within_a_network(listed, export):
-    listed.query("INSERT INTO hunnypot.offence (network, class, domain, first_seen, last_seen, hits) "
-                 "VALUES ('203.0.113.0/24', 'trap', 'trap.example', now(), now(), 1)")
+    list_networks(listed, "VALUES (cidr '203.0.113.0/24')")
     run("nft", "-c", "-f", export("nftables"))
 
 
@@ -392,15 +392,9 @@ def test_an_empty_list_is_well_formed(pg, export):
 @pytest.mark.parametrize("name", FORMATS)
 def test_nothing_that_a_client_said_is_in_it(listed, export, name):
     hostile = "EVIL\"';\\\n\r\t$%s:0\x7f<>&|`{}#!/\u00fc.example"
-    spool = str(uuid.uuid4())
-    listed.query("SELECT hunnypot.sensor_hello(%s, %s, 1)", hostile, spool)
     # Every text that there is (the classes apart) is hostile.
-    listed.query("""SELECT hunnypot.record_batch(p_sensor => %s, p_spool => %s, seqs => '{1}',
-        times => ARRAY[now()], clients => '{198.51.100.66}', client_ports => '{25}', client_names => ARRAY[%s],
-        helos => ARRAY[%s], senders => ARRAY[%s], recipient_lists => ARRAY[%s],
-        recipients_totals => '{1}', null_senders => '{f}', tlss => '{f}', classes => '{trap}', domains => ARRAY[%s],
-        primary_hosts => ARRAY[%s], primary_ages_ms => '{1}', queue_ids => ARRAY[%s],
-        mta_names => ARRAY[%s], locals => '{NULL}')""", hostile, spool, *[hostile] * 8)
+    Sensor(listed, hostile).record({"class": "trap", "client": "198.51.100.66", **{key: hostile for key in (
+        "client_name", "helo", "sender", "recipients", "domain", "primary_host", "queue_id", "mta_name", "owner")}})
     listed.query("SELECT hunnypot.allow_add('198.51.100.67', %s, %s)", hostile, hostile)
     text = export(name).read_text(encoding="ascii")
     assert "EVIL" not in text

@@ -176,7 +176,7 @@ def test_read_only(pg, start, wait_for):
     ("permission denied", "REVOKE EXECUTE ON FUNCTION hunnypot.record_batch FROM hunnypot_sensor",
      "GRANT EXECUTE ON FUNCTION hunnypot.record_batch TO hunnypot_sensor"),
     ("does not exist", "ALTER SCHEMA hunnypot RENAME TO other", "ALTER SCHEMA other RENAME TO hunnypot"),
-    ("does not exist", "ALTER TABLE hunnypot.offence RENAME TO other", "ALTER TABLE hunnypot.other RENAME TO offence"),
+    ("does not exist", "ALTER TABLE hunnypot.waiting RENAME TO other", "ALTER TABLE hunnypot.other RENAME TO waiting"),
     ("schema version 0", "DELETE FROM hunnypot.schema_version WHERE version > 0",
      "INSERT INTO hunnypot.schema_version VALUES (1)"),
     ("not permitted to log in", "ALTER ROLE sensor NOLOGIN", "ALTER ROLE sensor LOGIN"),

@@ -187,7 +187,7 @@ def test_exports_of_hostile_clients_are_as_of_harmless_ones(said, pg, hunnypot):
     def exported():
         return {name: shapes(hunnypot("export", name).stdout) for name in EXPORTS}
     hostile = exported()
-    pg.query("TRUNCATE hunnypot.offence, hunnypot.hit")
+    pg.query("TRUNCATE hunnypot.offence_day, hunnypot.hit; SELECT hunnypot.rebuild()")
     for client in said:
         offend(pg, client)
     harmless = exported()

@@ -5,7 +5,7 @@ from datetime import timedelta
 import psycopg2
 import pytest
 
-from testbed.offences import listings, offend
+from testbed.offences import list_networks, listings, offend, offend_all
 
 CLIENT = "203.0.113.7"
 NOW, DAY, HOUR, SECOND = timedelta(), timedelta(days=1), timedelta(hours=1), timedelta(seconds=1)
@@ -67,10 +67,8 @@ def test_who_is_listed_for_how_long(pg, name):
 
 
 def test_one_batch_counts_as_its_hits_one_by_one(pg):
-    pg.query("""SELECT hunnypot.count_offences(
-        array_fill('203.0.113.7'::inet, ARRAY[3]), ARRAY['backup', 'backup', 'backup'],
-        ARRAY['a.example', 'a.example', 'b.example'], ARRAY[false, false, true],
-        ARRAY[now() - interval '2 hours', now(), now()])""")
+    offend_all(pg, [(CLIENT, "backup", "a.example", 2 * HOUR, False), (CLIENT, "backup", "a.example", NOW, False),
+                    (CLIENT, "backup", "b.example", NOW, True)])
     assert listings(pg, CLIENT) == {"backup": 7}
     assert pg.query("SELECT class, domain, hits FROM hunnypot.offence ORDER BY class, domain") == [
         ("backup", "a.example", 2), ("null-sender", "b.example", 1)]
@@ -79,7 +77,7 @@ def test_one_batch_counts_as_its_hits_one_by_one(pg):
 def test_since_is_when_it_came_on_the_list(pg):
     offend(pg, CLIENT, "backup", "a.example", 2 * DAY)
     offend(pg, CLIENT, "backup", "a.example", 2 * DAY)
-    assert pg.query("SELECT since FROM hunnypot.offence") == [(None,)], "the same domain twice is not two domains"
+    assert listings(pg, CLIENT) == {}, "the same domain twice is not two domains"
     offend(pg, CLIENT, "backup", "b.example", 2 * DAY)
     [(since,)] = pg.query("SELECT since FROM hunnypot.listed(%s)", CLIENT)
     [(recent,)] = pg.query("SELECT now() - %s < interval '1 minute'", since)
@@ -184,22 +182,17 @@ def test_postfix_gets_an_answer_or_nothing_for_any_key(pg, key, wanted):
 
 
 def test_an_address_is_looked_up_by_index(pg):
-    pg.query("""INSERT INTO hunnypot.offence (network, class, domain, first_seen, last_seen, hits)
-        SELECT ('10.0.0.0'::inet + number)::cidr, 'trap', 'trap.example', now(), now(), 1
-        FROM generate_series(1, 100000) number""")
-    pg.query("INSERT INTO hunnypot.allow (network) "
-             "SELECT ('172.16.0.0'::inet + number)::cidr FROM generate_series(1, 5000) number")
-    pg.query("ANALYZE hunnypot.offence, hunnypot.allow")
-    plan = "\n".join(row[0] for row in pg.query("EXPLAIN SELECT * FROM hunnypot.listed('10.0.4.4')"))
-    assert "using offence_pkey" in plan or "on offence_pkey" in plan, plan
-    assert "Seq Scan on offence" not in plan and "Seq Scan on allow" not in plan, plan
+    fill(pg, 1, 100000)
+    for statistics in ("stale", "fresh"):
+        plan = "\n".join(row[0] for row in pg.query("EXPLAIN SELECT * FROM hunnypot.listed('10.0.4.4')"))
+        assert "using listed_network_pkey" in plan or "on listed_network_pkey" in plan, plan
+        assert "Seq Scan on listed_network" not in plan, (statistics, plan)
+        pg.query("ANALYZE hunnypot.listed_network")
     assert listings(pg, "10.0.4.4") == {"trap": 30}
 
 
 def fill(pg, first, count):
-    pg.query("""INSERT INTO hunnypot.offence (network, class, domain, first_seen, last_seen, hits)
-        SELECT ('10.0.0.0'::inet + number)::cidr, 'trap', 'trap.example', now(), now(), 1
-        FROM generate_series(%s, %s) number""", first, first + count - 1)
+    list_networks(pg, f"SELECT ('10.0.0.0'::inet + number)::cidr FROM generate_series({first}, {first + count - 1}) number")
 
 
 def brake(pg):
@@ -223,7 +216,7 @@ def test_the_brake_holds_when_too_much_is_new(pg):
 def test_the_brake_counts_what_is_new_and_not_how_many_there_are(pg):
     fill(pg, 1, 400)
     pg.query("SELECT hunnypot.published()")
-    pg.query("TRUNCATE hunnypot.offence")
+    pg.query("TRUNCATE hunnypot.offence_day")
     fill(pg, 1001, 400)
     assert brake(pg).startswith("400 networks are new")
 
@@ -243,8 +236,7 @@ def test_the_brake_lets_a_small_list_grow(pg):
     ("10.0.0.0/24", None), ("10.0.0.0/23", "10.0.0.0/23 is shorter than a /24"), ("2001:db8::/48", None),
     ("2001:db8::/47", "2001:db8::/47 is shorter than a /48"), ("0.0.0.0/0", "0.0.0.0/0 is shorter than a /24")])
 def test_the_brake_holds_for_wide_networks(pg, network, wanted):
-    pg.query("INSERT INTO hunnypot.offence (network, class, domain, first_seen, last_seen, hits) "
-             "VALUES (%s, 'trap', 'trap.example', now(), now(), 1)", network)
+    list_networks(pg, f"VALUES (cidr '{network}')")
     assert brake(pg) == wanted
     pg.query("SELECT hunnypot.published()")
     assert brake(pg) == wanted, "having been published once does not make it right"
@@ -252,9 +244,10 @@ def test_the_brake_holds_for_wide_networks(pg, network, wanted):
 
 def add_hit(pg, client, ago):
     pg.query("SELECT hunnypot.make_partitions(ARRAY[((now() - %s) AT TIME ZONE 'UTC')::date])", ago)
-    pg.query("""INSERT INTO hunnypot.hit (time, sensor_id, spool, seq, client, client_port, client_name, helo, sender,
-            recipients, recipients_total, null_sender, tls, class, domain, queue_id, mta_name)
-        VALUES (now() - %s, 1, gen_random_uuid(), 1, %s, 25, '', '', '', '{}', 1, false, false, 'trap', 'a', '', '')""",
+    pg.query("""INSERT INTO hunnypot.hit (hit_id, time, sensor_id, spool, seq, client, client_port, client_name, helo,
+            sender, recipients, recipients_total, null_sender, tls, class, domain, queue_id, mta_name, owner)
+        VALUES (gen_random_uuid(), now() - %s, 1, gen_random_uuid(), 1, %s, 25, '', '', '', '{}', 1, false, false, 'trap',
+            'a', '', '', 'a')""",
              ago, client)
 
 
@@ -272,7 +265,7 @@ def test_forget_removes_what_is_known_below_a_network(pg, network, hits, offence
     add_hit(pg, CLIENT, 3 * DAY)
     pg.query("SELECT hunnypot.published()")
     assert removed(pg, f"forget('{network}')") == {"hits": hits, "offences": offences}
-    for table, column in (("hit", "client"), ("offence", "network"), ("published_network", "network")):
+    for table, column in (("hit", "client"), ("offence", "network"), ("offence_day", "network"), ("listing", "network")):
         assert pg.query(f"SELECT count(*) FROM hunnypot.{table} WHERE {column} <<= %s", network) == [(0,)], table
     assert pg.query("SELECT count(*) FROM hunnypot.hit") == [(5 - hits,)]
 
@@ -281,10 +274,11 @@ def test_expire_drops_old_partitions_and_forgotten_offences(pg):
     for ago in (0, 29, 31, 40):
         add_hit(pg, CLIENT, ago * DAY)  # those without a partition are in the default one
     add_hit(pg, CLIENT, 20 * DAY)
-    offend(pg, "203.0.113.1", ago=91 * DAY)
+    for ago in (150, 91):  # it came back: listed for 60 days, and the policy has just made them 120
+        offend(pg, "203.0.113.1", ago=ago * DAY)
+    pg.query("UPDATE hunnypot.policy SET growth = 4 WHERE class = 'trap'")
     offend(pg, "203.0.113.2", ago=89 * DAY)
     offend(pg, "203.0.113.3", ago=200 * DAY)
-    pg.query("UPDATE hunnypot.offence SET returns = 9 WHERE network = '203.0.113.1'")  # listed for 120 days
     pg.query("SELECT hunnypot.allow_add('10.0.0.1', '', 'me', now() - interval '1 s')")
     pg.query("SELECT hunnypot.allow_add('10.0.0.2', '', 'me', now() + interval '1 day')")
     assert removed(pg, "expire()") == {
@@ -296,14 +290,19 @@ def test_expire_drops_old_partitions_and_forgotten_offences(pg):
     assert pg.query("SELECT network FROM hunnypot.offence ORDER BY 1") == [("203.0.113.1/32",), ("203.0.113.2/32",)]
 
 
+WAITING = """INSERT INTO hunnypot.waiting (hit_id, due, time, network, class, domain, owner)
+    VALUES (gen_random_uuid(), now(), now(), '10.0.0.1', '{}', 'a', 'a')"""
+
+
 @pytest.mark.parametrize("change, told", [
-    ("SELECT hunnypot.allow_add('10.0.0.0/8')", True), ("DELETE FROM hunnypot.allow", True),
+    ("SELECT hunnypot.allow_add('10.0.0.0/8')", True),
+    ("INSERT INTO hunnypot.allow VALUES ('10.0.0.0/8'); DELETE FROM hunnypot.allow", True),
     ("UPDATE hunnypot.policy SET listed = false", True),
     ("UPDATE hunnypot.setting SET value = '' WHERE name = 'lookup_url'", True),
     ("SELECT * FROM hunnypot.forget('10.0.0.0/8')", True),
-    ("SELECT hunnypot.count_offences('{10.0.0.1}', '{trap}', '{a.example}', '{f}', '{now}')", True),
-    ("SELECT hunnypot.count_offences('{10.0.0.1}', '{backup}', '{a.example}', '{f}', '{now}')", True),
-    ("SELECT * FROM hunnypot.listing", False)])
+    (f"{WAITING.format('trap')}; SELECT hunnypot.tick()", True),
+    (f"{WAITING.format('backup')}; SELECT hunnypot.tick()", False),
+    ("SELECT * FROM hunnypot.listing; SELECT hunnypot.tick()", False)])
 def test_readers_are_told_when_the_list_may_have_changed(pg, change, told):
     listener = pg.connect()
     listener.cursor().execute("LISTEN hunnypot_listing")
@@ -318,15 +317,15 @@ def test_the_serial_rises_with_each_change_of_the_list(pg):
     def serial():
         return pg.query("SELECT hunnypot.listing_serial()")[0][0]
     # All that happened so far was an hour ago.
-    pg.query("UPDATE hunnypot.change SET at = now() - interval '1 hour'")
+    pg.query("UPDATE hunnypot.change SET serial = serial - 3600")
     start = serial()
     offend(pg, CLIENT, "backup")
     assert serial() == start, "nobody was listed"
     offend(pg, CLIENT)
     listed = serial()
     assert listed > start
-    pg.query("UPDATE hunnypot.offence SET since = since - interval '50 min', "
-             "last_seen = last_seen - interval '30 days 10 min'")
+    pg.query("UPDATE hunnypot.change SET serial = serial - 3600")
+    pg.query("UPDATE hunnypot.listed_network SET until = now() - interval '10 min', due = now() - interval '10 min'")
     ended = serial()
     assert listed - 11 * 60 < ended < listed - 9 * 60, "when the listing ended"
     pg.query("SELECT hunnypot.allow_add('10.0.0.0/8')")
@@ -342,9 +341,9 @@ OPERATING = [
     "SELECT * FROM hunnypot.forget('10.0.0.1')", "SELECT * FROM hunnypot.expire()", "SELECT hunnypot.brake_release()",
     "UPDATE hunnypot.policy SET listed = false", "UPDATE hunnypot.setting SET value = '1 day' WHERE name ~ 'keep'"]
 NOBODY = [
-    "SELECT hunnypot.count_offences('{10.0.0.1}', '{trap}', '{a.example}', '{f}', '{now}')",
-    "DELETE FROM hunnypot.offence", "DELETE FROM hunnypot.hit", "DROP TABLE hunnypot.hit",
-    "DELETE FROM hunnypot.published_network"]
+    "SELECT hunnypot.refresh('{10.0.0.1}')", WAITING.format("trap"),
+    "DELETE FROM hunnypot.offence_day", "DELETE FROM hunnypot.hit", "DROP TABLE hunnypot.hit",
+    "DELETE FROM hunnypot.listed_network"]
 
 
 @pytest.mark.parametrize("role, may, may_not", [

@@ -15,18 +15,21 @@ READERS = {"reader": READ, "operator": READ}
 CHANGED = {"reader": READ, "operator": CHANGE}
 RELATIONS = {
     "schema_version": READERS, "sensor": READERS, "spool": READERS, "hit": READERS, "hit_default": READERS,
-    "offence": READERS, "listing": READERS, "publication": READERS,
-    "setting": CHANGED, "policy": CHANGED, "allow": CHANGED,
-    "hit_DAY": {}, "sensor_sensor_id_seq": {}, "judgement": {}, "change": {}, "published_network": {},
+    "waiting": READERS, "offence_day": READERS, "offence": READERS, "listing": READERS, "publication": READERS,
+    "rework": READERS, "setting": CHANGED, "policy": CHANGED, "allow": CHANGED,
+    "hit_DAY": {}, "sensor_sensor_id_seq": {}, "listed_network": {}, "listed_serial": {}, "change": {},
 }
 SENSOR, READER, OPERATOR = {"sensor"}, {"reader", "operator"}, {"operator"}
 FUNCTIONS = {
     **dict.fromkeys(["sensor_hello", "record_batch", "sensor_heartbeat"], SENSOR),
-    **dict.fromkeys(["client_network", "setting", "lasting", "is_enough", "covering", "listed", "units", "hours_left",
-                     "iso_time", "reversed", "address", "postfix_action", "known_class", "worst_listing", "listing_serial",
+    "tick": SENSOR | OPERATOR,
+    **dict.fromkeys(["client_network", "setting", "covering", "listed", "units", "hours_left", "iso_time", "reversed",
+                     "address", "postfix_action", "known_class", "worst_listing", "listing_serial", "changes",
                      "publish_check", "published", "dnsbl", "dnsbl_address"], READER),
-    **dict.fromkeys(["brake_release", "allow_add", "allow_del", "forget", "expire"], OPERATOR),
-    **dict.fromkeys(["make_partitions", "count_offences", "find_sensor", "note_change"], set()),
+    **dict.fromkeys(["brake_release", "allow_add", "allow_del", "forget", "expire", "rebuild"], OPERATOR),
+    **dict.fromkeys(["make_partitions", "find_sensor", "counted_class", "count_ripe", "lasting", "is_enough", "judge",
+                     "judge_anew", "rework_step", "refresh", "list_lock", "list_changed", "policy_changed",
+                     "allow_changed", "setting_changed", "entered_since", "left_since", "last_within"], set()),
 }
 
 
@@ -95,8 +98,7 @@ def test_members_and_schema(roles):
         assert (usage, create) == (role != "nobody", False)
 
 
-BATCH = "'s', gen_random_uuid(), " + ", ".join(["'{}'"] * 18)
-RECORDING = ["SELECT hunnypot.sensor_hello('s', gen_random_uuid(), 1)", f"SELECT hunnypot.record_batch({BATCH})",
+RECORDING = ["SELECT hunnypot.sensor_hello('s', gen_random_uuid(), 1)", "SELECT hunnypot.record_batch('s', gen_random_uuid(), '{}')",
              "SELECT hunnypot.sensor_heartbeat('s', '', 0, 0, 0, '{}')"]
 FOR_NONE = [
     "COPY hunnypot.hit TO PROGRAM 'cat'", "COPY hunnypot.hit TO '/tmp/x'", "COPY (SELECT 1) TO PROGRAM 'cat'",
@@ -104,9 +106,9 @@ FOR_NONE = [
     "CREATE SCHEMA x", "CREATE ROLE x", "CREATE DATABASE x", "CREATE EXTENSION file_fdw", "SELECT pg_read_file('/etc/passwd')",
     "SELECT lo_import('/etc/passwd')", "SET ROLE postgres", "SET ROLE hunnypot_owner", "SET SESSION AUTHORIZATION postgres",
     "GRANT hunnypot_operator TO nobody", "ALTER TABLE hunnypot.hit ADD COLUMN x int",
-    "ALTER FUNCTION hunnypot.expire RESET ALL", "DROP SCHEMA hunnypot CASCADE", "TRUNCATE hunnypot.offence",
+    "ALTER FUNCTION hunnypot.expire RESET ALL", "DROP SCHEMA hunnypot CASCADE", "TRUNCATE hunnypot.offence_day",
     "BEGIN; LOCK TABLE hunnypot.hit IN ACCESS EXCLUSIVE MODE", "ALTER SYSTEM SET listen_addresses = '*'",
-    "CREATE TRIGGER x BEFORE INSERT ON hunnypot.hit EXECUTE FUNCTION hunnypot.note_change()"]
+    "CREATE TRIGGER x BEFORE INSERT ON hunnypot.hit EXECUTE FUNCTION hunnypot.policy_changed()"]
 
 
 @pytest.mark.parametrize("role", ROLES)

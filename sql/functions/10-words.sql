@@ -1,0 +1,85 @@
+-- Words: how addresses, times and settings are written and read.  Applied anew at each upgrade, as all in this folder.
+-- Functions in SQL have their names resolved when they are made, so that they work under any search_path and can be
+-- inlined; those in PL/pgSQL carry theirs.  No text here has a backslash, which standard_conforming_strings would change.
+
+CREATE OR REPLACE FUNCTION hunnypot.setting(name text) RETURNS text
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN (SELECT s.value::text FROM hunnypot.setting s WHERE s.name = $1);
+
+-- The network a client is counted and listed under.
+CREATE OR REPLACE FUNCTION hunnypot.client_network(client inet) RETURNS cidr
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    RETURN network(set_masklen(client, CASE family(client) WHEN 4 THEN 32 ELSE 64 END));
+
+-- The networks of an address that may be listed.
+CREATE OR REPLACE FUNCTION hunnypot.covering(address inet) RETURNS cidr[]
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    RETURN ARRAY(SELECT set_masklen($1, bits)::cidr
+                 FROM generate_series(CASE family($1) WHEN 4 THEN 24 ELSE 48 END,
+                                      CASE family($1) WHEN 4 THEN 32 ELSE 64 END) bits);
+
+-- The last network within NETWORK, in the order of cidr.
+CREATE OR REPLACE FUNCTION hunnypot.last_within(network cidr) RETURNS cidr
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    RETURN set_masklen(broadcast($1), CASE family($1) WHEN 4 THEN 32 ELSE 128 END)::cidr;
+
+-- Every /32 or /64 in NETWORK, for formats that know single addresses only.
+CREATE OR REPLACE FUNCTION hunnypot.units(network cidr) RETURNS SETOF cidr
+    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE ROWS 1 SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF masklen(network) >= (CASE family(network) WHEN 4 THEN 32 ELSE 64 END) THEN
+        RETURN NEXT network;
+    ELSE
+        RETURN QUERY SELECT u.* FROM
+            (VALUES (set_masklen(network::inet, masklen(network) + 1)::cidr),
+                    (set_masklen(broadcast(network), masklen(network) + 1)::cidr)) AS half(part),
+            hunnypot.units(part) u;
+    END IF;
+END $$;
+
+-- How long a listing goes on, in whole hours and counted from a whole hour, so that a format with durations changes
+-- once an hour only.
+CREATE OR REPLACE FUNCTION hunnypot.hours_left(until timestamptz) RETURNS int
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE
+    RETURN ceil(extract(epoch FROM $1 - date_trunc('hour', now())) / 3600)::int;
+
+CREATE OR REPLACE FUNCTION hunnypot.iso_time(moment timestamptz) RETURNS text
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE
+    RETURN to_char($1 AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"');
+
+-- The name of NETWORK in a reverse zone: octets, or as many nibbles as its length has.
+CREATE OR REPLACE FUNCTION hunnypot.reversed(network inet) RETURNS text
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    RETURN CASE family($1)
+        WHEN 4 THEN concat_ws('.', split_part(host($1), '.', 4), split_part(host($1), '.', 3),
+                              split_part(host($1), '.', 2), split_part(host($1), '.', 1))
+        ELSE rtrim(regexp_replace(reverse(left(encode(substr(inet_send($1), 5), 'hex'), masklen($1) / 4)),
+                                  '(.)', E'\\1.', 'g'), '.') END;
+
+-- The address that KEY is, or NULL: never an error.  To catch one takes a subtransaction, so only what looks like IPv6
+-- gets that far.
+CREATE OR REPLACE FUNCTION hunnypot.address(key text) RETURNS inet
+    LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF key ~ '^((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])([.](?!$)|$)){4}$' THEN
+        RETURN key::inet;
+    ELSIF key ~* '^[0-9a-f:]{2,39}$' AND key LIKE '%:%:%' THEN
+        BEGIN
+            RETURN key::inet;
+        EXCEPTION WHEN data_exception THEN
+            RETURN NULL;
+        END;
+    END IF;
+    RETURN NULL;
+END $$;
+
+-- A class that does not exist is an error: its empty list would let everybody in.
+CREATE OR REPLACE FUNCTION hunnypot.known_class(class text) RETURNS text
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF class <> '' AND NOT EXISTS (SELECT FROM hunnypot.policy p WHERE p.class = $1) THEN
+        RAISE 'there is no class "%"', class USING ERRCODE = 'invalid_parameter_value',
+            HINT = (SELECT 'Classes: ' || string_agg(p.class, ', ' ORDER BY rank) FROM hunnypot.policy p);
+    END IF;
+    RETURN class;
+END $$;

@@ -1,0 +1,124 @@
+-- Recording: all that a sensor may call, except tick().
+
+-- Make the partitions of DAYS that are missing.  Only for days near now, so that a sensor with a wrong clock does not
+-- fill the database with tables; and never waiting long for a reader, as hit_default takes what has no partition.
+CREATE OR REPLACE FUNCTION hunnypot.make_partitions(days date[]) RETURNS void
+LANGUAGE plpgsql SET search_path = hunnypot, pg_temp SET timezone = 'UTC' SET lock_timeout = '500ms' AS $$
+DECLARE
+    day date;
+    partition text;
+BEGIN
+    FOREACH day IN ARRAY days LOOP
+        partition := 'hit_' || to_char(day, 'YYYYMMDD');
+        CONTINUE WHEN to_regclass(partition) IS NOT NULL OR day NOT BETWEEN current_date - 30 AND current_date + 1;
+        BEGIN
+            PERFORM pg_advisory_xact_lock(hashtext('hunnypot.make_partitions'));
+            CONTINUE WHEN to_regclass(partition) IS NOT NULL;
+            -- ATTACH locks less than CREATE ... PARTITION OF: readers of the other days go on.
+            EXECUTE format('CREATE TABLE %I (LIKE hit INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', partition);
+            EXECUTE format('ALTER TABLE hit ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
+                           partition, day, day + 1);
+        EXCEPTION WHEN lock_not_available OR deadlock_detected OR check_violation OR duplicate_table THEN
+            NULL;
+        END;
+    END LOOP;
+END
+$$;
+
+-- The number of the sensor NAME, which is made when it is new.
+CREATE OR REPLACE FUNCTION hunnypot.find_sensor(p_name text) RETURNS integer
+LANGUAGE plpgsql SET search_path = hunnypot, pg_temp AS $$
+DECLARE
+    found_id integer;
+BEGIN
+    INSERT INTO sensor (name) VALUES (p_name) ON CONFLICT (name) DO NOTHING;
+    SELECT sensor_id INTO STRICT found_id FROM sensor WHERE name = p_name;
+    RETURN found_id;
+END
+$$;
+
+-- What a sensor says after it connected.  Returns the number of the last hit of this spool that is recorded.
+-- needs_schema: the oldest schema that the sensor can talk to.
+CREATE OR REPLACE FUNCTION hunnypot.sensor_hello(p_sensor text, p_spool uuid, needs_schema integer) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp AS $$
+DECLARE
+    has_schema integer := (SELECT max(version) FROM schema_version);
+    seq bigint;
+BEGIN
+    IF has_schema IS NULL OR has_schema < needs_schema THEN
+        RAISE EXCEPTION 'the database has schema version %, and this milter needs % or newer: run "hunnypot db upgrade"',
+            coalesce(has_schema, 0), needs_schema USING ERRCODE = 'invalid_schema_name';
+    END IF;
+    INSERT INTO spool AS s (spool, sensor_id) VALUES (p_spool, find_sensor(p_sensor))
+    ON CONFLICT (spool) DO UPDATE SET sensor_id = excluded.sensor_id
+    RETURNING last_seq INTO seq;
+    RETURN seq;
+END
+$$;
+
+-- What a hit counts as.  Null-sender hits (bounces) are a class of their own, except in a trap, where nothing is
+-- legitimate.
+CREATE OR REPLACE FUNCTION hunnypot.counted_class(class text, null_sender boolean) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN null_sender AND class <> 'trap' THEN 'null-sender' ELSE class END;
+
+-- Record a batch of hits of one spool, in the order of their numbers; returns how many were new.  Numbers up to the
+-- spool's last_seq are skipped, so a batch whose outcome the sensor does not know can be sent again.
+-- A sensor whose clock is ahead must not make a listing last longer, hence least().
+CREATE OR REPLACE FUNCTION hunnypot.record_batch(p_sensor text, p_spool uuid, hits hunnypot.new_hit[]) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp SET timezone = 'UTC' AS $$
+DECLARE
+    from_spool spool;
+    new_count bigint;
+    first_due timestamptz;
+BEGIN
+    SELECT * INTO from_spool FROM spool WHERE spool = p_spool FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'spool % of sensor % has not said hello', p_spool, p_sensor;
+    END IF;
+    PERFORM make_partitions(ARRAY(SELECT DISTINCT h.time::date FROM unnest(hits) h ORDER BY 1));
+
+    WITH new AS MATERIALIZED (
+        SELECT coalesce(h.hit_id, gen_random_uuid()) AS id, coalesce(h.owner, h.domain) AS whose,
+               counted_class(h.class, h.null_sender) AS kind, h.*
+        FROM unnest(hits) h WHERE seq > from_spool.last_seq
+    ), inserted AS (
+        INSERT INTO hit (hit_id, time, sensor_id, spool, seq, client, client_port, client_name, helo, sender, recipients,
+                         recipients_total, null_sender, tls, class, domain, primary_host, primary_age_ms, queue_id,
+                         mta_name, local, owner)
+        SELECT id, time, from_spool.sensor_id, p_spool, seq, client, client_port, client_name, helo, sender, recipients,
+               recipients_total, null_sender, tls, class, domain, primary_host, primary_age_ms, queue_id, mta_name,
+               local, whose
+        FROM new
+    ), queued AS (
+        INSERT INTO waiting (hit_id, due, time, network, class, domain, owner)
+        SELECT id, now() + p.ripens, least(time, now()), client_network(client), kind, domain, whose
+        FROM new LEFT JOIN policy p ON p.class = kind
+        RETURNING due
+    )
+    SELECT count(*), min(due) INTO new_count, first_due FROM queued;
+
+    IF new_count > 0 THEN
+        UPDATE spool SET last_seq = greatest(last_seq, (SELECT max(seq) FROM unnest(hits))), last_batch = now()
+        WHERE spool = p_spool;
+        PERFORM pg_notify('hunnypot_hit', p_sensor);
+        -- What need not ripen is counted at once, unless somebody else is about to count anyway.
+        IF first_due <= now() THEN
+            PERFORM tick();
+        END IF;
+    END IF;
+    RETURN new_count;
+END
+$$;
+
+-- A sign of life.  It also makes today's and tomorrow's partition, so that midnight finds them there.
+CREATE OR REPLACE FUNCTION hunnypot.sensor_heartbeat(p_sensor text, p_version text, p_inbox bigint, p_outbox bigint,
+                                                     p_aside bigint, p_counters jsonb) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp SET timezone = 'UTC' AS $$
+BEGIN
+    UPDATE sensor
+    SET last_seen = now(), version = p_version, inbox = p_inbox, outbox = p_outbox, aside = p_aside, counters = p_counters
+    WHERE name = p_sensor;
+    PERFORM make_partitions(ARRAY[current_date, current_date + 1]);
+END
+$$;

@@ -1,0 +1,110 @@
+-- What operators do: allow, forget, expire.
+
+CREATE OR REPLACE FUNCTION hunnypot.allow_add(network cidr, reason text DEFAULT '', author text DEFAULT session_user,
+                                              expires timestamptz DEFAULT NULL) RETURNS void
+    LANGUAGE sql
+BEGIN ATOMIC
+    INSERT INTO hunnypot.allow AS a (network, reason, author, expires) VALUES ($1, $2, $3, $4)
+    ON CONFLICT (network)
+        DO UPDATE SET reason = excluded.reason, author = excluded.author, created = now(), expires = excluded.expires;
+END;
+
+CREATE OR REPLACE FUNCTION hunnypot.allow_del(network cidr) RETURNS bool
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    DELETE FROM hunnypot.allow a WHERE a.network = $1;
+    RETURN FOUND;
+END $$;
+
+-- Remove what is known about NETWORK.  What is allowed stays: that is an operator's word, not an observation.
+CREATE OR REPLACE FUNCTION hunnypot.forget(network cidr) RETURNS TABLE (what text, removed bigint)
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    -- Offences are kept per /64: less of one cannot be told apart.
+    whole cidr := CASE WHEN family($1) = 6 AND masklen($1) > 64 THEN set_masklen($1::inet, 64)::cidr ELSE $1 END;
+BEGIN
+    PERFORM list_lock();
+    what := 'hits';
+    DELETE FROM hit WHERE client <<= whole;
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    RETURN NEXT;
+    what := 'offences';
+    removed := (SELECT count(*) FROM offence WHERE network <<= whole);
+    DELETE FROM waiting WHERE network <<= whole;
+    DELETE FROM offence_day WHERE network <<= whole;
+    RETURN NEXT;
+    PERFORM judge_anew(whole);
+    WHILE EXISTS (SELECT FROM rework WHERE range = whole) LOOP
+        PERFORM rework_step(whole, 5000);
+    END LOOP;
+    PERFORM list_changed();
+END $$;
+
+-- Retention, in one bounded step: call it until nothing is removed.  Recording waits only for what comes last, dropping a
+-- partition, and that does not wait for a reader of it.  NULL partitions: there are some, but somebody reads them.
+CREATE OR REPLACE FUNCTION hunnypot.expire() RETURNS TABLE (what text, removed bigint)
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp SET lock_timeout = '100ms'
+    SET timezone = 'UTC' SET jit = off SET plan_cache_mode = force_custom_plan SET enable_seqscan = off
+    SET enable_bitmapscan = off AS $$
+#variable_conflict use_column
+DECLARE
+    at_most CONSTANT int := 100000;
+    oldest timestamptz := now() - setting('keep_hits')::interval;
+    fresh  timestamptz := now() - setting('keep_offences')::interval;
+    -- Longer than that no listing lasts after a hit.
+    spent  timestamptz := fresh - (SELECT max(lasts_max) FROM policy);
+    hits   bigint;
+    gone   record;
+    part   text;
+    held   boolean := false;
+BEGIN
+    PERFORM set_config('lock_timeout', '10s', true);
+    PERFORM list_lock();
+    DELETE FROM hit_default
+    WHERE ctid = ANY (ARRAY(SELECT ctid FROM hit_default WHERE time < oldest LIMIT at_most));
+    GET DIAGNOSTICS hits = ROW_COUNT;
+    what := 'offences';
+    WITH gone AS (
+        DELETE FROM offence_day
+        WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM offence_day f
+            WHERE day <= fresh::date AND last_seen < fresh
+              AND (last_seen < spent
+                   OR NOT EXISTS (SELECT FROM listed_network l WHERE l.network = f.network AND l.class = f.class
+                                                                 AND l.removed IS NULL AND l.until > now()))
+            ORDER BY day LIMIT at_most))
+        RETURNING network
+    )
+    SELECT count(*) AS number, ARRAY(SELECT DISTINCT network FROM gone) AS networks INTO gone FROM gone;
+    PERFORM refresh(gone.networks);
+    removed := gone.number;
+    RETURN NEXT;
+    what := 'allows';
+    DELETE FROM allow WHERE expires <= now();
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    RETURN NEXT;
+    what := 'hits';
+    removed := hits;
+    RETURN NEXT;
+
+    what := 'hit partitions';
+    removed := 0;
+    PERFORM set_config('lock_timeout', '100ms', true);
+    FOR part IN
+        SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+        WHERE i.inhparent = 'hit'::regclass AND c.relname ~ '^hit_[0-9]{8}$'
+          AND (to_date(substr(c.relname, 5), 'YYYYMMDD') + 1)::timestamp AT TIME ZONE 'UTC' <= oldest
+        ORDER BY 1
+    LOOP
+        BEGIN
+            EXECUTE format('DROP TABLE %I', part);
+        EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
+            held := true;
+            CONTINUE;
+        END;
+        removed := removed + 1;
+    END LOOP;
+    removed := CASE WHEN removed > 0 OR NOT held THEN removed END;
+    RETURN NEXT;
+END $$;
