@@ -2,7 +2,7 @@
 own), and sum up.
 
 Called by ./runtests after the setup.  Arguments: parts of test files' names, and -k EXPRESSION as pytest has it.  A system test needs build/tests; one that needs
-other builds, or none, says so in a line of its own: BUILDS = ("tests", "tsan").
+other builds, or none, says so in a line of its own: BUILDS = ("tests", "tsan"); "clean-root" is what tests/clean-root makes.
 """
 import argparse
 import ast
@@ -62,6 +62,12 @@ def chosen_units(names):
     made = subprocess.run(["make", "-s", "-f", "-", "print-tests"], cwd=BUILD, text=True, capture_output=True,
                           input="include Makefile\nprint-tests:\n\t@echo $(TESTS)\n", check=True).stdout.split()
     return [test for test in made if any(name in test for name in names)]
+
+
+def begin_clean_root():
+    """It waits for the network more than for a processor."""
+    as_root = [] if os.getuid() == 0 else ["sudo"]
+    return subprocess.Popen([*as_root, TOP / "tests/clean-root"], stdin=subprocess.DEVNULL)
 
 
 def any_unit(names):
@@ -172,9 +178,13 @@ def main():
     shutil.rmtree(RESULTS, ignore_errors=True)
     RESULTS.mkdir(parents=True)
     files = chosen_files(names)
-    for needed in sorted({name for file in files for name in builds_of(file)}):
-        build(needed)
+    needed = {name for file in files for name in builds_of(file)}
+    clean_root = begin_clean_root() if "clean-root" in needed else None
+    for name in sorted(needed - {"clean-root"}):
+        build(name)
     unit_tests(names)
+    if clean_root and clean_root.wait() != 0:
+        return 1
     system_tests(files, arguments.k)
     print(f"{total['passed']} passed, {total['failed']} failed, {total['skipped']} skipped")
     # Setup brings all that the tests need, so a skipped test is a fault too, and no test at all as well.

@@ -43,5 +43,12 @@ def test_tests_that_are_named_are_there():
         assert (TOP / f"tests/fuzz/fuzz_{target}.c").exists()
 
 
+@pytest.mark.parametrize("name", ["packages", "packages.quickstart"])
+def test_what_readme_says_a_build_needs_is_installed_for_it(name):
+    needed = set(re.search(r"apt-get install ((?:.*\\\n)*.*)", TEXTS["README"]).group(1).replace("\\", " ").split())
+    listed = (TOP / "tests" / name).read_text().split()
+    assert "libmilter-dev" in needed and needed <= set(listed) and listed == sorted(listed)
+
+
 def test_it_is_one_page():
     assert len(TEXTS["HACKING.md"].splitlines()) < 80

@@ -170,5 +170,5 @@ class Postfix:
                 for path in (self.queue / sub).rglob("*") if path.is_file() and path.stat().st_mode & 0o100]
 
     def taken(self):
-        """How many messages were taken and delivered (to nowhere)."""
-        return len(re.findall(r"status=sent", self.log()))
+        """How many messages were taken and delivered (to nowhere) since its start."""
+        return len(re.findall(r"status=sent", self.log()[self.before:]))

@@ -1,0 +1,88 @@
+"""A clean root: a fresh Debian 12 with the real packages (tests/clean-root), in which what our documents say is done as they say it.
+
+Each is a layer of its own over what was set up once, and is gone after the test.  The network is the testbed's.
+"""
+import contextlib
+import os
+import re
+import shutil
+
+from testbed.base import STATE, TOP, run, wait_for
+
+ROOTS = TOP / "build/roots"
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# There is no systemd in there.  What the documents leave to it is done by these, by its name.
+SYSTEMCTL = """#!/bin/sh
+# systemctl, as far as the documents use it: start a unit's ExecStartPre and ExecStart as its User, without its confinement.
+for unit in "$@"; do
+    file=/usr/lib/systemd/system/$unit.service
+    [ -e "$file" ] || continue
+    value() { sed -n "s/^$1=//p" "$file"; }
+    install -d -o "$(value User)" -g "$(value Group)" -m "$(value RuntimeDirectoryMode)" "/run/$(value RuntimeDirectory)"
+    install -d -o "$(value User)" -g "$(value Group)" -m "$(value StateDirectoryMode)" "/var/lib/$(value StateDirectory)"
+    as="setpriv --reuid=$(value User) --regid=$(value Group) --groups=$(value Group),$(value SupplementaryGroups)"
+    getent group "$(value SupplementaryGroups)" >/dev/null || as="setpriv --reuid=$(value User) --regid=$(value Group) --clear-groups"
+    $as $(value ExecStartPre) || exit 1
+    setsid --fork $as $(value ExecStart) </dev/null >>/var/log/$unit.log 2>&1
+done
+"""
+
+
+class CleanRoot:
+    """CleanRoot("postfix") is the root with that package; .run("command") runs it in there as root."""
+
+    def __init__(self, package):
+        self.folder = STATE / "clean"
+        self.path = self.folder / "root"
+        for sub in ("root", "upper", "work"):
+            (self.folder / sub).mkdir(parents=True)
+        run("mount", "-t", "overlay", "overlay", "-o",
+            f"lowerdir={ROOTS / package}:{ROOTS / 'base'},upperdir={self.folder / 'upper'},workdir={self.folder / 'work'}", self.path)
+        run("mount", "--rbind", "/dev", self.path / "dev")
+        run("mount", "--bind", "/proc", self.path / "proc")
+        run("mount", "-t", "tmpfs", "tmpfs", self.path / "run")
+        (self.path / "run/lock").mkdir(mode=0o1777)
+        for name in ("resolv.conf", "hosts", "nsswitch.conf"):
+            shutil.copy(f"/etc/{name}", self.path / "etc" / name)
+        self.write("/usr/local/bin/systemctl", SYSTEMCTL, 0o755)
+
+    def write(self, path, text, mode=0o644):
+        file = self.path / path.lstrip("/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        file.chmod(mode)
+
+    def read(self, path):
+        return (self.path / path.lstrip("/")).read_text(errors="backslashreplace")
+
+    def run(self, command, check=True, **options):
+        """A shell's command, as a person types it."""
+        return run("chroot", self.path, "/bin/sh", "-c", command, check=check, cwd="/",
+                   env={"PATH": PATH, "HOME": "/root", "LC_ALL": "C.UTF-8"}, **options)
+
+    def install(self):
+        """What README's `make install` does, with its folders."""
+        run("make", "-s", "-C", TOP / "build/quickstart", f"DESTDIR={self.path}", "install", timeout=100)
+
+    def processes(self):
+        """Those whose root this is."""
+        found = []
+        for process in os.listdir("/proc"):
+            with contextlib.suppress(OSError):
+                if process.isdigit() and os.readlink(f"/proc/{process}/root") == str(self.path):
+                    found.append(int(process))
+        return found
+
+    def remove(self):
+        for pid in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, 9)
+        wait_for(lambda: not self.processes(), 10, "end of all in the clean root")
+        run("umount", "-R", "-l", self.path)
+        shutil.rmtree(self.folder)
+
+
+def commands_in(text, indent="    "):
+    """The commands of a document: what is indented, a line that ends with a backslash going on in the next."""
+    lines = re.sub(r"\\\n\s*", "", text).splitlines()
+    return [line[len(indent):].strip() for line in lines if line.startswith(indent) and line[len(indent):].strip()]
