@@ -2,6 +2,8 @@
 
     run                              14 days, everything as it is shipped: a table by kind
     run --seed 7 --days 5 --scale 0.5   another population, shorter, of half the size
+    run --scenario "no witness"     one of the scenarios of scenarios.py
+    run --all --seeds 3              each of them with three populations, a line for each; also as build/simulation.json
     run --short                      what ./runtests plays, held against baseline.json; --accept writes that anew
 """
 import argparse
@@ -13,6 +15,7 @@ from pathlib import Path
 from simulation import database as database_part
 from simulation import play as play_part
 from simulation import results
+from simulation import scenarios
 from testbed import base
 
 BASELINE = Path(__file__).with_name("baseline.json")
@@ -34,7 +37,7 @@ def played(scenario=play_part.Scenario(), seed=1, days=14, scale=1.0):
 
 def short():
     """{scenario: summary}"""
-    return {"as shipped": results.summary(played(**SHORT).results())}
+    return {name: results.summary(played(scenarios.ALL[name], **SHORT).results()) for name in scenarios.SHORT}
 
 
 def compare(accept):
@@ -49,19 +52,36 @@ def compare(accept):
     return 1 if complaints else 0
 
 
+def overview(options):
+    """All scenarios, each with several populations."""
+    runs = {}
+    for name, scenario in scenarios.ALL.items():
+        runs[name] = [results.summary(played(scenario, seed, options.days, options.scale).results())
+                      for seed in range(options.seed, options.seed + options.seeds)]
+        print(results.overview({name: runs[name]}), flush=True)
+    print("\n" + results.overview(runs))
+    (base.TOP / "build/simulation.json").write_text(json.dumps(runs, indent=1) + "\n", encoding="ascii")
+    return 0
+
+
 def main():
     parser = argparse.ArgumentParser(prog="run", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--days", type=float, default=14)
     parser.add_argument("--scale", type=float, default=1.0)
+    parser.add_argument("--scenario", default="witnesses at all primaries", choices=scenarios.ALL, metavar="NAME", help=", ".join(scenarios.ALL))
+    parser.add_argument("--all", action="store_true")
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--accept", action="store_true")
     options = parser.parse_args()
     base.check_inside()
     if options.short:
         return compare(options.accept)
+    if options.all:
+        return overview(options)
     began = time.monotonic()
-    play = played(play_part.Scenario(), options.seed, options.days, options.scale)
+    play = played(scenarios.ALL[options.scenario], options.seed, options.days, options.scale)
     print(results.table(play.results()))
     print("\nverdicts:", dict(play.sensor.verdicts), "seconds:", {key: round(value, 1) for key, value in play.spent.items()},
           f"in all {time.monotonic() - began:.0f}")

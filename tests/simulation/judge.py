@@ -7,7 +7,7 @@ from simulation.world import TRAP4, TRAP6, TRAP_NAME
 
 SETTINGS = """log_level = error
 envelope_key = "{key}"
-liveness {{ probers = 1 }}
+liveness {{ probers = 1 {liveness} }}
 trap_host {{
   names = {{{name}}}
   addresses = {{{ip4}, "{ip6}"}}
@@ -24,13 +24,13 @@ class Hit:
 
 
 class Sensor:
-    def __init__(self, world, program, folder, settings=""):
+    def __init__(self, world, program, folder, liveness=""):
         self.world = world
         path = folder / "judge.conf"
         self.key = folder / "envelope.key"
         self.key.write_text(f"key {7:064x}\n")
         self.key.chmod(0o600)
-        path.write_text(SETTINGS.format(key=self.key, name=TRAP_NAME, ip4=TRAP4, ip6=TRAP6) + settings)
+        path.write_text(SETTINGS.format(key=self.key, name=TRAP_NAME, ip4=TRAP4, ip6=TRAP6, liveness=liveness))
         self.process = subprocess.Popen([program, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
         self.waiting, self.recorded = {}, []  # questions by number; offences not sent to the database yet
         self.probes = collections.deque()     # (seconds, address, state), not told to the witnesses yet

@@ -19,12 +19,12 @@ WARM_UP = 1.5 * DAY  # witnesses have to have watched for a day before a hit
 
 @dataclass
 class Scenario:
-    """What is other than usual.  Each defence can be off: by the policy (SQL), by a setting of the daemon (SETTINGS), or in what is
+    """What is other than usual.  Each defence can be off: by the policy (SQL), by a setting of the daemon (LIVENESS), or in what is
     told to the database."""
     share: float = 1.0   # of the customers have witnesses at their primaries
     fault: str = None    # of all witnesses, from the middle on (witness.py)
     sql: tuple = ()      # after the classes are enabled
-    settings: str = ""   # more lines for hunnypot.conf
+    liveness: str = ""   # of hunnypot.conf
     owners: bool = True  # the domains of one customer are one owner's
     names: bool = True   # clients have their names
     letters: bool = True  # witnesses see letters that were accepted, not only clients
@@ -35,7 +35,7 @@ class Play:
         self.database, self.step, self.scenario = database, step, scenario
         self.engine = engine_part.Engine(START)
         self.world = world_part.World(self.engine, seed)
-        self.sensor = judge_part.Sensor(self.world, programs / "judge_lines", folder, scenario.settings)
+        self.sensor = judge_part.Sensor(self.world, programs / "judge_lines", folder, scenario.liveness)
         self.world.sensor = self.sensor
         self.end = START + WARM_UP + days * DAY
         self.population = population_part.Population(self.world, START + WARM_UP, self.end, scale)
@@ -68,7 +68,7 @@ class Play:
             self.cursor, self.operator = connection.cursor(), operator.cursor()
             self.database.set_clock(self.engine.now)
             self.cursor.execute(f"SELECT hunnypot.sensor_hello('mx9', '{SPOOL}', 1)")
-            self.operator.execute("SELECT attname FROM pg_attribute WHERE attrelid = to_regclass('hunnypot.new_hit') AND attnum > 0 "
+            self.operator.execute("SELECT attname FROM pg_attribute WHERE attrelid = 'hunnypot.new_hit'::regclass AND attnum > 0 "
                                   "AND NOT attisdropped ORDER BY attnum")
             self.columns = [name for name, in self.operator.fetchall()]
             self.sensor.start()
@@ -93,25 +93,9 @@ class Play:
         if self.engine.now % HOUR < self.step:
             self.cursor.execute("SELECT hunnypot.sensor_heartbeat('mx9', 'simulation', 0, 0, 0, '{}')")
         hits, self.sensor.recorded = self.sensor.recorded, []
-        if hits and self.columns:
+        if hits:
             self.cursor.execute(f"SELECT hunnypot.record_batch('mx9', '{SPOOL}', %s::hunnypot.new_hit[])",
                                 [[self._row(hit) for hit in hits]])
-        elif hits:
-            self._record_arrays(hits)
-
-    def _record_arrays(self, hits):
-        columns = list(zip(*(self._old_row(hit) for hit in hits)))
-        casts = ("bigint", "timestamptz", "inet", "integer", "text", "text", "text", "text", "integer", "boolean", "boolean", "text",
-                 "text", "text", "integer", "text", "text", "inet")
-        arguments = ", ".join(f"%s::{cast}[]" for cast in casts)
-        self.cursor.execute(f"SELECT hunnypot.record_batch('mx9', '00000000-0000-4000-8000-000000000001', {arguments})",
-                            [list(column) for column in columns])
-
-    def _old_row(self, hit):
-        self.sequence += 1
-        return (self.sequence, stamp(hit.time), hit.address, 4711, hit.client.name or f"[{hit.address}]", hit.client.helo, hit.sender,
-                "\n".join(hit.recipients), len(hit.recipients), hit.sender == "", False, hit.kind, hit.domain,
-                None if hit.primary == "-" else hit.primary, hit.primary_age_ms, f"Q{hit.number}", "mx9.trap.example", hit.local)
 
     def _row(self, hit):
         """In the order of the type's columns."""
@@ -129,7 +113,7 @@ class Play:
         return tuple(known[column] for column in self.columns)
 
     def _tick(self):
-        more = bool(self.columns)
+        more = True
         while more:
             self.cursor.execute("SELECT hunnypot.tick()")
             more = self.cursor.fetchone()[0]

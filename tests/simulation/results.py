@@ -60,3 +60,26 @@ def table(rows):
     """"lost": letters that the list cost: refused, or returned after a try that it turned away."""
     return "\n".join([HEAD, *(line(name, row) for name, row in sorted(rows.items(), key=lambda item: item[0].split(" / ")[0])), "",
                       *(line(f"ALL {group}", row) for group, row in sorted(by_group(rows).items()))])
+
+
+def spread(values):
+    """"12" or "10-14"."""
+    low, high = min(values), max(values)
+    return f"{low:g}" if low == high else f"{low:g}-{high:g}"
+
+
+def overview(runs):
+    """A line for each scenario of {scenario: [summary of a seed, ...]}: honest senders listed and letters lost, then of each group of spammers
+    how many of a hundred were listed, and after how many hours; over several seeds from the least to the most."""
+    groups = [group for group in next(iter(runs.values()))[0] if group not in PEOPLE]
+    lines = [f"{'scenario':34} {'honest':>9} {'lost':>9} {'limit':>7} {'excl.':>7} " + " ".join(f"{group[:16]:>18}" for group in groups)]
+    for scenario, summaries in runs.items():
+        cells = [spread([summary["honest"]["listed"] for summary in summaries]), spread([summary["honest"]["lost"] for summary in summaries]),
+                 spread([summary["limit"]["listed"] for summary in summaries]), spread([summary["excluded"]["listed"] for summary in summaries])]
+        parts = []
+        for group in groups:
+            shares = [round(100 * summary[group]["listed"] / summary[group]["senders"]) for summary in summaries]
+            delays = [summary[group]["hours"] for summary in summaries if summary[group]["hours"] is not None]
+            parts.append(f"{spread(shares)}% {spread(delays) + ' h' if delays else '-'}")
+        lines.append(f"{scenario:34} {cells[0]:>9} {cells[1]:>9} {cells[2]:>7} {cells[3]:>7} " + " ".join(f"{part:>18}" for part in parts))
+    return "\n".join(lines)
