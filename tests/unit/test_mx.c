@@ -1,6 +1,7 @@
 #include <arpa/inet.h>
 #include <arpa/nameser.h>
-#include <errno.h>
+#include <dlfcn.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
@@ -14,11 +15,12 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "base/clock.h"
+#include "fake_clock.h"
 #include "judge/mx.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
@@ -96,6 +98,36 @@ static const struct {
     {"truncated.test", SERVE_TRUNCATED},        {"comploop.test", SERVE_COMPRESSION_LOOP},
     {"garbage.test", SERVE_GARBAGE},            {"shortrdata.test", SERVE_SHORT_RDATA},
 };
+
+/* Silence takes libresolv at least a second, which nobody can shorten.  So for names whose behaviour is silence to it, this
+ * stands in its place: the clock moves on instead.  silence_is_what_it_is_taken_for() holds it against the real one. */
+static bool is_silence(const char *name)
+{
+    return strcasecmp(name, "silent.test") == 0 || strcasecmp(name, "wrongid.test") == 0;
+}
+
+static int silence(res_state resolver)
+{
+    fake_clock_advance_ms((int64_t)resolver->retrans * 1000 * resolver->retry * resolver->nscount);
+    resolver->res_h_errno = TRY_AGAIN;
+    return -1;
+}
+
+typedef int query_function(res_state, const char *, int, int, unsigned char *, int);
+
+static query_function *real_query(void)
+{
+    query_function *found;
+
+    *(void **)&found = dlsym(RTLD_NEXT, "res_nquery");
+    assert_non_null(found);
+    return found;
+}
+
+int res_nquery(res_state resolver, const char *name, int class, int type, unsigned char *answer, int size)
+{
+    return is_silence(name) ? silence(resolver) : real_query()(resolver, name, class, type, answer, size);
+}
 
 /* A DNS server on loopback, UDP and TCP.  It lies on demand, and follows aliases for the asker only when told to. */
 struct server {
@@ -530,14 +562,62 @@ static void test_silence_is_bounded(void **state)
 {
     struct settings_dns config = config_for(&nameserver.address);
     const atomic_bool stop = false;
-    struct timespec before, after;
     struct mx_answer answer;
 
     (void)state;
-    clock_gettime(CLOCK_MONOTONIC, &before);
-    mx_resolve(&config, "silenthost.test", &stop, &answer);
-    clock_gettime(CLOCK_MONOTONIC, &after);
-    assert_in_range(after.tv_sec - before.tv_sec, 0, 2);
+    for (int attempts = 1; attempts <= 3; attempts++) {
+        int64_t before_ms = clock_monotonic_ms();
+
+        config.timeout_s = 5;
+        config.attempts = attempts;
+        mx_resolve(&config, "silenthost.test", &stop, &answer);
+        assert_int_equal(clock_monotonic_ms() - before_ms, 5000 * attempts);
+    }
+}
+
+struct asked {
+    const char *name;
+    int got, error;
+    bool no_reply; /* to go by what mx.c looks at; the bytes may be those of a packet that was not believed */
+};
+
+static void *ask_in_earnest(void *context)
+{
+    struct asked *asked = context;
+    struct __res_state resolver;
+    unsigned char answer[NS_PACKETSZ] = {0};
+    HEADER header;
+
+    memset(&resolver, 0, sizeof resolver);
+    if (res_ninit(&resolver) != 0)
+        return NULL;
+    resolver.retrans = resolver.retry = resolver.nscount = 1;
+    memcpy(&resolver.nsaddr_list[0], &nameserver.address, sizeof resolver.nsaddr_list[0]);
+    asked->got = real_query()(&resolver, asked->name, ns_c_in, ns_t_mx, answer, sizeof answer);
+    asked->error = resolver.res_h_errno;
+    memcpy(&header, answer, sizeof header);
+    asked->no_reply = header.rcode == ns_r_noerror && !header.tc;
+    res_nclose(&resolver);
+    return NULL;
+}
+
+/* What libresolv says when nobody answers, or nobody whom it believes: a second of real time, for both at once. */
+static void silence_is_what_it_is_taken_for(void **state)
+{
+    struct asked asked[] = {{.name = "silent.test"}, {.name = "wrongid.test"}};
+    struct __res_state resolver = {.retrans = 1, .retry = 1, .nscount = 1};
+    pthread_t threads[COUNT(asked)];
+    int got = silence(&resolver);
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(asked); i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, ask_in_earnest, &asked[i]), 0);
+    for (size_t i = 0; i < COUNT(asked); i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(asked[i].got, got);
+        assert_int_equal(asked[i].error, resolver.res_h_errno);
+        assert_true(asked[i].no_reply);
+    }
 }
 
 static void test_dead_server(void **state)
@@ -601,6 +681,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_many, setup, teardown),
         cmocka_unit_test_setup_teardown(test_stop, setup, teardown),
         cmocka_unit_test_setup_teardown(test_silence_is_bounded, setup, teardown),
+        cmocka_unit_test_setup_teardown(silence_is_what_it_is_taken_for, setup, teardown),
         cmocka_unit_test_setup_teardown(test_dead_server, setup, teardown),
         cmocka_unit_test_setup_teardown(test_ipv6_server, setup, teardown),
     };
