@@ -1,11 +1,13 @@
 /* export.c - hunnypot export: a listing in a consumer's format, to a file that is replaced only when whole. */
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -19,7 +21,9 @@
 #include "cli/output.h"
 
 enum {
-    LOOK_AGAIN_MS = 60000 /* where no sensor runs, listings end by the clock alone, without a notification */
+    LOOK_AGAIN_MS = 60000,   /* where no sensor runs, listings end by the clock alone, without a notification */
+    COMMAND_LONG_MS = 60000, /* then it is said that the command still runs */
+    COMMAND_END_MS = 500     /* for the command to end when we are to */
 };
 
 struct export {
@@ -161,22 +165,59 @@ static int tell_published(struct cli *cli, bool force)
     return status == DB_OK ? CLI_OK : cli_fail("exported, but the brake does not know of it: %s", db_why(cli->db));
 }
 
-static int run_command(const struct export *export)
+/* In a process group of its own, so that all of it can be ended. */
+static pid_t start_command(const char *command)
 {
     pid_t child = fork();
+    sigset_t none;
+
+    setpgid(child, child); /* the first of both wins */
+    if (child != 0)
+        return child;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    unsetenv("PGPASSWORD"); /* our business, not the command's */
+    execl("/bin/sh", "sh", "-c", command, (char *)NULL);
+    _exit(127);
+}
+
+/* Whether the process PIDFD ended within MS; STOP_FD (-1: none) being readable ends the wait as well. */
+static bool ended_within(int pidfd, int stop_fd, int ms)
+{
+    struct pollfd fds[] = {{.fd = pidfd, .events = POLLIN}, {.fd = stop_fd, .events = POLLIN}};
+
+    while (poll(fds, 2, ms) < 0 && errno == EINTR) {
+    }
+    return fds[0].revents != 0;
+}
+
+/* The command ends when it will, but never holds up our own end, and is not waited for in silence. */
+static void await_command(const struct cli *cli, const struct export *export, pid_t child)
+{
+    int pidfd = pidfd_open(child, 0);
+
+    if (pidfd < 0)
+        return;
+    if (!ended_within(pidfd, cli->stop_fd, COMMAND_LONG_MS)) {
+        if (!cli_stopped_within(cli, 0))
+            cli_fail("%s: still runs after %d s", export->command, COMMAND_LONG_MS / 1000);
+        if (!ended_within(pidfd, cli->stop_fd, -1)) {
+            kill(-child, SIGTERM);
+            if (!ended_within(pidfd, -1, COMMAND_END_MS))
+                kill(-child, SIGKILL);
+        }
+    }
+    close(pidfd);
+}
+
+static int run_command(const struct cli *cli, const struct export *export)
+{
+    pid_t child = start_command(export->command);
     int result = 0;
 
-    if (child == 0) {
-        sigset_t none;
-
-        sigemptyset(&none);
-        sigprocmask(SIG_SETMASK, &none, NULL);
-        unsetenv("PGPASSWORD"); /* our business, not the command's */
-        execl("/bin/sh", "sh", "-c", export->command, (char *)NULL);
-        _exit(127);
-    }
     if (child < 0)
         return cli_fail("%s: %s", export->command, strerror(errno));
+    await_command(cli, export, child);
     while (waitpid(child, &result, 0) < 0)
         if (errno != EINTR)
             return cli_fail("%s: %s", export->command, strerror(errno));
@@ -214,7 +255,7 @@ static int export_once(struct cli *cli, const struct export *export)
     progress = output_progress_start("export");
     status = export_file(cli, export, &changed);
     output_progress_stop(&progress);
-    if (changed && export->command != NULL && run_command(export) != CLI_OK)
+    if (changed && export->command != NULL && run_command(cli, export) != CLI_OK)
         status = CLI_FAILED;
     return status;
 }
@@ -289,7 +330,7 @@ static void watch_once(struct cli *cli, struct watch *watch)
     if (status != CLI_OK)
         free(state);
     if (watch->export->command != NULL && (changed || (status == CLI_OK && watch->untold)))
-        watch->untold = run_command(watch->export) != CLI_OK;
+        watch->untold = run_command(cli, watch->export) != CLI_OK;
     else if (status == CLI_OK)
         watch->untold = false;
 }

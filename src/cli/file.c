@@ -48,20 +48,61 @@ struct file_replacement {
     struct stat old;
 };
 
-enum { LOCK_AGAIN_MS = 100 };
+enum { LOCK_AGAIN_MS = 100, LOCK_SAY_MS = 10000 };
+
+static bool is_ours(uid_t owner)
+{
+    return owner == geteuid() || owner == 0;
+}
+
+static bool owns_folder(uid_t owner, const char *path)
+{
+    char *copy = alloc_text(path);
+    struct stat folder;
+    bool owns = stat(dirname(copy), &folder) == 0 && owner == folder.st_uid;
+
+    free(copy);
+    return owns;
+}
+
+/* Take the lock of the open file; false and *STATUS when it is not to be had. */
+static bool take_lock(const struct file_replacement *replacement, const struct cli *cli, int *status)
+{
+    for (int waited_ms = 0; flock(replacement->lock_fd, LOCK_EX | LOCK_NB) != 0; waited_ms += LOCK_AGAIN_MS) {
+        *status = CLI_FAILED;
+        if (errno != EWOULDBLOCK)
+            *status = cli_fail("%s: %s", replacement->lock, strerror(errno));
+        else if (cli_stopped_within(cli, LOCK_AGAIN_MS))
+            *status = cli_fail("%s: stopped while waiting for another export", replacement->lock);
+        else {
+            if (waited_ms == LOCK_SAY_MS)
+                cli_fail("%s: waiting for another export", replacement->lock);
+            continue;
+        }
+        return false;
+    }
+    return true;
+}
 
 static int open_lock(struct file_replacement *replacement, const struct cli *cli)
 {
-    replacement->lock_fd = open(replacement->lock, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (replacement->lock_fd < 0)
-        return cli_fail("%s: %s", replacement->lock, strerror(errno));
-    while (flock(replacement->lock_fd, LOCK_EX | LOCK_NB) != 0) {
-        if (errno != EWOULDBLOCK)
+    struct stat ours, named;
+    int status = CLI_OK;
+
+    for (;;) {
+        replacement->lock_fd = open(replacement->lock, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0600);
+        if (replacement->lock_fd < 0 || fstat(replacement->lock_fd, &ours) != 0)
             return cli_fail("%s: %s", replacement->lock, strerror(errno));
-        if (cli_stopped_within(cli, LOCK_AGAIN_MS))
-            return cli_fail("%s: stopped while waiting for another export", replacement->lock);
+        if (!is_ours(ours.st_uid) && !owns_folder(ours.st_uid, replacement->lock))
+            return cli_fail("%s: belongs to user %u, who could hold up every export; remove it", replacement->lock,
+                            (unsigned)ours.st_uid);
+        if (!take_lock(replacement, cli, &status))
+            return status;
+        /* Somebody may have removed the file meanwhile; the next would make one of their own. */
+        if (stat(replacement->lock, &named) == 0 && named.st_dev == ours.st_dev && named.st_ino == ours.st_ino)
+            return CLI_OK;
+        close(replacement->lock_fd);
     }
-    return CLI_OK;
 }
 
 /* Under the lock, a file of this name was left by a run that was killed. */
@@ -77,12 +118,56 @@ static int open_fresh(struct file_replacement *replacement)
     return replacement->file != NULL ? CLI_OK : cli_fail("%s: %s", replacement->fresh, strerror(errno));
 }
 
-/* A link stays one: what it points to is replaced. */
+/* What PATH is after the first link in it has been followed, in new memory; NULL when there is none.  *STRANGER: there is one,
+ * but it was put there by somebody who has no business to say which file is replaced. */
+static char *follow_link(const char *path, bool *stranger)
+{
+    const char *end = path;
+    char *followed = NULL;
+
+    *stranger = false;
+    while (followed == NULL && *end != '\0') {
+        char *name, to[PATH_MAX];
+        struct stat status;
+        ssize_t length;
+
+        end += strspn(end, "/");
+        end += strcspn(end, "/");
+        name = alloc_format("%.*s", (int)(end - path), path);
+        if (lstat(name, &status) == 0 && S_ISLNK(status.st_mode)) {
+            length = readlink(name, to, sizeof to - 1);
+            to[length > 0 ? length : 0] = '\0';
+            *stranger = !is_ours(status.st_uid);
+            followed = *to == '/' ? alloc_format("%s%s", to, end) : alloc_format("%s/%s%s", dirname(name), to, end);
+        }
+        free(name);
+    }
+    return followed;
+}
+
+/* A link stays one: what it points to is replaced.  As the kernel's protected_symlinks has it in /tmp, but in every folder, and
+ * though its owner has the folder too: the one who runs this may be root. */
+static bool links_are_trusted(const char *target)
+{
+    enum { LINKS_MAX = 40 }; /* the kernel's own */
+    char *path = alloc_text(target), *next;
+    bool stranger = false;
+
+    for (int links = 0; !stranger && links < LINKS_MAX && (next = follow_link(path, &stranger)) != NULL; links++) {
+        free(path);
+        path = next;
+    }
+    free(path);
+    return !stranger;
+}
+
 static int find_target(struct file_replacement *replacement, const char *target)
 {
     char *real = realpath(target, NULL);
 
     replacement->target = real != NULL ? real : alloc_text(target);
+    if (!links_are_trusted(target))
+        return cli_fail("%s: is reached by a link of another user; name the file itself", target);
     replacement->there = stat(replacement->target, &replacement->old) == 0;
     if (!replacement->there && (errno != ENOENT || real != NULL))
         return cli_fail("%s: %s", target, strerror(errno));

@@ -196,16 +196,52 @@ static void add_json_row(struct output *output, char *row)
         putchar('\n');
 }
 
-/* CSV: PostgreSQL quotes; a line end within a value is within one piece, so only the last one ends a row. */
-static void print_csv(const char *data, size_t length)
+/* A spreadsheet takes a cell that begins so for a formula, and runs it; clients choose what begins some. */
+static bool is_formula(const char *cell)
 {
-    size_t text_length = length > 0 && data[length - 1] == '\n' ? length - 1 : length;
-    size_t size = text_length * 4 + 4;
-    char *line = alloc_zeroed(size, 1);
+    char *behind;
 
-    text_printable(line, size, data, text_length);
+    if (*cell == '\0' || strchr("=+-@\t\r", *cell) == NULL)
+        return false;
+    strtod(cell, &behind);
+    return *cell != '-' || behind == cell || strchr(",\"\n", *behind) == NULL; /* a negative number is no more than that */
+}
+
+/* The row of CSV with a ' before each formula, in new memory. */
+static char *without_formulas(const char *row)
+{
+    char *out = alloc_zeroed(strlen(row) + 1, 2), *to = out;
+    bool quoted = false, begins = true;
+
+    for (; *row != '\0'; row++) {
+        if (begins && (*row != '"' || quoted)) {
+            if (is_formula(row))
+                *to++ = '\'';
+            begins = false;
+        }
+        if (*row == '"')
+            quoted = !quoted;
+        if (*row == ',' && !quoted)
+            begins = true;
+        *to++ = *row;
+    }
+    return out;
+}
+
+/* PostgreSQL quotes; a line end within a value is within one piece, so only the last one ends a row. */
+static void print_csv(const char *row)
+{
+    char *safe = without_formulas(row);
+    size_t length = strlen(safe);
+    char *line;
+
+    if (length > 0 && safe[length - 1] == '\n')
+        length--;
+    line = alloc_zeroed(length * 4 + 4, 1);
+    text_printable(line, length * 4 + 4, safe, length);
     puts(line);
     free(line);
+    free(safe);
 }
 
 /* Queries */
@@ -232,7 +268,7 @@ static bool take_piece(void *context, const char *data, size_t length)
 
     memcpy(row, data, length);
     if (output->format == OUTPUT_CSV)
-        print_csv(data, length);
+        print_csv(row);
     else if (output->format == OUTPUT_JSON || output->format == OUTPUT_JSON_LINES || output->format == OUTPUT_ONE_JSON)
         add_json_row(output, row);
     else

@@ -314,7 +314,9 @@ static const char sensors_sql[] =
 static int run_status(struct cli *cli, int argc, char **argv)
 {
     static const char counters_text[] =
-        "(SELECT string_agg(key || '=' || value, ' ' ORDER BY key) FROM jsonb_each_text(s.counters) WHERE value <> '0')";
+        "(SELECT string_agg(key || '=' || value, ' ' ORDER BY key) FROM"
+        /* what a sensor sends may be anything */
+        " jsonb_each_text(CASE jsonb_typeof(s.counters) WHEN 'object' THEN s.counters END) WHERE value <> '0')";
     const char *format_name = "table";
     const struct cli_option options[] = {OUTPUT_FORMAT_OPTION(&format_name), {.name = NULL}};
     enum output_format format = OUTPUT_TABLE;

@@ -295,6 +295,25 @@ def test_tail_json_survives_a_restart(caught, pg):
 
 # Hostile bytes
 
+@pytest.mark.parametrize("helo, cell", [
+    ("=cmd|' /C calc'!A0", "'=cmd|' /C calc'!A0"), ("+1", "'+1"), ("@SUM(1,2)", "'@SUM(1,2)"), ("-1+1", "'-1+1"),
+    ('=HYPERLINK("http://x","y")', "'=HYPERLINK(\"http://x\",\"y\")"), ("\t=1", "'\\x09=1"),
+    ("-1", "-1"), ("a=1", "a=1"), ("a,=1", "a,=1"), ('"=1', '"=1'), ("-", "'-"),
+])
+def test_csv_has_no_formulas(sensor, hunnypot, helo, cell):
+    """A spreadsheet runs what begins as one, and clients choose their HELO."""
+    sensor.record({"helo": helo})
+    row, = csv.DictReader(io.StringIO(hunnypot("show", "203.0.113.7", "--format", "csv").stdout))
+    assert row["helo"] == cell
+
+
+@pytest.mark.parametrize("counters", ["[]", "null", "7", '"x"', "{}"])
+def test_status_whatever_a_sensor_counts(sensor, hunnypot, hunnypot_json, counters):
+    sensor.heartbeat(counters)
+    assert "state:      alive" in hunnypot("status").stdout
+    assert hunnypot_json("status")[0]["state"] == "alive"
+
+
 @pytest.mark.parametrize("form", ["table", "json", "csv"])
 @pytest.mark.parametrize("words", [("list",), ("show", "203.0.113.7"), ("top", "--by", "helo"), ("top", "--by", "domain"),
                                    ("status",), ("allow", "list"), ("listed", "203.0.113.7"), ("db", "status")],

@@ -1,8 +1,10 @@
 """hunnypot export, whatever the format: what becomes of the file, its readers, and what they are told."""
+import fcntl
 import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -303,6 +305,74 @@ def test_a_second_run_waits_for_the_first(listed, formats, target):
     assert target.read_text() == "203.0.113.1\n203.0.113.2\n"
 
 
+# Others in the same folder
+
+STRANGER = 1234
+
+
+@pytest.fixture
+def shared(tmp_path):
+    """A folder in which everybody may make files."""
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    os.chmod(folder, 0o1777)
+    return folder
+
+
+def give(path, owner=STRANGER):
+    os.lchown(path, owner, owner)
+    return path
+
+
+@pytest.mark.parametrize("owner", [0, STRANGER])
+def test_a_lock_of_a_stranger_is_refused(listed, formats, shared, owner):
+    """They could hold it for ever.  Not so in a folder of their own, where they can do anything."""
+    (shared / "list.lock").touch(mode=0o600)
+    give(shared / "list.lock")
+    give(shared, owner)
+    done = export(formats, "plain", "-o", shared / "list", status=int(owner != STRANGER))
+    assert ("belongs to user 1234" in done.stderr) == (owner != STRANGER)
+
+
+def test_a_lock_that_is_held_is_said(listed, formats, target):
+    with open(target.parent / "list.lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        running = Running(formats, "plain", "-o", target)
+        assert running.process.stderr.readline() == f"hunnypot: {target}.lock: waiting for another export\n"
+    assert running.process.wait(20) == 0 and target.exists()
+
+
+def test_a_lock_that_was_removed_is_made_again(listed, formats, target):
+    """The one that is held then keeps nobody away who comes later."""
+    formats("slow", SLOW)
+    first = Running(formats, "slow", "-o", target)
+    wait_for((target.parent / "list.new").exists, what="first run")
+    second = Running(formats, "plain", "-o", target)
+    wait_for(lambda: "list.lock" in run("ls", "-l", f"/proc/{second.process.pid}/fd").stdout, what="second run")
+    lock = target.parent / "list.lock"
+    lock.unlink()
+    first.end()
+    assert second.process.wait(20) == 0
+    assert lock.exists() and target.exists()
+
+
+def test_a_link_of_a_stranger_is_not_followed(listed, formats, shared, tmp_path):
+    real = tmp_path / "real"
+    real.mkdir()
+    (real / "list").write_bytes(OLD)
+    (shared / "list").symlink_to(real / "list")
+    give(shared / "list")
+    (shared / "folder").symlink_to(real)
+    give(shared / "folder")
+    (tmp_path / "mine").symlink_to("shared/list")  # a link of ours to one of theirs
+    for path in (shared / "list", shared / "folder" / "list", tmp_path / "mine"):
+        assert "a link of another user" in export(formats, "plain", "-o", path, status=1).stderr
+    assert (real / "list").read_bytes() == OLD and in_folder(real / "list") == ["list"]
+    give(shared / "list", 0)
+    export(formats, "plain", "-o", tmp_path / "mine")
+    assert (real / "list").read_bytes() != OLD
+
+
 # The brake
 
 def test_the_brake(listed, pg, formats, target):
@@ -362,6 +432,28 @@ def test_brake_and_rows_are_of_one_snapshot(listed, formats):
 def test_a_command_that_fails(listed, formats, target, command, why):
     done = run(BUILD / "hunnypot", "export", "plain", "-o", target, "--command", command, check=False, env=formats.env)
     assert done.returncode == 1 and why in done.stderr and target.exists()
+
+
+@pytest.mark.parametrize("words", [(), ("--watch",)], ids=["once", "watch"])
+@pytest.mark.parametrize("ignoring", [False, True], ids=["", "ignoring"])
+def test_stopped_while_the_command_hangs(listed, formats, target, words, ignoring):
+    """It ends too, and what it started, even when it does not want to."""
+    pids = target.parent / "pids"
+    command = f"{'trap : TERM;' if ignoring else ''} sleep 1000 & echo $! $$ >{pids}; while :; do wait; done"
+    running = Running(formats, "plain", "-o", target, "--command", command, *words)
+    wait_for(lambda: len(lines(pids)) == 1, what="command")
+    started = time.monotonic()
+    running.process.send_signal(signal.SIGTERM)
+    assert running.process.wait(20) == (0 if words else 1)
+    assert time.monotonic() - started < 5
+    wait_for(lambda: not any(alive(pid) for pid in lines(pids)[0].split()), what="end of the command")
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except OSError:
+        return False
 
 
 # Watch
