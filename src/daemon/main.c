@@ -1,30 +1,32 @@
 /* main.c - hunnypot-milter: the command line, and start and stop of all parts in one table, walked backwards to stop. */
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/counter.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "base/thread.h"
 #include "daemon/identity.h"
 #include "daemon/judging.h"
+#include "daemon/loader.h"
 #include "daemon/outages.h"
 #include "daemon/place.h"
 #include "daemon/privileges.h"
+#include "daemon/signals.h"
 #include "milter/prime.h"
 #include "milter/server.h"
 #include "milter/session.h"
@@ -55,9 +57,9 @@ static struct daemon {
     struct shipper *shipper;
     struct judging *judging;
     pthread_t server;
-    int wake_read, wake_write; /* a byte for each signal, 0 when the server has ended */
+    int ended_fd; /* readable when the server has ended */
     atomic_uint_fast64_t lost_unsaid;
-} this = {.settings_mutex = PTHREAD_MUTEX_INITIALIZER, .wake_read = -1, .wake_write = -1};
+} this = {.settings_mutex = PTHREAD_MUTEX_INITIALIZER, .ended_fd = -1};
 
 static bool fail(const char *verb, const char *why)
 {
@@ -113,19 +115,8 @@ static void put(void *context, struct hit *hit)
 
 static bool start_signals(void)
 {
-    int ends[2];
-    sigset_t all;
-
-    /* Threads inherit this: signals are for the main thread only, see start_server(). */
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, NULL);
-    signal(SIGPIPE, SIG_IGN);
     umask(0077);
-    if (pipe2(ends, O_CLOEXEC) != 0)
-        return fail("start-failed", strerror(errno));
-    this.wake_read = ends[0];
-    this.wake_write = ends[1];
-    return true;
+    return signals_open() || fail("start-failed", strerror(errno));
 }
 
 static void raise_descriptor_limit(const struct settings *settings)
@@ -209,11 +200,6 @@ static bool start_privileges(void)
     return privileges_drop(root ? &this.user : NULL, why) || fail("start-failed", why);
 }
 
-static void stop_privileges(void)
-{
-    free(this.user.name);
-}
-
 static bool start_log(void)
 {
     int failed = log_writer_start();
@@ -279,56 +265,23 @@ static void stop_judging(void)
     judging_stop(&this.judging);
 }
 
-static void wake(unsigned char why)
-{
-    if (write(this.wake_write, &why, 1) < 0) {
-        /* The pipe is full: the main thread will wake anyway. */
-    }
-}
-
-static void on_signal(int number)
-{
-    int saved_errno = errno;
-
-    wake((unsigned char)number);
-    errno = saved_errno;
-}
-
-/* The signals that await_signals() hears of. */
-static sigset_t heard_signals(void)
-{
-    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
-    sigset_t heard;
-
-    sigemptyset(&heard);
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-        sigaction(numbers[i], &action, NULL);
-        sigaddset(&heard, numbers[i]);
-    }
-    return heard;
-}
-
 static void *server_thread(void *unused)
 {
     (void)unused;
-    /* Should libmilter's own thread get a SIGTERM all the same, that is as good a stop. */
-    wake(server_run() ? SIGTERM : 0);
+    (void)server_run();
+    (void)eventfd_write(this.ended_fd, 1);
     return NULL;
 }
 
-/* libmilter has a thread that waits for TERM, HUP and INT too; it takes each for a stop, and 5 s for that.  The kernel gives
- * a signal to the main thread as long as that has it unblocked, so it does before libmilter's thread is there, and for good. */
 static bool start_server(void)
 {
-    sigset_t heard = heard_signals();
     int failed;
 
-    pthread_sigmask(SIG_UNBLOCK, &heard, NULL);
-    failed = thread_start(&this.server, "server", server_thread, NULL);
+    this.ended_fd = eventfd(0, EFD_CLOEXEC);
+    failed = this.ended_fd < 0 ? errno : thread_start(&this.server, "server", server_thread, NULL);
     if (failed != 0)
         return fail_part("server", failed);
-    prime(&this.primer, -1);
+    prime(&this.primer, signals_stop_fd());
     return true;
 }
 
@@ -348,7 +301,7 @@ static const struct part {
     {.start = start_descriptors},
     {.start = start_milter},
     {.start = start_socket, .stop = remove_socket},
-    {.start = start_privileges, .stop = stop_privileges},
+    {.start = start_privileges},
     {.start = start_log, .stop = log_finish},
     {.start = start_spool, .stop = stop_spool},
     {.start = start_judge, .stop = stop_judge},
@@ -359,21 +312,15 @@ static const struct part {
 
 enum { PART_COUNT = sizeof parts / sizeof *parts };
 
-static void report_reload_fault(void *context, const char *line)
-{
-    (void)context;
-    log_event(LOG_LEVEL_ERROR, "settings-fault %s", line);
-}
-
 static void report_fixed(void *context, const char *name)
 {
     (void)context;
     log_event(LOG_LEVEL_WARNING, "restart-needed setting=%s", name);
 }
 
-static void reload(void)
+/* NEW is from now on in force; NULL: there were faults. */
+static void use_settings(struct settings *new)
 {
-    struct settings *new = settings_load(this.path, report_reload_fault, NULL);
     const struct settings *old;
 
     if (new == NULL) {
@@ -383,7 +330,6 @@ static void reload(void)
     settings_report_fixed(this.started_with, new, report_fixed, NULL);
     log_set_level(new->log_level);
     raise_descriptor_limit(new);
-    identity_complete(new);
     judge_configure(this.judge, new);
     judging_configure(this.judging, new->verdict_timeout_ms);
     pthread_mutex_lock(&this.settings_mutex);
@@ -394,29 +340,57 @@ static void reload(void)
     log_event(LOG_LEVEL_INFO, "reloaded file=%s", this.shown_path);
 }
 
-/* Reload and stop as told; false when the server ended unasked. */
-static bool await_signals(void)
+static struct loader *begin_reload(void)
 {
-    struct pollfd woken = {.fd = this.wake_read, .events = POLLIN};
-    unsigned char number = 0;
-    ssize_t got;
+    struct loader *loader = NULL;
+    int failed;
+
+    if (!signals_take_reload())
+        return NULL;
+    failed = loader_start(&loader, this.path);
+    if (failed != 0)
+        log_event(LOG_LEVEL_ERROR, "reload-failed file=%s error=\"%s\" effect=\"keeping the settings in force\"",
+                  this.shown_path, strerror(failed));
+    return loader;
+}
+
+/* Reload as told, until there is something to stop for. */
+static void serve(void)
+{
+    int64_t keep_ms = clock_monotonic_ms() + OUTAGES_KEEP_MS;
+    struct loader *loader = NULL;
 
     for (;;) {
-        while (poll(&woken, 1, OUTAGES_KEEP_MS) == 0)
-            outages_keep(this.judge, this.started_with->spool);
-        got = read(this.wake_read, &number, 1);
-        if (got != 1 && errno != EINTR)
-            return false;
-        if (got == 1 && (number == SIGUSR1 || number == SIGHUP))
-            reload();
-        else if (got == 1)
+        struct pollfd fds[] = {{.fd = signals_stop_fd(), .events = POLLIN},
+                               {.fd = this.ended_fd, .events = POLLIN},
+                               {.fd = loader == NULL ? signals_reload_fd() : loader_fd(loader), .events = POLLIN}};
+        int64_t left_ms = keep_ms - clock_monotonic_ms();
+
+        poll(fds, sizeof fds / sizeof *fds, left_ms > 0 ? (int)left_ms : 0);
+        if (fds[0].revents != 0 || fds[1].revents != 0)
             break;
+        if (fds[2].revents != 0 && loader == NULL)
+            loader = begin_reload();
+        else if (fds[2].revents != 0)
+            use_settings(loader_take(&loader));
+        if (clock_monotonic_ms() >= keep_ms) {
+            outages_keep(this.judge, this.started_with->spool);
+            keep_ms = clock_monotonic_ms() + OUTAGES_KEEP_MS;
+        }
     }
-    if (number == 0)
+    loader_leave(&loader);
+}
+
+/* False when the server ended unasked. */
+static bool say_stopping(void)
+{
+    const char *signal_name = signals_take_stop();
+
+    if (signal_name == NULL)
         log_event(LOG_LEVEL_ERROR, "server-ended why=\"libmilter stopped serving\"");
     else
-        log_event(LOG_LEVEL_INFO, "stopping signal=%s sessions=%zu", number == SIGTERM ? "TERM" : "INT", session_count());
-    return number != 0;
+        log_event(LOG_LEVEL_INFO, "stopping signal=%s sessions=%zu", signal_name, session_count());
+    return signal_name != NULL;
 }
 
 static int run(void)
@@ -430,13 +404,15 @@ static int run(void)
         log_event(LOG_LEVEL_INFO, "ready version=%s sensor=%s socket=%s user=%u database=%s", PACKAGE_VERSION,
                   this.settings->sensor, this.settings->socket, (unsigned)geteuid(),
                   this.shipper != NULL ? "yes" : "no");
-        status = await_signals() ? EXIT_SUCCESS : EXIT_FAILURE;
+        serve();
+        status = say_stopping() ? EXIT_SUCCESS : EXIT_FAILURE;
     }
     while (started-- > 0)
         if (parts[started].stop != NULL)
             parts[started].stop();
     log_event(LOG_LEVEL_INFO, "stopped hits=%llu lost=%llu", (unsigned long long)counter_value(COUNTER_HITS),
               (unsigned long long)counter_value(COUNTER_LOST));
+    free(this.user.name);
     return status;
 }
 

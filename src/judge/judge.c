@@ -1,6 +1,7 @@
 #include "judge/judge.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -24,6 +25,7 @@ enum {
     ABSENT_MS = 60000, /* NXDOMAIN and no records: their TTL is not told */
     FAILED_MS = 15000,
     PREFETCH_QUEUE_MAX = 500, /* past it, what is asked for now would only be kept waiting */
+    LEAVE_MS = 300, /* for the workers to end */
     DAY_MS = 86400000,
     HOUR_MS = 3600000,
     NO_ROLE_LINES_PER_HOUR = 100,
@@ -82,7 +84,8 @@ struct judge {
     unsigned no_role_lines;
 
     atomic_bool stop;
-    int stop_fd; /* readable when `stop` is true */
+    int stop_fd;  /* readable when `stop` is true */
+    int ended_fd; /* counts the workers that have ended */
     size_t max_domains, max_hosts;
     int64_t created_ms;
     pthread_t *workers;
@@ -679,6 +682,7 @@ static void *work(void *context)
             probe_run(judge, job);
         job_free(job);
     }
+    (void)eventfd_write(judge->ended_fd, 1);
     return NULL;
 }
 
@@ -714,7 +718,8 @@ struct judge *judge_create(const struct settings *settings, const struct judge_l
     judge->last_job = &judge->first_job;
     judge->created_ms = clock_monotonic_ms();
     judge->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    error = judge->stop_fd < 0 ? errno : workers_start(judge, settings->judge.probers);
+    judge->ended_fd = eventfd(0, EFD_CLOEXEC);
+    error = judge->stop_fd < 0 || judge->ended_fd < 0 ? errno : workers_start(judge, settings->judge.probers);
     if (error != 0) {
         judge_destroy(&judge);
         errno = error;
@@ -728,10 +733,24 @@ static void domains_forget(struct judge *judge)
         domain_drop(judge, judge->domains); /* NOLINT(clang-analyzer-unix.Malloc): HASH_DEL moved the head */
 }
 
+/* False when a worker does not end within LEAVE_MS, since a look-up cannot be broken off. */
+static bool workers_end(struct judge *judge)
+{
+    struct pollfd ended = {.fd = judge->ended_fd, .events = POLLIN};
+    size_t left = judge->worker_count;
+    eventfd_t count;
+
+    while (left > 0 && poll(&ended, 1, LEAVE_MS) == 1 && eventfd_read(judge->ended_fd, &count) == 0)
+        left -= (size_t)count;
+    return left == 0;
+}
+
 void judge_destroy(struct judge **judge_pointer)
 {
+    static struct judge *left; /* for those who go on with it */
     struct judge *judge = *judge_pointer;
 
+    *judge_pointer = NULL;
     if (judge == NULL)
         return;
     pthread_mutex_lock(&judge->mutex);
@@ -740,6 +759,12 @@ void judge_destroy(struct judge **judge_pointer)
     pthread_mutex_unlock(&judge->mutex);
     if (judge->stop_fd >= 0 && eventfd_write(judge->stop_fd, 1) != 0)
         log_event(LOG_LEVEL_WARNING, "stop-failed error=\"%s\"", strerror(errno));
+    if (!workers_end(judge)) {
+        left = judge;
+        for (size_t i = 0; i < left->worker_count; i++)
+            pthread_detach(left->workers[i]);
+        return;
+    }
     for (size_t i = 0; i < judge->worker_count; i++)
         pthread_join(judge->workers[i], NULL);
     while (judge->first_job != NULL)
@@ -749,12 +774,13 @@ void judge_destroy(struct judge **judge_pointer)
     settings_release(judge->settings);
     if (judge->stop_fd >= 0)
         close(judge->stop_fd);
+    if (judge->ended_fd >= 0)
+        close(judge->ended_fd);
     pthread_cond_destroy(&judge->news);
     pthread_cond_destroy(&judge->work);
     pthread_mutex_destroy(&judge->mutex);
     free(judge->workers);
     free(judge);
-    *judge_pointer = NULL;
 }
 
 void judge_configure(struct judge *judge, const struct settings *settings)

@@ -56,7 +56,8 @@ struct judge;
 /* Works by SETTINGS, which it holds, within LIMITS (NULL: 10,000 each).  NULL, with errno, when there are not enough threads or descriptors. */
 struct judge *judge_create(const struct settings *settings, const struct judge_limits *limits);
 
-/* Ends the workers (a DNS question or probe under way is waited for no longer than its own time limit) and frees. */
+/* Ends the workers and frees; those that are within a DNS question then, which cannot be broken off, are left to themselves
+ * after a moment, with what they use. */
 void judge_destroy(struct judge **judge);
 
 /* Hold SETTINGS, and go by them for all later questions; `probers` stays.  What is remembered of hosts stays too; what is

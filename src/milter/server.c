@@ -62,8 +62,8 @@ bool server_run(void)
     return smfi_main() == MI_SUCCESS;
 }
 
-/* In the place of libc's, for libmilter too, which has a thread that waits for these signals and takes each for a stop.  They
- * are the main thread's: though it has them unblocked, one in a thousand went to libmilter's, and the stop took 5 s. */
+/* In the place of libc's, for libmilter, which has a thread that waits for these signals and takes each for a stop, and 5 s for
+ * that.  They are the main thread's. */
 int sigwait(const sigset_t *set, int *number)
 {
     sigset_t others = *set;

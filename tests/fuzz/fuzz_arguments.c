@@ -584,24 +584,32 @@ int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
     return timeout_ms > 0 && world.choices.polls-- == 0 ? 1 : 0;
 }
 
-/* The daemon does not start. */
-int __real_pipe2(int ends[2], int flags);
-int __wrap_pipe2(int ends[2], int flags);
-int __wrap_pipe2(int ends[2], int flags)
+/* What is started is no process: nobody waits for it, and nobody else is hit. */
+int __wrap_pidfd_open(pid_t pid, unsigned flags);
+int __wrap_pidfd_open(pid_t pid, unsigned flags)
 {
-    if (!world.inside)
-        return __real_pipe2(ends, flags);
-    errno = EMFILE;
+    (void)pid;
+    (void)flags;
+    errno = ENOSYS;
     return -1;
 }
 
+int __real_kill(pid_t pid, int number);
+int __wrap_kill(pid_t pid, int number);
+int __wrap_kill(pid_t pid, int number)
+{
+    return world.inside ? 0 : __real_kill(pid, number);
+}
+
+/* The daemon does not start. */
 int __wrap_signalfd(int fd, const sigset_t *set, int flags);
 int __wrap_signalfd(int fd, const sigset_t *set, int flags)
 {
     (void)fd;
     (void)set;
     (void)flags;
-    return 1000;
+    errno = EMFILE;
+    return world.choices.is_daemon ? -1 : 1000;
 }
 
 int __real_sigprocmask(int how, const sigset_t *set, sigset_t *old);

@@ -16,6 +16,7 @@ int daemon_main(int argc, char **argv);
 
 #include <arpa/inet.h>
 #include <libmilter/mfapi.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -79,13 +80,16 @@ bool __wrap_privileges_drop(const struct privileges_user *user, char why[PRIVILE
 }
 
 /* Were SIGSEGV blocked in the daemon's threads, it would end the process before anything could be told of it. */
+int __real_pthread_sigmask(int how, const sigset_t *new, sigset_t *old);
 int __wrap_pthread_sigmask(int how, const sigset_t *new, sigset_t *old);
 int __wrap_pthread_sigmask(int how, const sigset_t *new, sigset_t *old)
 {
-    (void)how;
-    (void)new;
-    (void)old;
-    return 0;
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
+    sigset_t others = *new;
+
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
+        sigdelset(&others, faults[i]);
+    return __real_pthread_sigmask(how, &others, old);
 }
 /* NOLINTEND(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp) */
 
@@ -103,7 +107,7 @@ static void stop_daemon(void)
     static const char *const files[] = {"hunnypot.conf", "spool.db.lock", "spool.db"};
     char path[sizeof folder + 32];
 
-    wake(SIGTERM);
+    kill(getpid(), SIGTERM);
     pthread_join(daemon_thread, NULL);
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         snprintf(path, sizeof path, "%s/%s", folder, files[i]);
@@ -114,6 +118,7 @@ static void stop_daemon(void)
 
 static void start_daemon(void)
 {
+    sigset_t stop;
     FILE *file;
 
     FUZZ_REQUIRE(mkdtemp(folder) != NULL);
@@ -126,6 +131,9 @@ static void start_daemon(void)
             "dns { nameservers = {\"127.0.0.1:1\"} timeout = 1s attempts = 1 }\n",
             address.sun_path, folder);
     fclose(file);
+    sigemptyset(&stop);
+    sigaddset(&stop, SIGTERM);
+    FUZZ_REQUIRE(pthread_sigmask(SIG_BLOCK, &stop, NULL) == 0); /* it is for the daemon to read */
     FUZZ_REQUIRE(pthread_create(&daemon_thread, NULL, run_daemon, NULL) == 0);
     while (!is_ready)
         usleep(1000);
