@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "system"))
 
-from testbed.base import TestbedError, check_inside, wait_for  # noqa: E402
+from testbed.base import TestbedError, check_inside, let_pass, wait_for  # noqa: E402
 from testbed.dns import RECORDS, Dns  # noqa: E402
 from testbed.milter import Milter, hunnypot  # noqa: E402
 from testbed.postfix import Postfix  # noqa: E402
@@ -132,7 +132,7 @@ def outage(primary, milter, caught):
     step("5. The primary goes down")
     primary.stop()
     say("  Postfix on mx1.backup.example is stopped.  Now legitimate mail comes to the backup, as it should.")
-    time.sleep(2.1)  # `remember`
+    let_pass(2.1)  # `remember`
     stray = client("203.0.113.20", "info@backup.example", "a legitimate sender in the outage")
     wait_for(lambda: f"not-recorded client={stray} verdict=outage" in milter.log(), 15, "verdict about the stray client")
     say("\n  The milter probed the primary, and its log says:")

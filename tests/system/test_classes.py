@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from testbed.base import wait_for
+from testbed.base import let_pass, wait_for
 
 REPLY = "451 4.7.1 "
 OURS = {"4": "192.0.2.1", "6": "2001:db8::1"}
@@ -90,17 +90,17 @@ def test_outage_is_not_recorded_and_its_end_is_waited_for(mta, milter, primary, 
 
     for host in hosts:
         host.set("refuse")
-    time.sleep(1.1)  # `remember`
+    let_pass(1.1)  # `remember`
     deliver("203.0.113.2", "a@backup.example")
     not_recorded(daemon, "203.0.113.2", "outage")
 
     for host in hosts:
         host.set("accept")
-    time.sleep(1.1)
+    let_pass(1.1)  # `remember`
     deliver("203.0.113.3", "a@backup.example")
     not_recorded(daemon, "203.0.113.3", "recovering")
 
-    time.sleep(3)  # `outage_grace`
+    let_pass(3)  # `outage_grace`
     deliver("203.0.113.4", "a@backup.example")
     assert [hit["client"] for hit in hits(wait=2)] == ["203.0.113.1", "203.0.113.4"]
 
@@ -121,7 +121,7 @@ def test_outage_is_remembered_over_a_restart(postfix, milter, primary, deliver, 
     deliver("203.0.113.2", "a@backup.example")
     not_recorded(daemon, "203.0.113.2", "recovering")
 
-    time.sleep(max(0, seen + 11 - time.monotonic()))  # `outage_grace`
+    let_pass(seen + 11 - time.monotonic())  # `outage_grace`
     deliver("203.0.113.3", "a@backup.example")
     assert [hit["client"] for hit in hits(wait=1)] == ["203.0.113.3"]
     daemon.stop()

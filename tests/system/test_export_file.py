@@ -3,13 +3,14 @@ import fcntl
 import os
 import signal
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
 from cli_data import Sensor
-from testbed.base import BUILD, TOP, run, wait_for
+from testbed.base import BUILD, TOP, let_pass, run, wait_for
 from testbed.milter import environment
 from testbed.offences import list_networks
 
@@ -227,12 +228,16 @@ def test_it_is_on_the_disk_before_it_is_in_place(listed, formats, target):
 
 class Running:
     def __init__(self, formats, *words):
-        self.process = subprocess.Popen([BUILD / "hunnypot", "export", *words], stderr=subprocess.PIPE, text=True,
-                                        env=formats.env)
+        self.errors = tempfile.NamedTemporaryFile()
+        self.process = subprocess.Popen([BUILD / "hunnypot", "export", *words], stderr=self.errors, env=formats.env)
+
+    def said(self):
+        return Path(self.errors.name).read_text()
 
     def end(self, number=signal.SIGTERM):
         self.process.send_signal(number)
-        error = self.process.communicate(timeout=30)[1]
+        self.process.wait(30)
+        error = self.said()
         assert "Sanitizer" not in error, error
         return self.process.returncode, error
 
@@ -523,7 +528,7 @@ def test_watch_exports_at_most_once_in_the_interval(listed, target, watch):
     while time.monotonic() < end:
         trap(listed, f"203.0.113.{number}")
         number += 1
-        time.sleep(0.05)
+        let_pass(0.05)  # changes come for 3 s, not in one burst
     wait_for(lambda: len(lines(target)) == number - 1, what="all of them")
     assert 3 <= len(lines(ran)) <= 1 + (time.monotonic() - began)
     assert running.end()[0] == 0
@@ -538,7 +543,7 @@ def test_watch_survives_what_goes_wrong(listed, target, watch, pg, formats):
     pg.query("ALTER VIEW hunnypot.listing RENAME TO gone")
     trap(listed, "203.0.113.4")
     trap(listed, "203.0.113.5")
-    time.sleep(0.5)
+    wait_for(lambda: "does not exist" in running.said(), what="word of the export that fails")
     assert len(lines(target)) == 3
     pg.query("ALTER VIEW hunnypot.gone RENAME TO listing")
     trap(listed, "203.0.113.6")

@@ -4,7 +4,6 @@ import re
 import socket
 import struct
 import threading
-import time
 from pathlib import Path
 
 import dns.flags
@@ -15,7 +14,7 @@ import dns.rrset
 import dns.zone
 import pytest
 
-from testbed.base import STATE, Server, run, wait_for
+from testbed.base import STATE, Server, let_pass, run, wait_for
 from testbed.load import Load
 from testbed.milter import environment
 
@@ -189,7 +188,7 @@ def silent(query, truth, transport):
 
 
 def slow(query, truth, transport):
-    time.sleep(2.5)
+    let_pass(2.5)
     return truth
 
 
@@ -232,7 +231,7 @@ def honest(query, truth, transport):
 
 
 def hang(query, truth, transport):
-    time.sleep(10)
+    let_pass(10)
 
 
 def still_truncated(query, truth, transport):

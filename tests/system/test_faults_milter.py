@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from testbed.base import BUILD, STATE, run
+from testbed.base import BUILD, STATE, let_pass, run
 from testbed.load import Load
 from testbed.milter import AS_HUNNYPOT, environment
 
@@ -38,7 +38,7 @@ def test_killed_at_random_moments(pg, load):
     one.start()
     random.seed(1)
     for _ in range(KILLS):
-        time.sleep(random.uniform(0, 0.15))
+        let_pass(random.uniform(0, 0.15))
         one.daemon.kill()
         one.daemon.start()
     one.more(100)

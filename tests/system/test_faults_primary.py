@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from testbed.base import wait_for
+from testbed.base import let_pass, wait_for
 from testbed.load import Load
 
 FAST_S = 1  # for a whole session; probe_timeout is longer
@@ -31,7 +31,7 @@ def says(*parts, pause=0, then=None):
     def state(connection):
         for part in parts:
             connection.sendall(part)
-            time.sleep(pause)
+            let_pass(pause)
         if then:
             then(connection)
         else:
@@ -119,16 +119,16 @@ class Flapping(threading.Thread):
 
     def run(self):
         for state in ("refuse", "blackhole", "blackhole"):
-            time.sleep(REMEMBER_S + GRACE_S + 1)
+            let_pass(REMEMBER_S + GRACE_S + 1)
             self.host.set(state)
             began = time.monotonic()
             self.quiet = bool(self.downs)
-            time.sleep(REMEMBER_S)
+            let_pass(REMEMBER_S)
             self.quiet = False
-            time.sleep(1)
+            let_pass(1)  # nobody knows by the millisecond when it was looked at
             self.downs.append((began, time.monotonic()))
             self.host.set("accept")
-        time.sleep(REMEMBER_S + GRACE_S + 1)
+        let_pass(REMEMBER_S + GRACE_S + 1)
 
 
 def test_comes_and_goes(load, pg):
@@ -140,7 +140,7 @@ def test_comes_and_goes(load, pg):
     flapping.start()
     while flapping.is_alive():
         if flapping.quiet:
-            time.sleep(0.01)
+            wait_for(lambda: not flapping.quiet, what="end of the quiet time")
             continue
         sent_at = time.monotonic()
         name, steady = one.session("<a@flapping.example>"), one.session("<a@steady.example>")

@@ -3,6 +3,7 @@ import time
 
 import pytest
 
+from testbed.base import let_pass
 from testbed.smtp import Closed
 
 REPLY = "451 4.7.1 "
@@ -108,7 +109,7 @@ def test_late_command(mta, milter, smtp):
     mta()
     session = smtp()
     assert session.command("EHLO client.example.com").startswith("250")
-    time.sleep(4.5)
+    let_pass(4.5)
     session.send(b"MAIL FROM:<a@sender.example>\r\nRCPT TO:<a@trap.example>\r\nDATA\r\n")
     replies = []
     try:
@@ -125,7 +126,7 @@ def test_silent_session_gives_its_place_back(mta, milter, smtp):
     silent = smtp("203.0.113.1")
     assert silent.command("EHLO x.example.com").startswith("250")
     assert refused(smtp, client="203.0.113.2")
-    time.sleep(3.2)  # Postfix may keep three commands back
+    let_pass(3.2)  # Postfix may keep three commands back
     assert smtp("203.0.113.3").transaction("a@trap.example").startswith(REPLY)
 
 
@@ -205,7 +206,7 @@ def test_trickling_client_is_cut_off(postfix, milter, smtp):
     with pytest.raises((BrokenPipeError, ConnectionResetError, AssertionError)):
         while time.monotonic() - started < 10:
             session.send(b"x")
-            time.sleep(0.5)
+            let_pass(0.5)
         raise AssertionError
     assert time.monotonic() - started < 6
 

@@ -1,10 +1,9 @@
 """The list without an export: Postfix asks the database, and PowerDNS answers from it as a DNSBL."""
-import time
 from pathlib import Path
 
 import pytest
 
-from testbed.base import DEBS, STATE, TOP, TRAP_HOST, TRAP_HOST6, Server
+from testbed.base import DEBS, STATE, TOP, TRAP_HOST, TRAP_HOST6, Server, TestbedError, wait_for
 from testbed.offences import offend
 from testbed.smtp import Smtp
 from testbed.zone import Zone
@@ -25,12 +24,10 @@ def refusal(client, port=25):
 
 def soon(predicate):
     """Is PREDICATE true within 2 s?  It is asked a last time at the end of them."""
-    end = time.monotonic() + SOON
-    while time.monotonic() < end:
-        if predicate():
-            return True
-        time.sleep(0.05)
-    return predicate()
+    try:
+        return wait_for(predicate, SOON)
+    except TestbedError:
+        return predicate()
 
 
 MAIN = {"smtpd_milters": "", "soft_bounce": "no", "smtpd_delay_reject": "no", "smtpd_client_connection_count_limit": "0"}

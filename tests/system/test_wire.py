@@ -8,7 +8,7 @@ import pytest
 
 import milter_client as wire
 from milter_client import Closed, MilterClient
-from testbed.base import BUILD, run
+from testbed.base import BUILD, let_pass, run
 
 REPLY = "451 4.7.1 100% later"
 REPLIED = "451 4.7.1 100%% later"
@@ -284,7 +284,7 @@ def test_a_late_command_is_told_so_where_each_is_seen_at_once(daemon, mta, pause
     client.session()
     replies = []
     for pause, step in zip(pauses, (client.helo, client.mail, lambda: client.rcpt(TRAP), client.data)):
-        time.sleep(pause)
+        let_pass(pause)
         replies.append(step())
     assert [reply.text or reply.command for reply in replies[2:]] == [rcpt, data]
     assert len(hits(trap)) == (data == REPLIED)
@@ -302,7 +302,7 @@ def test_commands_that_postfix_keeps_back_are_not_late_for_that(daemon, mta, pau
     client.connect()
     replies = []
     for pause, step in zip(pauses, (client.helo, client.mail, lambda: client.rcpt(TRAP), client.data)):
-        time.sleep(pause)
+        let_pass(pause)
         replies.append(step())
     assert [reply.text or reply.command for reply in replies[2:]] == [rcpt, data]
     assert len(hits(trap)) == (data == REPLIED)

@@ -38,6 +38,11 @@ def wait_for(predicate, timeout=10, what="condition", interval=0.02):
         time.sleep(interval)
 
 
+def let_pass(seconds):
+    """Only where the passing of time is itself what a test is about; all else has an event, for which there is wait_for()."""
+    time.sleep(max(0, seconds))
+
+
 def run(*command, timeout=60, check=True, **options):
     """Run COMMAND to its end with its output caught; a failure carries the output."""
     done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

@@ -1,14 +1,14 @@
 """The daemon and the command line as they were built, with settings files made from keyword arguments."""
+import contextlib
 import json
 import os
 import re
 import shutil
 import signal
 import socket
-import time
 from pathlib import Path
 
-from testbed.base import BUILD, STATE, TOP, Server, TestbedError, run
+from testbed.base import BUILD, STATE, TOP, Server, TestbedError, run, wait_for
 
 SOCKET = "/run/hunnypot/milter.sock"
 AS_HUNNYPOT = ["setpriv", "--reuid=hunnypot", "--regid=hunnypot", "--groups=hunnypot,postfix", "--no-new-privs",
@@ -150,9 +150,8 @@ class Milter:
         """All that it has logged up to now: lines are on their way until the thread that writes them has nothing to do."""
         if not self.server:
             return ""
-        deadline = time.monotonic() + 1  # when it is frozen, for one
-        while self.running() and not self.server.is_waiting("log") and time.monotonic() < deadline:
-            time.sleep(0.001)
+        with contextlib.suppress(TestbedError):  # when it is frozen, for one
+            wait_for(lambda: not self.running() or self.server.is_waiting("log"), 1, interval=0.001)
         return self.server.log()
 
     def running(self):

@@ -1,7 +1,8 @@
 """A primary mail host that is as well or ill as a test wants: greeters on addresses of 198.51.100.0/24."""
 import socket
 import threading
-import time
+
+from testbed.base import let_pass
 
 # The greeting of each state; None says nothing.
 GREETINGS = {
@@ -96,7 +97,7 @@ class Primary:
                 connection.sendall(greeting)
             for byte in greeting or b"" if state == "drip" else b"":
                 connection.sendall(bytes([byte]))
-                time.sleep(0.5)
+                let_pass(0.5)
             if greeting and state != "drip":
                 connection.sendall(greeting)
             while data := connection.recv(4096):
