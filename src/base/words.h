@@ -27,11 +27,12 @@
 #define VERDICT_TABLE(X, ARGUMENT) \
     X(ARGUMENT, PENDING, "pending", 3, WAITING, "answers are still being looked up") \
     X(ARGUMENT, OFFENCE, "offence", 2, FINAL, "recorded") \
-    X(ARGUMENT, OUTAGE, "outage", 6, FINAL, "not recorded, the primaries do not take mail") \
+    X(ARGUMENT, OUTAGE, "outage", 7, FINAL, "not recorded, the primaries do not take mail") \
     X(ARGUMENT, RECOVERING, "recovering", 5, FINAL, "not recorded, an outage or the start was too recent") \
-    X(ARGUMENT, FRIEND, "friend", 7, FINAL, "not recorded, one of our addresses or an MX host of the domain") \
-    X(ARGUMENT, IGNORED, "ignored", 9, FINAL, "not recorded, ignore_clients") \
-    X(ARGUMENT, EXEMPT, "exempt", 8, FINAL, "not recorded, exempt local parts only") \
+    X(ARGUMENT, MOVED, "moved", 6, FINAL, "not recorded, DNS changed so lately that the old answer may still be obeyed") \
+    X(ARGUMENT, FRIEND, "friend", 8, FINAL, "not recorded, one of our addresses or an MX host of the domain") \
+    X(ARGUMENT, IGNORED, "ignored", 10, FINAL, "not recorded, ignore_clients") \
+    X(ARGUMENT, EXEMPT, "exempt", 9, FINAL, "not recorded, exempt local parts only") \
     X(ARGUMENT, NONE, "none", 1, FINAL, "not recorded, this host is nothing to the domain") \
     X(ARGUMENT, UNKNOWN, "unknown", 4, FINAL, "not recorded, no answer in time, or doubt")
 

@@ -16,13 +16,26 @@ enum {
     IDLE_MS = 60000,      /* judge_wake() ends it */
     FIRST_PAUSE_MS = 100, /* after the spool failed; doubled each time */
     LONGEST_PAUSE_MS = 30000,
-    COMPLAINT_INTERVAL_MS = 60000
+    COMPLAINT_INTERVAL_MS = 60000,
+    TIDE_INTERVAL_MS = 100,
+    TIDE_MARKS = 1024 /* so many of them go back further than the default verdict_timeout */
+};
+
+/* Which hits were in the inbox when: all up to `id` at `ms` (boot_ms of clock_now()).  The inbox does not say itself, on a
+ * clock that never jumps, and under load it is read long after. */
+struct tide {
+    pthread_mutex_t mutex; /* covers the rest */
+    struct tide_mark {
+        int64_t id, ms;
+    } marks[TIDE_MARKS];
+    size_t next, count;
 };
 
 /* A hit read from the inbox.  Once judged, the hit holds what the verdict added. */
 struct candidate {
     struct hit hit;
-    int64_t read_ms;
+    int64_t read_ms;  /* from then on it waits */
+    int64_t taken_ms; /* it was there by then (boot_ms of clock_now()) */
     bool late;
     enum verdict verdict;
     const char *why;
@@ -34,13 +47,13 @@ struct judging {
     pthread_t thread;
     atomic_bool stop;
     _Atomic int64_t verdict_timeout_ms;
+    struct tide tide;
 
     /* The rest is the thread's own. */
     struct candidate *window; /* in the order of the inbox; 0..count-1 in use */
     size_t count;
     int64_t last_id;   /* read up to here */
-    int64_t empty_ms;  /* when the inbox was last seen with nothing unread in it */
-    bool seen_empty;
+    struct clock_moment empty; /* when the inbox was last seen with nothing unread in it */
     bool may_have_more;
     int64_t retry_ms;  /* no call to the spool before */
     int64_t pause_ms;
@@ -64,13 +77,46 @@ static void spool_worked(struct judging *judging)
     judging->retry_ms = 0;
 }
 
-/* Too old to be judged by today's state of the primaries?  The real time may have jumped; what came into the inbox after we had seen
- * it empty is no older than that moment on the clock that never jumps. */
-static bool is_late(const struct judging *judging, const struct hit *hit, int64_t now_ms)
+void judging_hit_put(struct judging *judging, int64_t id)
 {
-    int64_t timeout_ms = judging->verdict_timeout_ms, age_us = clock_realtime_us() - hit->time_us;
+    struct tide *tide = &judging->tide;
+    int64_t now_ms = clock_now().boot_ms;
 
-    if (judging->seen_empty && now_ms - judging->empty_ms <= timeout_ms)
+    pthread_mutex_lock(&tide->mutex);
+    if (tide->count == 0 || now_ms - tide->marks[(tide->next + TIDE_MARKS - 1) % TIDE_MARKS].ms >= TIDE_INTERVAL_MS) {
+        tide->marks[tide->next] = (struct tide_mark){.id = id, .ms = now_ms};
+        tide->next = (tide->next + 1) % TIDE_MARKS;
+        tide->count += tide->count < TIDE_MARKS;
+    }
+    pthread_mutex_unlock(&tide->mutex);
+    judge_wake(judging->judge);
+}
+
+/* When the hit with ID, which was read by READ_MS, was in the inbox at the latest. */
+static int64_t tide_taken_ms(struct tide *tide, int64_t id, int64_t read_ms)
+{
+    int64_t taken_ms = read_ms;
+
+    pthread_mutex_lock(&tide->mutex);
+    for (size_t back = 1; back <= tide->count; back++) {
+        const struct tide_mark *mark = &tide->marks[(tide->next + TIDE_MARKS - back) % TIDE_MARKS];
+
+        if (mark->id < id)
+            break;
+        if (mark->ms < taken_ms)
+            taken_ms = mark->ms;
+    }
+    pthread_mutex_unlock(&tide->mutex);
+    return taken_ms;
+}
+
+/* Too old to be judged by today's state of the primaries?  The real time may have jumped; what came into the inbox after we
+ * had seen it empty is no older than that moment, by clocks that agree. */
+static bool is_late(const struct judging *judging, const struct hit *hit, const struct clock_moment *now)
+{
+    int64_t timeout_ms = judging->verdict_timeout_ms, age_us = now->real_ms * 1000 - hit->time_us;
+
+    if (clock_age_most_ms(&judging->empty, now) <= timeout_ms)
         return false;
     return age_us < 0 || age_us / 1000 > timeout_ms;
 }
@@ -80,6 +126,8 @@ static void read_inbox(struct judging *judging)
 {
     size_t space = JUDGING_WINDOW - judging->count, count = 0;
     int64_t before_ms = clock_monotonic_ms();
+    const struct clock_moment before = clock_now();
+    struct clock_moment now;
     struct hit *hits;
 
     if (space == 0 || before_ms < judging->retry_ms)
@@ -89,21 +137,27 @@ static void read_inbox(struct judging *judging)
         spool_failed(judging, "read");
         count = 0;
     }
+    now = clock_now();
     for (size_t i = 0; i < count; i++) {
-        judging->window[judging->count++] =
-            (struct candidate){.hit = hits[i], .read_ms = before_ms, .late = is_late(judging, &hits[i], before_ms)};
+        judging->window[judging->count++] = (struct candidate){
+            .hit = hits[i],
+            .read_ms = before_ms,
+            .taken_ms = tide_taken_ms(&judging->tide, hits[i].id, now.boot_ms),
+            .late = is_late(judging, &hits[i], &before),
+        };
         judging->last_id = hits[i].id;
     }
     judging->may_have_more = count == space || before_ms < judging->retry_ms;
-    if (!judging->may_have_more) {
-        judging->seen_empty = true;
-        judging->empty_ms = before_ms;
-    }
+    if (!judging->may_have_more)
+        judging->empty = before;
     free(hits);
 }
 
+_Static_assert((int)HIT_DOMAIN_LIMIT > (int)JUDGE_DOMAIN_LIMIT, "a hit on more domains than are judged can be told");
+
 static void judge_candidate(struct judging *judging, struct candidate *candidate, bool known_only)
 {
+    bool final = clock_monotonic_ms() - candidate->read_ms >= judging->verdict_timeout_ms;
     struct hit *hit = &candidate->hit;
     struct judge_question question = {
         .client = hit->client,
@@ -111,9 +165,11 @@ static void judge_candidate(struct judging *judging, struct candidate *candidate
         .mta_name = hit->mta_name,
         .domains = (const char *const *)hit->domains,
         .domain_count = hit->domain_count,
+        .taken_ms = candidate->taken_ms,
         .exempt = hit->exempt,
-        .known_only = known_only,
+        .known_only = known_only && !final,
         .late = candidate->late,
+        .final = final,
     };
     struct judge_answer answer = {0};
 
@@ -127,10 +183,6 @@ static void judge_candidate(struct judging *judging, struct candidate *candidate
         free(hit->primary);
         hit->primary = alloc_text(answer.primary);
         hit->primary_age_ms = answer.primary_age_ms;
-    }
-    if (answer.verdict == VERDICT_PENDING && clock_monotonic_ms() - candidate->read_ms >= judging->verdict_timeout_ms) {
-        candidate->verdict = VERDICT_UNKNOWN;
-        candidate->why = "no answer within verdict_timeout";
     }
 }
 
@@ -224,6 +276,7 @@ static void *judging_thread(void *argument)
 
 static void judging_free(struct judging *judging)
 {
+    pthread_mutex_destroy(&judging->tide.mutex);
     for (size_t i = 0; i < judging->count; i++)
         hit_clear(&judging->window[i].hit);
     free(judging->window);
@@ -235,6 +288,7 @@ struct judging *judging_start(struct spool *spool, struct judge *judge, int64_t 
     struct judging *judging = alloc_zeroed(1, sizeof *judging);
     int error;
 
+    pthread_mutex_init(&judging->tide.mutex, NULL);
     judging->spool = spool;
     judging->judge = judge;
     judging->window = alloc_zeroed(JUDGING_WINDOW, sizeof *judging->window);

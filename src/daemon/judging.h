@@ -15,13 +15,16 @@
 #include "judge/judge.h"
 #include "record/spool.h"
 
-/* With the most MX hosts that a domain may have, JUDGING_DOMAINS fill the judge's table of hosts (MX_MAX, judge.h). */
+/* With 100 addresses of mail hosts each, JUDGING_DOMAINS fill the judge's table of them (KNOWN_ADDRESSES_MAX). */
 enum { JUDGING_WINDOW = 1000, JUDGING_DOMAINS = 400 };
 
 struct judging;
 
 /* NULL, with errno, when there is no thread for it. */
 struct judging *judging_start(struct spool *spool, struct judge *judge, int64_t verdict_timeout_ms);
+
+/* The hit with ID is in the inbox now.  Any thread may call. */
+void judging_hit_put(struct judging *judging, int64_t id);
 
 /* For hits taken from now on. */
 void judging_configure(struct judging *judging, int64_t verdict_timeout_ms);

@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "base/thread.h"
+#include "daemon/conduct.h"
 #include "daemon/identity.h"
 #include "daemon/judging.h"
 #include "daemon/loader.h"
@@ -100,7 +101,7 @@ static void put(void *context, struct hit *hit)
     (void)context;
     if (status == SPOOL_OK) {
         counter_add(COUNTER_HITS, 1);
-        judge_wake(this.judge);
+        judging_hit_put(this.judging, hit->id);
         return;
     }
     counter_add(COUNTER_LOST, 1);
@@ -154,6 +155,9 @@ static bool start_milter(void)
         .hold_settings = hold_settings,
         .prefetch = prefetch,
         .put = put,
+        .conduct_at_data = conduct_at_data,
+        .conduct_at_end = conduct_at_end,
+        .when_stopping = CONDUCT_WHEN_STOPPING,
     };
 
     return session_register(PROGRAM, &calls) || fail("start-failed", "libmilter refuses the callbacks");
@@ -236,7 +240,7 @@ static bool start_judge(void)
 
 static void stop_judge(void)
 {
-    outages_keep(this.judge, this.started_with->spool);
+    judge_keep(this.judge);
     judge_destroy(&this.judge);
 }
 
@@ -374,7 +378,7 @@ static void serve(void)
         else if (fds[2].revents != 0)
             use_settings(loader_take(&loader));
         if (clock_monotonic_ms() >= keep_ms) {
-            outages_keep(this.judge, this.started_with->spool);
+            judge_keep(this.judge);
             keep_ms = clock_monotonic_ms() + OUTAGES_KEEP_MS;
         }
     }

@@ -24,20 +24,6 @@ static void complain(const char *path, const char *effect)
         log_event(LOG_LEVEL_WARNING, "outages-file file=%s error=\"%s\" effect=\"%s\"", path, strerror(errno), effect);
 }
 
-void outages_recall(struct judge *judge, const char *spool)
-{
-    char *path = alloc_format("%s.outages", spool), *text = alloc_zeroed(OUTAGES_MAX + 1, 1);
-    FILE *file = fopen(path, "re");
-
-    if (file == NULL ? errno != ENOENT : fread(text, 1, OUTAGES_MAX, file) == 0 && ferror(file))
-        complain(path, "outages before the start are not known");
-    judge_recall(judge, text);
-    if (file != NULL)
-        fclose(file);
-    free(text);
-    free(path);
-}
-
 static bool write_durably(const char *path, const char *text)
 {
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -59,15 +45,29 @@ static bool sync_folder_of(char *path)
     return done;
 }
 
-void outages_keep(struct judge *judge, const char *spool)
+/* Replace the file durably, or remove it when there is nothing to remember. */
+static void outages_keep(void *spool, const char *text)
 {
-    char *path = alloc_format("%s.outages", spool), *fresh = alloc_format("%s.new", path);
-    char *text = judge_outages(judge);
+    char *path = alloc_format("%s.outages", (const char *)spool), *fresh = alloc_format("%s.new", path);
 
     if (*text == '\0' ? unlink(path) != 0 && errno != ENOENT
                       : !write_durably(fresh, text) || rename(fresh, path) != 0 || !sync_folder_of(fresh))
         complain(path, "outages may be forgotten at a restart");
-    free(text);
     free(fresh);
     free(path);
+}
+
+void outages_recall(struct judge *judge, const char *spool)
+{
+    char *path = alloc_format("%s.outages", spool), *text = alloc_zeroed(OUTAGES_MAX + 1, 1);
+    FILE *file = fopen(path, "re");
+
+    if (file == NULL ? errno != ENOENT : fread(text, 1, OUTAGES_MAX, file) == 0 && ferror(file))
+        complain(path, "outages before the start are not known");
+    judge_recall(judge, text);
+    if (file != NULL)
+        fclose(file);
+    free(text);
+    free(path);
+    judge_keep_with(judge, outages_keep, (void *)spool);
 }

@@ -1,17 +1,12 @@
 /* judge.h - was this transaction an offence?
  *
- * Ties domain -> DNS -> role -> liveness of the primaries -> verdict.  Questions never wait: what is not known
- * yet is VERDICT_PENDING, the look-ups are under way in `probers` worker threads, and judge_wait() tells when
- * something new is known.  Questions about one domain share one look-up, about one MX host one probe.
+ * Puts together what is known (judge/known) and what follows from it (judge/verdict).  Questions never wait: what is not
+ * known yet is VERDICT_PENDING, it is being found out, and judge_wait() tells when something new is known.
  *
- * Doubt beats offence: when any of the domains of a transaction is in outage, recovering, unknown, or has the
- * client among its MX hosts, the transaction is no offence.
- *
- * Threads:  any may call; the mutex is never held while looking up or probing.
+ * Threads:  any may call.
  * Owns:     copies what it is given, and holds the settings; answers are plain structs.
  * Fails:    only to be created; doubt is a verdict that callers must not record on.
- * Limits:   struct judge_limits; the least recently used leaves first; a queue of waiting look-ups
- *           of the same size, past which a question stays pending and is put again when it is asked again.
+ * Limits:   those of judge/known.
  */
 #ifndef JUDGE_JUDGE_H
 #define JUDGE_JUDGE_H
@@ -23,13 +18,10 @@
 #include "base/domain.h"
 #include "base/ipaddr.h"
 #include "base/words.h"
-#include "judge/mx.h"
-#include "judge/role.h"
+#include "judge/known.h"
 #include "settings/settings.h"
 
-struct judge_limits {
-    size_t domains, hosts; /* how many are remembered, the least recently used leaves first */
-};
+enum { JUDGE_DOMAIN_LIMIT = 100 }; /* of one question; that there are more is doubt */
 
 struct judge_question {
     struct ipaddr client;
@@ -37,9 +29,11 @@ struct judge_question {
     const char *mta_name;       /* the MTA's name for itself, NULL when it did not say */
     const char *const *domains; /* normalized, without duplicates */
     size_t domain_count;
-    bool exempt; /* only exempt local parts were addressed */
+    int64_t taken_ms; /* the hit was taken then, or before (boot_ms of clock_now()): only a probe that began later may convict */
+    bool exempt;     /* only exempt local parts were addressed */
     bool known_only; /* nothing is added to the tables, which would push out what other questions wait for */
-    bool late;   /* the hit is too old for today's state of the primaries: only a trap, which needs none, is judged */
+    bool late;       /* the hit is too old for today's state of the primaries: only a trap, which needs none, is judged */
+    bool final;      /* no more time: what is not known now is doubt */
 };
 
 struct judge_answer {
@@ -53,23 +47,20 @@ struct judge_answer {
 
 struct judge;
 
-/* Works by SETTINGS, which it holds, within LIMITS (NULL: 10,000 each).  NULL, with errno, when there are not enough threads or descriptors. */
-struct judge *judge_create(const struct settings *settings, const struct judge_limits *limits);
+/* As known_create(). */
+struct judge *judge_create(const struct settings *settings, const struct known_limits *limits);
 
 /* Ends the workers and frees; those that are within a DNS question then, which cannot be broken off, are left to themselves
  * after a moment, with what they use. */
 void judge_destroy(struct judge **judge);
 
-/* Hold SETTINGS, and go by them for all later questions; `probers` stays.  What is remembered of hosts stays too; what is
- * remembered of domains is forgotten. */
+/* As known_configure(). */
 void judge_configure(struct judge *judge, const struct settings *settings);
 
-/* What is remembered of outages within outage_grace, as text for a later process; the caller frees. */
-char *judge_outages(struct judge *judge);
-
-/* Remember OUTAGES as if they had been seen here; before the first question.  Their age goes by the real clock, and what
- * comes from its future counts as just seen.  A line that is not understood is passed over. */
-void judge_recall(struct judge *judge, const char *outages);
+/* As known_keep_with(), known_keep() and known_recall(). */
+void judge_keep_with(struct judge *judge, void (*keep)(void *context, const char *text), void *context);
+void judge_keep(struct judge *judge);
+void judge_recall(struct judge *judge, const char *text);
 
 /* Start looking DOMAIN up, if it is not known and not much else waits; returns at once. */
 void judge_prefetch(struct judge *judge, const char *domain, const struct ipaddr *local, const char *mta_name);
@@ -77,8 +68,7 @@ void judge_prefetch(struct judge *judge, const char *domain, const struct ipaddr
 /* Answer QUESTION from what is known now, and start whatever is missing; returns at once. */
 void judge_ask(struct judge *judge, const struct judge_question *question, struct judge_answer *answer);
 
-/* Wait until something became known since the generation *SEEN (start with 0), or until DEADLINE_MS (monotonic), or
- * until judge_wake(); *SEEN is moved on. */
+/* As known_wait() and known_wake(). */
 void judge_wait(struct judge *judge, uint64_t *seen, int64_t deadline_ms);
 void judge_wake(struct judge *judge);
 

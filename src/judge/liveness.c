@@ -1,25 +1,37 @@
 #include "judge/liveness.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/alloc.h"
 #include "base/hash.h"
 
 struct host {
     UT_hash_handle hh; /* in the order of use: the head is the one to leave */
-    bool probed;       /* state and taken_ms hold */
-    bool probing;
+    struct ipaddr address;
+    struct agenda_entry entry; /* its next probe */
+    bool probed;               /* state and taken_ms hold */
+    bool known;                /* likewise, and nothing came between that makes its age doubtful */
+    bool probing, again;       /* again: one more is wanted after the one under way */
+    bool again_asked;
     enum liveness_state state;
-    int64_t taken_ms;
-    int64_t last_deferring_ms, last_not_accepting_ms;
-    char name[];
+    int64_t taken_ms;   /* when the last probe began */
+    int64_t probing_ms; /* when the one under way did */
+    int64_t well_ms;    /* when the last one began that found it accepting; LIVENESS_NEVER */
+    struct liveness_trouble deferring, not_accepting;
+    char *domain; /* one whose primary it is */
 };
 
 struct liveness {
     struct host *hosts;
-    size_t max_hosts;
-    int64_t lost_deferring_ms, lost_not_accepting_ms; /* the latest of the hosts that left */
+    size_t max;
+    struct agenda *agenda;
+    int kind;
+    struct liveness_trouble lost_deferring, lost_not_accepting; /* the latest of the addresses that left */
 };
+
+static const struct liveness_trouble no_trouble = {.began_ms = LIVENESS_NEVER, .ended_ms = LIVENESS_NEVER};
 
 const char *liveness_state_name(enum liveness_state state)
 {
@@ -33,39 +45,51 @@ const char *liveness_state_name(enum liveness_state state)
     return (unsigned)state < sizeof names / sizeof *names ? names[state] : "?";
 }
 
-struct liveness *liveness_create(size_t max_hosts)
+struct liveness *liveness_create(size_t max, struct agenda *agenda, int kind)
 {
     struct liveness *liveness = alloc_zeroed(1, sizeof *liveness);
 
-    liveness->max_hosts = max_hosts;
-    liveness->lost_deferring_ms = liveness->lost_not_accepting_ms = LIVENESS_NEVER;
+    liveness->max = max;
+    liveness->agenda = agenda;
+    liveness->kind = kind;
+    liveness->lost_deferring = liveness->lost_not_accepting = no_trouble;
     return liveness;
+}
+
+static void host_drop(struct liveness *liveness, struct host *host)
+{
+    agenda_drop(liveness->agenda, &host->entry);
+    HASH_DEL(liveness->hosts, host); /* NOLINT(clang-analyzer-unix.Malloc): the one before has left */
+    free(host->domain);
+    free(host);
 }
 
 void liveness_destroy(struct liveness **liveness)
 {
-    struct host *host, *next;
-
     if (*liveness == NULL)
         return;
-    HASH_ITER(hh, (*liveness)->hosts, host, next) {
-        HASH_DEL((*liveness)->hosts, host); /* NOLINT(clang-analyzer-unix.Malloc): the one before has left */
-        free(host);
-    }
+    while ((*liveness)->hosts != NULL)
+        host_drop(*liveness, (*liveness)->hosts);
     free(*liveness);
     *liveness = NULL;
 }
 
-static int64_t later(int64_t a, int64_t b)
+/* Trouble that is in both, or the later of the two. */
+static struct liveness_trouble trouble_merged(struct liveness_trouble a, struct liveness_trouble b)
 {
-    return a > b ? a : b;
+    struct liveness_trouble later = a.ended_ms >= b.ended_ms ? a : b, earlier = a.ended_ms >= b.ended_ms ? b : a;
+
+    if (earlier.ended_ms != LIVENESS_NEVER && earlier.began_ms < later.began_ms &&
+        later.began_ms - earlier.ended_ms <= earlier.ended_ms - earlier.began_ms)
+        later.began_ms = earlier.began_ms;
+    return later;
 }
 
-static struct host *find(const struct liveness *liveness, const char *name)
+static struct host *host_find(const struct liveness *liveness, const struct ipaddr *address)
 {
     struct host *host;
 
-    HASH_FIND_STR(liveness->hosts, name, host);
+    HASH_FIND(hh, liveness->hosts, address, sizeof *address, host);
     return host;
 }
 
@@ -73,118 +97,190 @@ static void evict_oldest(struct liveness *liveness)
 {
     struct host *host = liveness->hosts;
 
-    liveness->lost_deferring_ms = later(liveness->lost_deferring_ms, host->last_deferring_ms);
-    liveness->lost_not_accepting_ms = later(liveness->lost_not_accepting_ms, host->last_not_accepting_ms);
-    HASH_DEL(liveness->hosts, host);
-    free(host);
+    liveness->lost_deferring = trouble_merged(liveness->lost_deferring, host->deferring);
+    liveness->lost_not_accepting = trouble_merged(liveness->lost_not_accepting, host->not_accepting);
+    host_drop(liveness, host);
 }
 
-static struct host *find_or_add(struct liveness *liveness, const char *name)
+static struct host *host_find_or_add(struct liveness *liveness, const struct ipaddr *address)
 {
-    struct host *host = find(liveness, name);
+    struct host *host = host_find(liveness, address);
 
     if (host != NULL) {
         HASH_DEL(liveness->hosts, host); /* and back, to the end of the line */
     } else {
-        size_t length = strlen(name);
-
-        if (HASH_COUNT(liveness->hosts) >= liveness->max_hosts)
+        if (HASH_COUNT(liveness->hosts) >= liveness->max)
             evict_oldest(liveness);
-        host = alloc_zeroed(1, sizeof *host + length + 1);
-        memcpy(host->name, name, length);
-        host->last_deferring_ms = liveness->lost_deferring_ms;
-        host->last_not_accepting_ms = liveness->lost_not_accepting_ms;
+        host = alloc_zeroed(1, sizeof *host);
+        host->address = *address;
+        host->entry.kind = liveness->kind;
+        host->taken_ms = host->well_ms = LIVENESS_NEVER;
+        host->deferring = liveness->lost_deferring;
+        host->not_accepting = liveness->lost_not_accepting;
     }
-    HASH_ADD_STR(liveness->hosts, name, host); /* NOLINT(clang-analyzer-unix.Malloc): so is the evicted one */
+    HASH_ADD(hh, liveness->hosts, address, sizeof host->address, host); /* NOLINT(clang-analyzer-unix.Malloc): as above */
     return host;
 }
 
-struct liveness_view liveness_ask(struct liveness *liveness, const char *name, int64_t remember_ms, int64_t now_ms)
+/* Whoever asks may have begun before the answer came. */
+static int64_t age_of(int64_t then_ms, int64_t now_ms)
 {
-    struct host *host = find_or_add(liveness, name);
-    int64_t age_ms = now_ms - host->taken_ms;
-    struct liveness_view view = {
-        .known = host->probed && age_ms <= remember_ms,
+    return now_ms > then_ms ? now_ms - then_ms : 0;
+}
+
+static struct facts_trouble trouble_seen(const struct liveness_trouble *trouble, int64_t now_ms)
+{
+    if (trouble->ended_ms == LIVENESS_NEVER)
+        return (struct facts_trouble){.age_ms = FACTS_NEVER};
+    return (struct facts_trouble){.age_ms = age_of(trouble->ended_ms, now_ms), .length_ms = trouble->ended_ms - trouble->began_ms};
+}
+
+struct facts_address liveness_ask(struct liveness *liveness, const struct ipaddr *address, int64_t remember_ms,
+                                  int64_t now_ms)
+{
+    const struct host *host = host_find_or_add(liveness, address);
+
+    return (struct facts_address){
+        .family = address->family,
+        .known = host->known && now_ms - host->taken_ms <= remember_ms,
         .state = host->state,
-        .age_ms = age_ms,
-        .last_deferring_ms = host->last_deferring_ms,
-        .last_not_accepting_ms = host->last_not_accepting_ms,
+        .age_ms = host->known ? age_of(host->taken_ms, now_ms) : FACTS_NEVER,
+        .deferring = trouble_seen(&host->deferring, now_ms),
+        .not_accepting = trouble_seen(&host->not_accepting, now_ms),
     };
-
-    view.probe = !host->probing && (!view.known || age_ms > remember_ms / 4 * 3);
-    if (view.probe)
-        host->probing = true;
-    return view;
 }
 
-bool liveness_has(const struct liveness *liveness, const char *name)
+static int64_t later(int64_t a, int64_t b)
 {
-    return find(liveness, name) != NULL;
+    return a > b ? a : b;
 }
 
-bool liveness_is_probing(const struct liveness *liveness, const char *name)
+static void host_plan(struct liveness *liveness, struct host *host, int64_t last_ms, int64_t interval_ms, int64_t now_ms,
+                      bool asked)
 {
-    const struct host *host = find(liveness, name);
+    int64_t due_ms = last_ms == LIVENESS_NEVER ? now_ms : later(now_ms, last_ms + interval_ms);
 
-    return host != NULL && host->probing;
+    if (host->entry.place == 0 || due_ms < host->entry.due_ms || (asked && !host->entry.asked))
+        agenda_put(liveness->agenda, &host->entry, due_ms, asked);
 }
 
-bool liveness_report(struct liveness *liveness, const char *name, enum liveness_state state, int64_t started_ms,
-                     int64_t now_ms)
+void liveness_want(struct liveness *liveness, const struct ipaddr *address, const char *domain, int64_t after_ms,
+                   int64_t interval_ms, int64_t now_ms, bool asked)
 {
-    struct host *host = find(liveness, name);
+    struct host *host = host_find_or_add(liveness, address);
+
+    if (host->domain == NULL || strcmp(host->domain, domain) != 0) {
+        free(host->domain);
+        host->domain = alloc_text(domain);
+    }
+    if (host->probing) {
+        host->again = host->again || host->probing_ms < after_ms;
+        host->again_asked = host->again_asked || (asked && host->probing_ms < after_ms);
+        return;
+    }
+    if (!host->known || host->taken_ms < after_ms)
+        host_plan(liveness, host, host->taken_ms, interval_ms, now_ms, asked);
+}
+
+bool liveness_has(const struct liveness *liveness, const struct ipaddr *address)
+{
+    return host_find(liveness, address) != NULL;
+}
+
+void liveness_begin(struct liveness *liveness, struct agenda_entry *entry, int64_t now_ms, struct ipaddr *address,
+                    char domain[DOMAIN_MAX + 1])
+{
+    struct host *host = (struct host *)((char *)entry - offsetof(struct host, entry));
+
+    agenda_drop(liveness->agenda, entry);
+    host->probing = true;
+    host->again = host->again_asked = false;
+    host->probing_ms = now_ms;
+    *address = host->address;
+    snprintf(domain, DOMAIN_MAX + 1, "%.*s", DOMAIN_MAX, host->domain != NULL ? host->domain : "");
+}
+
+/* Trouble is counted to the moment when it is seen to be over, and from when the host was last well: senders may have met it
+ * from then and until then.  Returns whether it began or ended now. */
+static bool trouble_note(struct liveness_trouble *trouble, bool before, bool now, const struct host *host,
+                         int64_t started_ms, int64_t now_ms)
+{
+    int64_t began_ms = host->well_ms != LIVENESS_NEVER ? host->well_ms : started_ms;
+
+    if (!before && !now)
+        return false;
+    if (before && trouble->ended_ms != LIVENESS_NEVER)
+        trouble->ended_ms = now_ms;
+    else
+        *trouble = trouble_merged(*trouble, (struct liveness_trouble){.began_ms = began_ms, .ended_ms = now_ms});
+    return before != now;
+}
+
+static bool is_away(enum liveness_state state)
+{
+    return state == LIVENESS_DEFERRING || state == LIVENESS_DOWN;
+}
+
+struct liveness_change liveness_report(struct liveness *liveness, const struct ipaddr *address, enum liveness_state state,
+                                       int64_t started_ms, int64_t interval_ms, int64_t now_ms)
+{
+    struct host *host = host_find(liveness, address);
+    struct liveness_change change = {0};
     enum liveness_state before;
-    bool news;
 
     if (host == NULL)
-        return false;
+        return change;
     before = host->probed ? host->state : LIVENESS_UNKNOWN;
-    news = !host->probed || state != before;
-    /* Trouble is counted to the moment when it is seen to be over: senders may have met it until then. */
-    if (state == LIVENESS_DEFERRING || before == LIVENESS_DEFERRING)
-        host->last_deferring_ms = now_ms;
-    if (state == LIVENESS_DEFERRING || state == LIVENESS_DOWN || before == LIVENESS_DEFERRING ||
-        before == LIVENESS_DOWN)
-        host->last_not_accepting_ms = now_ms;
+    change.state = !host->probed || state != before;
+    change.outage = trouble_note(&host->deferring, before == LIVENESS_DEFERRING, state == LIVENESS_DEFERRING, host,
+                                 started_ms, now_ms);
+    if (trouble_note(&host->not_accepting, is_away(before), is_away(state), host, started_ms, now_ms))
+        change.outage = true;
+    if (state == LIVENESS_ACCEPTING)
+        host->well_ms = started_ms;
     host->state = state;
     host->taken_ms = started_ms;
-    host->probed = true;
+    host->probed = host->known = true;
     host->probing = false;
-    return news;
+    if (host->again)
+        host_plan(liveness, host, started_ms, interval_ms, now_ms, host->again_asked);
+    return change;
 }
 
-void liveness_abandon(struct liveness *liveness, const char *name)
+void liveness_forget_states(struct liveness *liveness)
 {
-    struct host *host = find(liveness, name);
-
-    if (host != NULL)
-        host->probing = false;
+    for (struct host *host = liveness->hosts; host != NULL; host = host->hh.next)
+        host->known = false;
 }
 
-void liveness_tell_trouble(const struct liveness *liveness, int64_t now_ms,
-                           void (*tell)(void *context, const struct liveness_trouble *trouble), void *context)
+static struct liveness_trouble trouble_until(const struct liveness_trouble *trouble, bool lasts, int64_t now_ms)
 {
-    for (const struct host *host = liveness->hosts; host != NULL; host = host->hh.next) {
-        bool deferring = host->probed && host->state == LIVENESS_DEFERRING;
-        bool down = host->probed && host->state == LIVENESS_DOWN;
+    if (!lasts)
+        return *trouble;
+    return (struct liveness_trouble){.began_ms = trouble->began_ms, .ended_ms = now_ms, .lasts = true};
+}
 
-        tell(context, &(struct liveness_trouble){
-                          .host = host->name,
-                          .last_deferring_ms = deferring ? now_ms : host->last_deferring_ms,
-                          .last_not_accepting_ms = deferring || down ? now_ms : host->last_not_accepting_ms,
+void liveness_tell(const struct liveness *liveness, int64_t now_ms,
+                   void (*tell)(void *context, const struct liveness_memory *memory), void *context)
+{
+    for (const struct host *host = liveness->hosts; host != NULL; host = host->hh.next)
+        tell(context, &(struct liveness_memory){
+                          .address = &host->address,
+                          .deferring = trouble_until(&host->deferring,
+                                                     host->probed && host->state == LIVENESS_DEFERRING, now_ms),
+                          .not_accepting = trouble_until(&host->not_accepting, host->probed && is_away(host->state), now_ms),
                       });
-    }
-    /* Last, or else it would be that of the hosts behind it too. */
-    tell(context, &(struct liveness_trouble){.last_deferring_ms = liveness->lost_deferring_ms,
-                                             .last_not_accepting_ms = liveness->lost_not_accepting_ms});
+    /* Last, or else it would be that of the addresses behind it too. */
+    tell(context, &(struct liveness_memory){.deferring = liveness->lost_deferring,
+                                            .not_accepting = liveness->lost_not_accepting});
 }
 
-void liveness_recall(struct liveness *liveness, const struct liveness_trouble *trouble)
+void liveness_recall(struct liveness *liveness, const struct liveness_memory *memory)
 {
-    struct host *host = trouble->host != NULL ? find_or_add(liveness, trouble->host) : NULL;
-    int64_t *deferring_ms = host != NULL ? &host->last_deferring_ms : &liveness->lost_deferring_ms;
-    int64_t *not_accepting_ms = host != NULL ? &host->last_not_accepting_ms : &liveness->lost_not_accepting_ms;
+    struct host *host = memory->address != NULL ? host_find_or_add(liveness, memory->address) : NULL;
+    struct liveness_trouble *deferring = host != NULL ? &host->deferring : &liveness->lost_deferring;
+    struct liveness_trouble *not_accepting = host != NULL ? &host->not_accepting : &liveness->lost_not_accepting;
 
-    *deferring_ms = later(*deferring_ms, trouble->last_deferring_ms);
-    *not_accepting_ms = later(*not_accepting_ms, trouble->last_not_accepting_ms);
+    *deferring = trouble_merged(*deferring, memory->deferring);
+    *not_accepting = trouble_merged(*not_accepting, memory->not_accepting);
 }

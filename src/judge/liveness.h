@@ -1,12 +1,13 @@
-/* liveness.h - which mail hosts take mail now, and when they last did not.
+/* liveness.h - which addresses of mail hosts take mail now, and when they last did not.
  *
- * A table of what probes said: one answer per host, used for a fixed time and shared by all who ask.  It says when a
- * host is to be probed, and that only once until the answer is reported; the caller does the probing.
+ * A table of what probes said: one answer for each address, shared by all names and domains that lead to it.  An address
+ * is probed once at a time, and its probes begin at least an interval apart; whoever wants one in between shares the next.
+ * The caller does the probing, when the agenda says so.
  * Threads:  the caller's mutex covers all calls; none waits.
- * Owns:     copies what it is given; returns values.
+ * Owns:     copies what it is given; returns values.  The agenda is the caller's and outlives it.
  * Fails:    never; doubt is `known` = false or LIVENESS_UNKNOWN, which callers must not record on.
- * Limits:   at most `max_hosts` entries, the least recently asked for leaves first.  What trouble it was in is not
- *           forgotten with it: hosts that come later start with the latest trouble of those that left.
+ * Limits:   at most `max` entries, the least recently asked for leaves first.  What trouble it was in is not
+ *           forgotten with it: addresses that come later start with the latest trouble of those that left.
  */
 #ifndef JUDGE_LIVENESS_H
 #define JUDGE_LIVENESS_H
@@ -15,6 +16,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/ipaddr.h"
+#include "judge/agenda.h"
+#include "judge/facts.h"
 #include "judge/probe.h"
 
 #define LIVENESS_NEVER INT64_MIN
@@ -23,46 +27,56 @@ const char *liveness_state_name(enum liveness_state state);
 
 struct liveness;
 
-struct liveness_view {
-    bool known; /* there is an answer young enough to be used: state and age_ms hold */
-    enum liveness_state state;
-    int64_t age_ms; /* counted from the start of the probe */
-    bool probe;     /* the caller is to probe the host now and report; nobody else is told so until then */
-    /* The last time that it was seen so, or seen to be so no more; LIVENESS_NEVER. */
-    int64_t last_deferring_ms;
-    int64_t last_not_accepting_ms; /* deferring or down */
-};
-
-struct liveness *liveness_create(size_t max_hosts);
+/* KIND: what the agenda's entries are marked with. */
+struct liveness *liveness_create(size_t max, struct agenda *agenda, int kind);
 void liveness_destroy(struct liveness **liveness);
 
-/* Ask about HOST.  An answer of up to REMEMBER_MS is used; older than three quarters of that, it is to be refreshed. */
-struct liveness_view liveness_ask(struct liveness *liveness, const char *host, int64_t remember_ms, int64_t now_ms);
+/* What is known of ADDRESS; an answer of up to REMEMBER_MS is used. */
+struct facts_address liveness_ask(struct liveness *liveness, const struct ipaddr *address, int64_t remember_ms,
+                                  int64_t now_ms);
 
-/* HOST has an entry, whatever is known of it: asking for it pushes out no other. */
-bool liveness_has(const struct liveness *liveness, const char *host);
+/* A probe of ADDRESS is wanted that begins at AFTER_MS or later, INTERVAL_MS after the last one; ASKED: somebody waits for
+ * it.  DOMAIN is one whose primary it is. */
+void liveness_want(struct liveness *liveness, const struct ipaddr *address, const char *domain, int64_t after_ms,
+                   int64_t interval_ms, int64_t now_ms, bool asked);
 
-/* HOST is still wanted: false when its entry has left the table, and with it the need for a probe. */
-bool liveness_is_probing(const struct liveness *liveness, const char *host);
+/* ADDRESS has an entry, whatever is known of it: asking for it pushes out no other. */
+bool liveness_has(const struct liveness *liveness, const struct ipaddr *address);
 
-/* The probe of HOST that began at STARTED_MS found STATE.  Returns whether that is news. */
-bool liveness_report(struct liveness *liveness, const char *host, enum liveness_state state, int64_t started_ms,
-                     int64_t now_ms);
+/* The probe that ENTRY of the agenda stands for begins; ADDRESS and DOMAIN get what it is of. */
+void liveness_begin(struct liveness *liveness, struct agenda_entry *entry, int64_t now_ms, struct ipaddr *address,
+                    char domain[DOMAIN_MAX + 1]);
 
-/* The probe that was called for will not be made. */
-void liveness_abandon(struct liveness *liveness, const char *host);
+struct liveness_change {
+    bool state;  /* it is another one than before */
+    bool outage; /* trouble began or ended */
+};
 
+/* The probe of ADDRESS that began at STARTED_MS found STATE. */
+struct liveness_change liveness_report(struct liveness *liveness, const struct ipaddr *address, enum liveness_state state,
+                                       int64_t started_ms, int64_t interval_ms, int64_t now_ms);
+
+/* Nobody knows any more how old the states are: they are not used.  Trouble stays. */
+void liveness_forget_states(struct liveness *liveness);
+
+/* From when until when it was so, LIVENESS_NEVER if it never was.  What comes back before it was away for as long as it had
+ * lasted is the same trouble still. */
 struct liveness_trouble {
-    const char *host; /* NULL: all that have left the table */
-    int64_t last_deferring_ms, last_not_accepting_ms;
+    int64_t began_ms, ended_ms;
+    bool lasts; /* it was not seen to be over; of what liveness_tell() tells only */
+};
+
+struct liveness_memory {
+    const struct ipaddr *address; /* NULL: all that have left the table */
+    struct liveness_trouble deferring, not_accepting;
 };
 
 /* TELL about all trouble that is remembered, in an order that liveness_recall() can take it back in.  What was not seen to
- * be over lasts until NOW_MS. */
-void liveness_tell_trouble(const struct liveness *liveness, int64_t now_ms,
-                           void (*tell)(void *context, const struct liveness_trouble *trouble), void *context);
+ * be over is said to last, until NOW_MS. */
+void liveness_tell(const struct liveness *liveness, int64_t now_ms,
+                   void (*tell)(void *context, const struct liveness_memory *memory), void *context);
 
-/* Remember TROUBLE as if it had been seen here. */
-void liveness_recall(struct liveness *liveness, const struct liveness_trouble *trouble);
+/* Remember MEMORY as if it had been seen here. */
+void liveness_recall(struct liveness *liveness, const struct liveness_memory *memory);
 
 #endif

@@ -26,7 +26,7 @@ struct lookup {
     const atomic_bool *stop;
     bool silent;    /* a question was not answered at all: asking on would only wait again */
     bool has_ttl;
-    uint32_t ttl_s; /* the smallest */
+    uint32_t ttl_s, ttl_max_s; /* the smallest, the longest */
 };
 
 /* glibc keeps every server in _u._ext too, and an IPv6 one only there; its sockets are -1 until they are opened. */
@@ -140,6 +140,8 @@ static void ttl_note(struct lookup *lookup, ns_rr record)
 
     if (!lookup->has_ttl || ttl_s < lookup->ttl_s)
         lookup->ttl_s = ttl_s;
+    if (ttl_s > lookup->ttl_max_s)
+        lookup->ttl_max_s = ttl_s;
     lookup->has_ttl = true;
 }
 
@@ -217,7 +219,8 @@ static bool address_take(void *into, const ns_msg *message, const ns_rr *record)
     bool v4 = ns_rr_type(*record) == ns_t_a;
 
     (void)message;
-    if (addresses->count == MX_ADDRESS_MAX || ns_rr_rdlen(*record) != (v4 ? sizeof in.sin_addr : sizeof in6.sin6_addr))
+    addresses->too_many = addresses->count == MX_ADDRESS_MAX;
+    if (addresses->too_many || ns_rr_rdlen(*record) != (v4 ? sizeof in.sin_addr : sizeof in6.sin6_addr))
         return false;
     if (v4)
         memcpy(&in.sin_addr, ns_rr_rdata(*record), sizeof in.sin_addr);
@@ -251,7 +254,8 @@ static bool host_add(struct mx_answer *answer, const char *name, uint16_t prefer
             host->preference = preference;
         return true;
     }
-    if (answer->host_count == MX_MAX)
+    answer->too_many = answer->host_count == MX_MAX;
+    if (answer->too_many)
         return false;
     host = &answer->hosts[answer->host_count++];
     strcpy(host->name, name);
@@ -300,9 +304,12 @@ static void domain_ask(struct lookup *lookup, const char *domain, struct mx_answ
     if (answer->host_count > 0)
         answer->null_mx = false;
     qsort(answer->hosts, answer->host_count, sizeof *answer->hosts, host_compare);
-    for (size_t i = 0; i < answer->host_count; i++)
+    for (size_t i = 0; i < answer->host_count; i++) {
         addresses_ask(lookup, answer->hosts[i].name, &answer->hosts[i].addresses);
+        answer->too_many = answer->too_many || answer->hosts[i].addresses.too_many;
+    }
     addresses_ask(lookup, domain, &answer->addresses);
+    answer->too_many = answer->too_many || answer->addresses.too_many;
 }
 
 void mx_resolve(const struct settings_dns *config, const char *domain, const atomic_bool *stop, struct mx_answer *answer)
@@ -315,6 +322,7 @@ void mx_resolve(const struct settings_dns *config, const char *domain, const ato
     lookup.message = alloc_zeroed(1, MESSAGE_MAX);
     domain_ask(&lookup, domain, answer);
     answer->ttl_s = lookup.ttl_s;
+    answer->ttl_max_s = lookup.ttl_max_s;
     free(lookup.message);
     res_nclose(&lookup.resolver);
 }

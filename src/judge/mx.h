@@ -30,6 +30,7 @@ enum mx_status {
 
 struct mx_addresses {
     enum mx_status status;
+    bool too_many;
     struct ipaddr list[MX_ADDRESS_MAX];
     size_t count;
 };
@@ -42,8 +43,9 @@ struct mx_host {
 
 struct mx_answer {
     enum mx_status status;           /* of the MX question, CNAMEs followed */
+    bool too_many;                   /* MX_UNKNOWN somewhere for no other reason than that there are more than we take */
     bool null_mx;                    /* RFC 7505: the single record "0 ." */
-    uint32_t ttl_s;                  /* the smallest TTL in what was said; 0 when nothing was */
+    uint32_t ttl_s, ttl_max_s;       /* the smallest and the longest TTL in what was said; 0 when nothing was */
     struct mx_addresses addresses;   /* of the domain itself; not asked for, and empty, unless status is MX_OK */
     size_t host_count;
     struct mx_host hosts[MX_MAX];    /* by preference, then name; duplicates removed (the best preference stays) */

@@ -152,12 +152,15 @@ static void say_quit(const struct probe_config *config, int fd, int64_t deadline
         return; /* whatever it said, we are leaving */
 }
 
-static enum liveness_state probe_address(const struct probe_config *config, const struct ipaddr *address)
+enum liveness_state probe_address(const struct probe_config *config, const struct ipaddr *address)
 {
     int64_t deadline_ms = clock_monotonic_ms() + config->timeout_ms;
-    int fd = socket(address->family == 4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     enum liveness_state state;
+    int fd;
 
+    if (!permitted(config, address))
+        return LIVENESS_UNKNOWN;
+    fd = socket(address->family == 4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return LIVENESS_UNKNOWN;
     state = connect_to(config, fd, address, deadline_ms);
@@ -166,21 +169,5 @@ static enum liveness_state probe_address(const struct probe_config *config, cons
         say_quit(config, fd, deadline_ms);
     }
     close(fd);
-    return state;
-}
-
-enum liveness_state probe_host(const struct probe_config *config, const struct ipaddr *addresses, size_t count)
-{
-    enum liveness_state state = LIVENESS_UNKNOWN;
-
-    for (size_t i = 0; i < count && state != LIVENESS_DEFERRING; i++) {
-        enum liveness_state one;
-
-        if (!permitted(config, &addresses[i]))
-            continue;
-        one = probe_address(config, &addresses[i]);
-        if (one > state)
-            state = one;
-    }
     return state;
 }

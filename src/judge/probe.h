@@ -1,7 +1,7 @@
 /* probe.h - does something that speaks SMTP answer, and does it take mail now?
  *
  * Connects, reads the greeting, says QUIT, closes: no EHLO, no mail, no recipient.
- * Threads:  any; a call blocks for at most `timeout_ms` for each address.
+ * Threads:  any; a call blocks for at most `timeout_ms`.
  * Owns:     nothing.
  * Fails:    never; what cannot be probed from here is LIVENESS_UNKNOWN.
  * Limits:   a greeting of more than PROBE_GREETING_MAX bytes is no greeting.
@@ -16,7 +16,7 @@
 
 enum { PROBE_GREETING_MAX = 4096 };
 
-/* In rising order: a host's state is the highest of its addresses'. */
+/* In rising order: the state of a host with several addresses is the highest of theirs. */
 enum liveness_state {
     LIVENESS_UNKNOWN,   /* not probable from here */
     LIVENESS_DOWN,      /* refused, unreachable, or no connection in time */
@@ -32,8 +32,8 @@ struct probe_config {
     int stop_fd; /* ends the probe with LIVENESS_UNKNOWN when it becomes readable; -1: none */
 };
 
-/* The state of the host that has these addresses.  Addresses that are no place for a mail host on the Internet
- * (ipaddr_is_unusable, ipaddr_is_private) are never touched unless allowed. */
-enum liveness_state probe_host(const struct probe_config *config, const struct ipaddr *addresses, size_t count);
+/* The state of the host at ADDRESS.  An address that is no place for a mail host on the Internet (ipaddr_is_unusable,
+ * ipaddr_is_private) is never touched unless allowed. */
+enum liveness_state probe_address(const struct probe_config *config, const struct ipaddr *address);
 
 #endif

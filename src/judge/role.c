@@ -2,22 +2,11 @@
 
 #include <string.h>
 
-static bool name_is_ours(const struct role_identity *self, const char *name)
-{
-    for (size_t i = 0; i < self->name_count; i++) {
-        if (strcmp(self->names[i], name) == 0)
-            return true;
-    }
-    return false;
-}
-
-static bool any_is_ours(const struct role_identity *self, const struct mx_addresses *addresses)
+static bool any_is_ours(const struct self *self, const struct mx_addresses *addresses)
 {
     for (size_t i = 0; i < addresses->count; i++) {
-        for (size_t j = 0; j < self->address_count; j++) {
-            if (ipaddr_equal(&addresses->list[i], &self->addresses[j]))
-                return true;
-        }
+        if (self_has_address(self, &addresses->list[i]))
+            return true;
     }
     return false;
 }
@@ -30,13 +19,13 @@ struct census {
     uint16_t preference; /* our best; only when found */
 };
 
-static void census_take(const struct mx_answer *answer, const struct role_identity *self, struct census *census)
+static void census_take(const struct mx_answer *answer, const struct self *self, struct census *census)
 {
     *census = (struct census){0};
     for (size_t i = 0; i < answer->host_count; i++) {
         const struct mx_host *host = &answer->hosts[i];
 
-        census->ours[i] = name_is_ours(self, host->name) || any_is_ours(self, &host->addresses);
+        census->ours[i] = self_has_name(self, host->name) || any_is_ours(self, &host->addresses);
         if (!census->ours[i] && host->addresses.status == MX_UNKNOWN)
             census->doubt = true;
         if (census->ours[i] && !census->found) {
@@ -86,7 +75,7 @@ static void decide_address(const struct mx_answer *answer, const struct census *
 }
 
 static void decide_auto(const struct mx_answer *answer, const struct census *census,
-                        const struct role_identity *self, struct role_result *result)
+                        const struct self *self, struct role_result *result)
 {
     if (census->found)
         decide_backup(answer, census, result);
@@ -99,7 +88,7 @@ static void decide_auto(const struct mx_answer *answer, const struct census *cen
 }
 
 /* Without an MX host there is nobody that the client should have gone to. */
-static void decide_without_mx(const struct mx_answer *answer, const struct role_identity *self,
+static void decide_without_mx(const struct mx_answer *answer, const struct self *self,
                               struct role_result *result)
 {
     bool ours = any_is_ours(self, &answer->addresses);
@@ -112,7 +101,7 @@ static void decide_without_mx(const struct mx_answer *answer, const struct role_
         settle(result, CLASS_NONE, ours ? "no MX, and the address is ours" : "no MX");
 }
 
-void role_decide(enum role_setting setting, const struct mx_answer *answer, const struct role_identity *self,
+void role_decide(enum role_setting setting, const struct mx_answer *answer, const struct self *self,
                  struct role_result *result)
 {
     struct census census;

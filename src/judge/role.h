@@ -12,15 +12,9 @@
 #include "base/ipaddr.h"
 #include "base/words.h"
 #include "judge/mx.h"
+#include "judge/self.h"
 #include "settings/settings.h"
 
-/* Who this host is. */
-struct role_identity {
-    const char *const *names; /* normalized host names: settings, and the MTA's name for itself */
-    size_t name_count;
-    const struct ipaddr *addresses; /* settings, local interfaces, the address that the client connected to */
-    size_t address_count;
-};
 
 struct role_result {
     bool known;           /* false: DNS gave no usable answer; nothing else counts then */
@@ -30,7 +24,7 @@ struct role_result {
     const char *why; /* static text for the log, for example "no MX, and the address is ours" */
 };
 
-void role_decide(enum role_setting setting, const struct mx_answer *answer, const struct role_identity *self,
+void role_decide(enum role_setting setting, const struct mx_answer *answer, const struct self *self,
                  struct role_result *result);
 
 #endif

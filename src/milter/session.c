@@ -11,12 +11,16 @@
 #include "base/counter.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "milter/client_time.h"
 #include "milter/envelope.h"
 #include "milter/limits.h"
 #include "milter/pace.h"
 #include "milter/prime.h"
 
-enum { SUMMARY_INTERVAL_MS = 60000 };
+enum {
+    SUMMARY_INTERVAL_MS = 60000,
+    CUT_RECIPIENTS = 2 /* whoever had so many accepted meant to send */
+};
 
 /* Why a session is answered 421, from then on: the one code that makes both MTAs close. */
 struct refusal {
@@ -58,13 +62,28 @@ struct session {
     const struct refusal *refusal; /* NULL: served */
     struct pace pace;
     size_t bytes;
-    bool keeps_back; /* the MTA is Postfix, see pace.h */
+    uint16_t local_port; /* that the client connected to; 0: not told */
+    bool keeps_back;     /* the MTA is Postfix, see pace.h */
+    bool decided;    /* DATA came: `conduct` holds for this transaction */
+    enum session_conduct conduct;
     bool recorded;   /* this transaction's hit has been put */
     struct hit hit;  /* of the transaction that runs, with what is known of its client */
 };
 
 static struct session_calls calls;
 static struct limits *limits;
+
+/* What a step is answered with by CONDUCT, where nothing else is said. */
+static sfsistat answer_by(enum session_conduct conduct)
+{
+    return conduct == CONDUCT_DEFER ? SMFIS_TEMPFAIL : SMFIS_CONTINUE;
+}
+
+/* The answer to any step that takes one, without a session: the daemon stops. */
+static sfsistat answer_stopping(void)
+{
+    return answer_by(calls.when_stopping);
+}
 
 /* All sessions.  `busy` counts the callbacks that run: libmilter's threads cannot be stopped, so they are waited for. */
 static struct {
@@ -155,6 +174,77 @@ static void session_refuse(struct session *session, const struct refusal *refusa
                   (unsigned long long)counter_value(COUNTER_OVER_IDLE));
 }
 
+static void hit_log(const struct hit *hit)
+{
+    char client[IPADDR_TEXT_SIZE];
+
+    /* What the client chose comes last, so that nothing in it can pass for another key. */
+    log_event(LOG_LEVEL_INFO, "data client=%s queue=%s recipients=%zu domains=%zu domain=%s helo=%s",
+              ipaddr_format(&hit->client, client), hit->queue_id[0] != '\0' ? hit->queue_id : "-",
+              hit->recipients_total, hit->domain_count, hit->domain_count > 0 ? hit->domains[0] : "-", hit->helo);
+}
+
+static void session_record(SMFICTX *ctx, struct session *session)
+{
+    struct hit *hit = &session->hit;
+
+    if (session->recorded) {
+        counter_add(COUNTER_REPEATED_DATA, 1);
+        return;
+    }
+    hit->time_us = clock_realtime_us();
+    hit->tls = *macro(ctx, "{tls_version}") != '\0';
+    text_replace(&hit->queue_id, macro(ctx, "i"));
+    hit->queue_id[strcspn(hit->queue_id, " ")] = '\0'; /* no MTA's has a blank, and in the log more keys follow it */
+    hit_log(hit);
+    calls.put(calls.context, hit);
+    session->recorded = true;
+}
+
+/* Without an address there is nobody to list: mail that was handed in on this host. */
+static bool is_recordable(const struct hit *hit)
+{
+    return hit->recipients_total > 0 && hit->client.family != 0;
+}
+
+/* The first DATA of a transaction decides about it. */
+static void session_decide(SMFICTX *ctx, struct session *session)
+{
+    if (!session->decided)
+        session->conduct = calls.conduct_at_data(calls.context, session->settings, &session->hit);
+    session->decided = true;
+    if (session->conduct != CONDUCT_PASS && is_recordable(&session->hit))
+        session_record(ctx, session);
+}
+
+static void take_place(struct session *session)
+{
+    const struct settings_session *settings = &session->settings->session;
+    int64_t now_ms = clock_monotonic_ms();
+    enum limits_outcome outcome =
+        limits_take(limits, &session->hit.client, settings->connections, settings->connections_per_client, now_ms,
+                    pace_silent_until(now_ms, settings->idle_ms, session->keeps_back), &session->place);
+
+    if (outcome == LIMITS_CONNECTIONS)
+        session_refuse(session, &over_connections);
+    else if (outcome == LIMITS_CLIENT_CONNECTIONS)
+        session_refuse(session, &over_client_connections);
+}
+
+/* What is too late, or came from a session that had to give its place back, may have waited at the MTA: that is not the client's
+ * time.  The place is taken again, if there is one. */
+static bool session_waited_for_mta(struct session *session)
+{
+    const struct hit *hit = &session->hit;
+    int64_t silent_ms = client_time_ms(&hit->client, hit->client_port, &hit->local, session->local_port);
+
+    if (silent_ms == CLIENT_TIME_UNKNOWN || silent_ms > session->settings->session.idle_ms)
+        return false;
+    limits_give_back(limits, &session->place);
+    take_place(session);
+    return true;
+}
+
 /* The client spoke, in a step that is left unanswered when NO_REPLY_BIT was negotiated; false when it came too late. */
 static bool session_spoke(struct session *session, unsigned long no_reply_bit)
 {
@@ -162,21 +252,30 @@ static bool session_spoke(struct session *session, unsigned long no_reply_bit)
     bool seen_at_once = !session->keeps_back || !(session->no_reply & no_reply_bit);
     bool late = pace_is_late(&session->pace, now_ms, idle_ms, seen_at_once);
 
-    return (session->place == NULL ||
-            limits_touch(limits, session->place, now_ms, pace_silent_until(now_ms, idle_ms, session->keeps_back))) &&
-           !late;
+    bool held = session->place == NULL || limits_touch(limits, session->place, now_ms,
+                                                       pace_silent_until(now_ms, idle_ms, session->keeps_back));
+
+    return (held && !late) || session_waited_for_mta(session);
+}
+
+/* The client is cut off in the middle of a transaction: with several recipients accepted, it is a hit as if DATA had come. */
+static void session_cut(SMFICTX *ctx, struct session *session, const struct refusal *refusal)
+{
+    if (session->refusal == NULL && session->hit.recipients_total >= CUT_RECIPIENTS)
+        session_decide(ctx, session);
+    session_refuse(session, refusal);
 }
 
 /* The same for a command of BYTES bytes; what is too late or too much ends the session. */
-static void session_step(struct session *session, unsigned long no_reply_bit, size_t bytes)
+static void session_step(SMFICTX *ctx, struct session *session, unsigned long no_reply_bit, size_t bytes)
 {
     unsigned limit = session->settings->session.client_bytes;
 
     session->bytes += bytes;
     if (!session_spoke(session, no_reply_bit))
-        session_refuse(session, &over_idle);
+        session_cut(ctx, session, &over_idle);
     else if (limit > 0 && session->bytes > limit)
-        session_refuse(session, &over_bytes);
+        session_cut(ctx, session, &over_bytes);
 }
 
 static sfsistat session_answer(SMFICTX *ctx, const struct session *session, unsigned long no_reply_bit)
@@ -194,7 +293,7 @@ static sfsistat session_answer(SMFICTX *ctx, const struct session *session, unsi
 static void transaction_reset(struct session *session)
 {
     envelope_clear(&session->hit);
-    session->recorded = false;
+    session->decided = session->recorded = false;
 }
 
 /* Steps that POLICY never answers: answering costs a wake-up each (libmilter), and both ends wait. */
@@ -216,7 +315,7 @@ static void ask_for_macros(SMFICTX *ctx)
         int where;
         const char *names;
     } wanted[] = {
-        {.where = SMFIM_CONNECT, .names = "j v {daemon_addr} {if_addr}"},
+        {.where = SMFIM_CONNECT, .names = "j v {daemon_addr} {daemon_port} {if_addr}"},
         {.where = SMFIM_HELO, .names = "{tls_version}"},
         {.where = SMFIM_ENVFROM, .names = "i"},
         {.where = SMFIM_ENVRCPT, .names = "i"},
@@ -273,13 +372,13 @@ static sfsistat on_negotiate(SMFICTX *ctx, unsigned long actions, unsigned long 
     (void)reserved3;
     *wanted2 = *wanted3 = 0;
     if (!callback_begin())
-        return SMFIS_REJECT;
+        return SMFIS_REJECT; /* the MTA does without us: by its default action */
     status = negotiate(ctx, actions, steps, wanted_actions, wanted_steps);
     callback_end();
     return status;
 }
 
-/* The session whose callback begins; NULL when there is none, or no longer: then the answer is a tempfail. */
+/* The session whose callback begins; NULL when there is none, or no longer: see answer_stopping(). */
 static struct session *session_enter(SMFICTX *ctx)
 {
     struct session *session;
@@ -300,20 +399,6 @@ static sfsistat session_leave(SMFICTX *ctx, const struct session *session, unsig
     return status;
 }
 
-static void take_place(struct session *session)
-{
-    const struct settings_session *settings = &session->settings->session;
-    int64_t now_ms = clock_monotonic_ms();
-    enum limits_outcome outcome =
-        limits_take(limits, &session->hit.client, settings->connections, settings->connections_per_client, now_ms,
-                    pace_silent_until(now_ms, settings->idle_ms, session->keeps_back), &session->place);
-
-    if (outcome == LIMITS_CONNECTIONS)
-        session_refuse(session, &over_connections);
-    else if (outcome == LIMITS_CLIENT_CONNECTIONS)
-        session_refuse(session, &over_client_connections);
-}
-
 static sfsistat on_connect(SMFICTX *ctx, char *hostname, _SOCK_ADDR *address)
 {
     struct session *session = session_enter(ctx);
@@ -321,7 +406,7 @@ static sfsistat on_connect(SMFICTX *ctx, char *hostname, _SOCK_ADDR *address)
     struct hit *hit;
 
     if (session == NULL)
-        return SMFIS_TEMPFAIL;
+        return answer_stopping();
     hit = &session->hit;
     counter_add(COUNTER_SESSIONS, 1);
     ipaddr_from_sockaddr(address, &hit->client, &hit->client_port);
@@ -329,8 +414,9 @@ static sfsistat on_connect(SMFICTX *ctx, char *hostname, _SOCK_ADDR *address)
     text_replace(&hit->mta_name, macro(ctx, "j"));
     if (!ipaddr_parse(macro(ctx, "{daemon_addr}"), &hit->local)) /* Postfix; sendmail has the other */
         ipaddr_parse(macro(ctx, "{if_addr}"), &hit->local);
+    session->local_port = (uint16_t)strtoul(macro(ctx, "{daemon_port}"), NULL, 10);
     session->keeps_back = strncmp(macro(ctx, "v"), "Postfix", 7) == 0;
-    session_step(session, SMFIP_NR_CONN, 0);
+    session_step(ctx, session, SMFIP_NR_CONN, 0);
     take_place(session);
     log_event(LOG_LEVEL_DEBUG, "connect client=%s mta=%s", ipaddr_format(&hit->client, text), hit->mta_name);
     return session_leave(ctx, session, SMFIP_NR_CONN);
@@ -341,10 +427,10 @@ static sfsistat on_helo(SMFICTX *ctx, char *name)
     struct session *session = session_enter(ctx);
 
     if (session == NULL)
-        return SMFIS_TEMPFAIL;
+        return answer_stopping();
     transaction_reset(session);
     text_replace(&session->hit.helo, name);
-    session_step(session, SMFIP_NR_HELO, strlen("EHLO \r\n") + strlen(name));
+    session_step(ctx, session, SMFIP_NR_HELO, strlen("EHLO \r\n") + strlen(name));
     return session_leave(ctx, session, SMFIP_NR_HELO);
 }
 
@@ -363,10 +449,10 @@ static sfsistat on_mail(SMFICTX *ctx, char **arguments)
     struct session *session = session_enter(ctx);
 
     if (session == NULL)
-        return SMFIS_TEMPFAIL;
+        return answer_stopping();
     transaction_reset(session);
     envelope_set_sender(&session->hit, arguments[0], session->settings);
-    session_step(session, SMFIP_NR_MAIL, strlen("MAIL FROM:\r\n") + arguments_length(arguments));
+    session_step(ctx, session, SMFIP_NR_MAIL, strlen("MAIL FROM:\r\n") + arguments_length(arguments));
     return session_leave(ctx, session, SMFIP_NR_MAIL);
 }
 
@@ -376,8 +462,8 @@ static sfsistat on_rcpt(SMFICTX *ctx, char **arguments)
     const char *domain;
 
     if (session == NULL)
-        return SMFIS_TEMPFAIL;
-    session_step(session, SMFIP_NR_RCPT, strlen("RCPT TO:\r\n") + arguments_length(arguments));
+        return answer_stopping();
+    session_step(ctx, session, SMFIP_NR_RCPT, strlen("RCPT TO:\r\n") + arguments_length(arguments));
     /* What comes after the 451 of a transaction is still that transaction, whose hit is out of our hands. */
     if (session->refusal == NULL && !session->recorded) {
         domain = envelope_add_recipient(&session->hit, arguments[0], session->settings);
@@ -385,33 +471,6 @@ static sfsistat on_rcpt(SMFICTX *ctx, char **arguments)
             calls.prefetch(calls.context, domain, &session->hit.local, session->hit.mta_name);
     }
     return session_leave(ctx, session, SMFIP_NR_RCPT);
-}
-
-static void hit_log(const struct hit *hit)
-{
-    char client[IPADDR_TEXT_SIZE];
-
-    /* What the client chose comes last, so that nothing in it can pass for another key. */
-    log_event(LOG_LEVEL_INFO, "data client=%s queue=%s recipients=%zu domains=%zu domain=%s helo=%s",
-              ipaddr_format(&hit->client, client), hit->queue_id[0] != '\0' ? hit->queue_id : "-",
-              hit->recipients_total, hit->domain_count, hit->domain_count > 0 ? hit->domains[0] : "-", hit->helo);
-}
-
-static void session_record(SMFICTX *ctx, struct session *session)
-{
-    struct hit *hit = &session->hit;
-
-    if (session->recorded) {
-        counter_add(COUNTER_REPEATED_DATA, 1);
-        return;
-    }
-    hit->time_us = clock_realtime_us();
-    hit->tls = *macro(ctx, "{tls_version}") != '\0';
-    text_replace(&hit->queue_id, macro(ctx, "i"));
-    hit->queue_id[strcspn(hit->queue_id, " ")] = '\0'; /* no MTA's has a blank, and in the log more keys follow it */
-    hit_log(hit);
-    calls.put(calls.context, hit);
-    session->recorded = true;
 }
 
 static const char *reply_line(const struct reply *reply, size_t index)
@@ -427,21 +486,39 @@ static void set_reply(SMFICTX *ctx, const struct reply *reply)
                     reply_line(reply, 7), NULL);
 }
 
+/* Answer by CONDUCT, and end the callback. */
+static sfsistat session_conclude(SMFICTX *ctx, const struct session *session, enum session_conduct conduct)
+{
+    if (conduct == CONDUCT_DEFER)
+        set_reply(ctx, &session->settings->session.reply);
+    callback_end();
+    return answer_by(conduct);
+}
+
 static sfsistat on_data(SMFICTX *ctx)
 {
     struct session *session = session_enter(ctx);
 
     if (session == NULL)
-        return SMFIS_TEMPFAIL;
-    session_step(session, 0, 0);
+        return answer_stopping();
+    session_step(ctx, session, 0, 0);
     if (session->refusal != NULL)
         return session_leave(ctx, session, 0);
-    /* Without an address there is nobody to list: mail that was handed in on this host. */
-    if (session->hit.recipients_total > 0 && session->hit.client.family != 0)
-        session_record(ctx, session);
-    set_reply(ctx, &session->settings->session.reply);
-    callback_end();
-    return SMFIS_TEMPFAIL;
+    session_decide(ctx, session);
+    return session_conclude(ctx, session, session->conduct);
+}
+
+/* The end of a message.  Should an MTA come here without DATA: libmilter would let the message pass. */
+static sfsistat on_end(SMFICTX *ctx)
+{
+    struct session *session = session_enter(ctx);
+
+    if (session == NULL)
+        return answer_stopping();
+    if (!session->decided)
+        session_decide(ctx, session);
+    return session_conclude(ctx, session, calls.conduct_at_end(calls.context, session->settings, &session->hit,
+                                                               session->conduct));
 }
 
 static sfsistat on_unknown(SMFICTX *ctx, const char *command)
@@ -449,8 +526,8 @@ static sfsistat on_unknown(SMFICTX *ctx, const char *command)
     struct session *session = session_enter(ctx);
 
     if (session == NULL)
-        return SMFIS_TEMPFAIL;
-    session_step(session, SMFIP_NR_UNKN, strlen(command) + strlen("\r\n"));
+        return answer_stopping();
+    session_step(ctx, session, SMFIP_NR_UNKN, strlen(command) + strlen("\r\n"));
     return session_leave(ctx, session, SMFIP_NR_UNKN);
 }
 
@@ -498,7 +575,7 @@ bool session_register(const char *name, const struct session_calls *wanted)
         .xxfi_envfrom = on_mail,
         .xxfi_envrcpt = on_rcpt,
         .xxfi_data = on_data,
-        .xxfi_eom = on_data, /* should an MTA come here all the same: libmilter would let the message pass */
+        .xxfi_eom = on_end,
         .xxfi_unknown = on_unknown,
         .xxfi_abort = on_abort,
         .xxfi_close = on_close,

@@ -2,8 +2,8 @@
  *
  * Callbacks unpack, ask and answer.  They come on any thread, in order within a session, and never wait for DNS, a
  * probe or PostgreSQL; only the spool's commit stands before the 451.
- * DATA with a recipient is always answered by the reply, whatever becomes of the hit; so is the end of a message, to which
- * no MTA should come.
+ * What DATA and the end of a message are answered with is the conduct that the daemon names; by itself a session takes no
+ * mail.
  * Threads:  session_register() before smfi_main(); then libmilter's own; session_drop_all() once, from any other.
  * Owns:     all sessions; session_drop_all() frees those that are open at the end, for which libmilter calls nothing.
  */
@@ -18,6 +18,13 @@
 #include "record/hit.h"
 #include "settings/settings.h"
 
+/* What is done about a transaction. */
+enum session_conduct {
+    CONDUCT_DEFER,  /* it is answered with the reply, and recorded */
+    CONDUCT_ACCEPT, /* the MTA may take the mail; it is recorded, to be judged */
+    CONDUCT_PASS    /* it is none of our business: nothing is said, and nothing recorded */
+};
+
 /* Where a session turns to; the daemon fills it in.  All are called from any thread. */
 struct session_calls {
     void *context;
@@ -27,12 +34,19 @@ struct session_calls {
     void (*prefetch)(void *context, const char *domain, const struct ipaddr *local, const char *mta_name);
     /* DATA: keep HIT (its texts stay the session's); returns when it is safe or lost (the callee counts and logs). */
     void (*put)(void *context, struct hit *hit);
+    /* What is done about HIT at DATA, before it is put; its texts are the session's.  Returns at once. */
+    enum session_conduct (*conduct_at_data)(void *context, const struct settings *settings, const struct hit *hit);
+    /* The same at the end of the message, of which was DECIDED so at DATA. */
+    enum session_conduct (*conduct_at_end)(void *context, const struct settings *settings, const struct hit *hit,
+                                           enum session_conduct decided);
+    /* What is done about whatever comes while the daemon stops, and about what nothing is known of. */
+    enum session_conduct when_stopping;
 };
 
 /* Tell libmilter about the callbacks, under NAME.  CALLS is copied. */
 bool session_register(const char *name, const struct session_calls *calls);
 
-/* Wait for the callbacks that run, answer all later ones with a tempfail, and free all sessions. */
+/* Wait for the callbacks that run, answer all later ones as `when_stopping` says, and free all sessions. */
 void session_drop_all(void);
 
 /* Sessions open now. */

@@ -19,7 +19,8 @@
 
 enum {
     HIT_TEXT_MAX = 1024,     /* bytes of any text, after escaping */
-    HIT_DOMAIN_LIMIT = 100,  /* recipient domains judged (RFC 5321 4.5.3.1.8: 100 recipients must be taken) */
+    HIT_DOMAIN_LIMIT = 101,  /* recipient domains: 100 are judged (RFC 5321 4.5.3.1.8: 100 recipients must be taken), one
+                              * more tells that there were more */
     HIT_RECIPIENT_LIMIT = 100, /* recipients kept as evidence */
     HIT_HASHED_LIMIT = 20, /* recipients whose envelope is hashed */
     HIT_HASH_MAX = 1 + 2 * HIT_HASHED_LIMIT

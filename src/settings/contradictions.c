@@ -8,6 +8,14 @@ static bool gives_up_before_probe(const struct settings *settings)
     return settings->verdict_timeout_ms < settings->judge.probe_timeout_ms;
 }
 
+static bool gives_up_before_next_probe(const struct settings *settings)
+{
+    const struct settings_judge *judge = &settings->judge;
+
+    return !gives_up_before_probe(settings) &&
+           settings->verdict_timeout_ms < judge->probe_interval_ms + judge->probe_timeout_ms;
+}
+
 static bool forgets_before_probe(const struct settings *settings)
 {
     return settings->judge.remember_ms < settings->judge.probe_timeout_ms;
@@ -30,6 +38,8 @@ static bool spool_is_socket(const struct settings *settings)
 const struct settings_contradiction settings_contradictions[] = {
     {{"liveness", "liveness"}, {"verdict_timeout", "probe_timeout"}, gives_up_before_probe,
      "a hit would be given up while its first probe may still be answered", false},
+    {{"liveness", "liveness"}, {"verdict_timeout", "probe_interval"}, gives_up_before_next_probe,
+     "a hit would be given up while the next probe that may be made for it may still be answered", false},
     {{"liveness", "liveness"}, {"remember", "probe_timeout"}, forgets_before_probe,
      "what a slow probe found out would be too old to be believed when it ends", false},
     {{"limits", "limits"}, {"connections_per_client", "connections"}, client_may_more_than_all,

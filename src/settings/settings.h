@@ -47,8 +47,10 @@ struct settings_rule { /* one `domain` section */
 /* What the judge goes by. */
 struct settings_judge {
     struct settings_dns dns;
-    int64_t remember_ms; /* a host's state and a DNS answer are never used when older */
+    int64_t remember_ms; /* an address's state and a DNS answer are never used when older */
     int64_t probe_timeout_ms;
+    int64_t probe_interval_ms; /* from the beginning of one probe of an address to the next */
+    int64_t fresh_ms;          /* how often primaries are probed though nobody asks; 0: never */
     int64_t startup_grace_ms;
     int64_t outage_grace_ms;
     uint16_t port;

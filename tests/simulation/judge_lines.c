@@ -54,6 +54,7 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* covers the facts, a
 static struct fact *names, *addresses;
 static const struct settings *settings;
 static struct judge *judge;
+static char *kept;
 static struct question *questions;
 
 static void __attribute__((noreturn)) refuse(const char *line)
@@ -88,23 +89,19 @@ void mx_resolve(const struct settings_dns *config, const char *domain, const ato
     pthread_mutex_unlock(&mutex);
 }
 
-/* A host is as well as the best of its addresses (probe.h). */
-enum liveness_state probe_host(const struct probe_config *config, const struct ipaddr *list, size_t count)
+enum liveness_state probe_address(const struct probe_config *config, const struct ipaddr *address)
 {
-    enum liveness_state best = LIVENESS_UNKNOWN;
     char text[IPADDR_TEXT_SIZE];
+    enum liveness_state state;
+    const struct fact *fact;
 
     (void)config;
     pthread_mutex_lock(&mutex);
-    for (size_t i = 0; i < count; i++) {
-        const struct fact *fact = fact_find_or_add(&addresses, ipaddr_format(&list[i], text));
-
-        printf("probe %s %s %lld\n", fact->key, liveness_state_name(fact->state), (long long)clock_monotonic_ms());
-        if (fact->state > best)
-            best = fact->state;
-    }
+    fact = fact_find_or_add(&addresses, ipaddr_format(address, text));
+    state = fact->state;
+    printf("probe %s %s %lld\n", fact->key, liveness_state_name(state), (long long)clock_monotonic_ms());
     pthread_mutex_unlock(&mutex);
-    return best;
+    return state;
 }
 
 static void take_name(const char *name, const char *text)
@@ -162,15 +159,23 @@ static void verdict_print(const struct question *question, const struct judge_an
     printf(" %s\n", answer->why);
 }
 
+/* What the judge wants to be kept over a restart, as daemon/outages does in a file.  One at a time. */
+static void keep(void *context, const char *text)
+{
+    (void)context;
+    free(kept);
+    kept = alloc_text(text);
+}
+
 static void daemon_start(void)
 {
-    char *outages = judge != NULL ? judge_outages(judge) : NULL;
-
+    if (judge != NULL)
+        judge_keep(judge);
     judge_destroy(&judge);
     judge = judge_create(settings, NULL);
-    if (outages != NULL)
-        judge_recall(judge, outages);
-    free(outages);
+    if (kept != NULL)
+        judge_recall(judge, kept);
+    judge_keep_with(judge, keep, NULL);
     virtual_time_settle();
 }
 
@@ -189,9 +194,8 @@ static void questions_ask(void)
     for (struct question **link = &questions, *question; (question = *link) != NULL;) {
         struct judge_answer answer;
 
+        question->question.final = clock_monotonic_ms() >= question->deadline_ms;
         judge_ask(judge, &question->question, &answer);
-        if (answer.verdict == VERDICT_PENDING && clock_monotonic_ms() >= question->deadline_ms)
-            answer = (struct judge_answer){.verdict = VERDICT_UNKNOWN, .why = "no answer within verdict_timeout"};
         if (answer.verdict == VERDICT_PENDING) {
             link = &question->next;
             continue;
@@ -247,6 +251,7 @@ static void question_put(char *words)
     question->question.exempt = question->hit.exempt;
     question->question.domains = (const char *const *)question->hit.domains;
     question->question.domain_count = question->hit.domain_count;
+    question->question.taken_ms = clock_now().boot_ms;
     question->deadline_ms = clock_monotonic_ms() + settings->verdict_timeout_ms;
     while (*link != NULL)
         link = &(*link)->next;
@@ -330,6 +335,7 @@ int main(int argc, char **argv)
         question_free(question);
     }
     judge_destroy(&judge);
+    free(kept);
     settings_release(settings);
     facts_free(&names);
     facts_free(&addresses);

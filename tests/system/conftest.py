@@ -142,7 +142,7 @@ def primary(net):
 @pytest.fixture
 def primaries(primary):
     return types.SimpleNamespace(backup=primary("198.51.100.1"), backup6=primary("2001:db8:100::1"),
-                                 address=primary("198.51.100.2"))
+                                 address=primary("198.51.100.2"), address6=primary("2001:db8:100::2"))
 
 
 @pytest.fixture

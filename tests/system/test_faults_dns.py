@@ -73,9 +73,9 @@ def load(pg, milter):
     return lambda **settings: Load(milter(**{"dns": DNS, **settings}))
 
 
-def judged(load, recipients, timeout=30):
-    """{key: verdict} for {key: recipient}, one session for each."""
-    names = {key: load.session(recipient) for key, recipient in recipients.items()}
+def judged(load, recipients, timeout=30, ipv6=()):
+    """{key: verdict} for {key: recipient}, one session for each; of an IPv6 client for the keys in IPV6."""
+    names = {key: load.session(recipient, family=6 if key in ipv6 else 4) for key, recipient in recipients.items()}
     load.wait_judged(names.values(), timeout)
     verdicts = load.verdicts()
     return {key: verdicts[name] for key, name in names.items()}
@@ -134,9 +134,11 @@ def kind_of(address):
 
 def test_who_is_never_probed(world, load, watch, primaries, pg):
     """Neither alone nor beside an address that may be probed, nor behind an alias; the watch sees those that may."""
-    wanted = {}
+    wanted, ipv6 = {}, set()
     for number, address in enumerate(FORBIDDEN + OURS):
         kind = kind_of(address)
+        if kind == "AAAA":
+            ipv6.update((f"alone{number}", f"beside{number}", f"alias{number}"))
         ours = address in OURS
         world.add(f"alone{number}", f"{BACKUP}p {kind} {address}\n")
         world.add(f"beside{number}", f"{BACKUP}p {kind} {LEGAL[kind]}\np {kind} {address}\n")
@@ -145,7 +147,7 @@ def test_who_is_never_probed(world, load, watch, primaries, pg):
         wanted[f"beside{number}"] = "none" if ours else "offence"
     one = load(trap_host={"addresses": OURS[:2]})  # not set, loopback would be ours as well
     seen = watch(one.daemon)
-    assert judged(one, {name: f"<a@{name}.example>" for name in wanted}) == wanted
+    assert judged(one, {name: f"<a@{name}.example>" for name in wanted}, ipv6=ipv6) == wanted
     assert seen.probed() == set(LEGAL.values())
     seen.strace.stop()
     check(one, pg)
@@ -327,7 +329,7 @@ def test_lies(world, load, primary, pg):
     one = load(liveness={"verdict_timeout": "60s"})
     wanted = {name: verdict for name, (_, _, verdict) in LIES.items()}
     assert judged(one, {name: f"<a@{name}.example>" for name in wanted}) == wanted
-    assert host.connections == list(wanted.values()).count("offence")
+    assert 1 <= host.connections <= list(wanted.values()).count("offence")  # they have one address, and may share a probe
     check(one, pg)
 
 
@@ -426,7 +428,7 @@ def test_no_more_probes_and_questions_at_once_than_probers(world, load, primary,
     assert census.result() == {"tcp": 4, "udp": 4, "both": 4}
     assert hanging.connections == 25
     hanging.set("accept")
-    world.add("well", HONEST)
+    world.add("well", BACKUP + "p A 198.51.100.100\n")  # one that nobody hung at
     assert judged(one, {"": "<a@well.example>"}) == {"": "offence"}
     check(one, pg)
 

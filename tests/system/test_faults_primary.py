@@ -106,6 +106,7 @@ def test_ill_primaries(load, pg):
 
 
 REMEMBER_S, GRACE_S = 1, 1
+WELL_S = 9  # an outage is doubt for as long as it was seen to last, too: two seconds, and what is remembered before and after
 
 
 class Flapping(threading.Thread):
@@ -119,7 +120,7 @@ class Flapping(threading.Thread):
 
     def run(self):
         for state in ("refuse", "blackhole", "blackhole"):
-            let_pass(REMEMBER_S + GRACE_S + 1)
+            let_pass(WELL_S)
             self.host.set(state)
             began = time.monotonic()
             self.quiet = bool(self.downs)
@@ -128,7 +129,7 @@ class Flapping(threading.Thread):
             let_pass(1)  # nobody knows by the millisecond when it was looked at
             self.downs.append((began, time.monotonic()))
             self.host.set("accept")
-        let_pass(REMEMBER_S + GRACE_S + 1)
+        let_pass(WELL_S)
 
 
 def test_comes_and_goes(load, pg):
@@ -152,7 +153,7 @@ def test_comes_and_goes(load, pg):
     for down, up in flapping.downs:
         in_doubt = {verdict for sent, told, verdict in judged if down + REMEMBER_S <= sent and told < up + GRACE_S}
         assert in_doubt == {"outage", "recovering"}
-        assert "offence" in {verdict for sent, told, verdict in judged if up + GRACE_S < sent < up + GRACE_S + 2}
+        assert "offence" in {verdict for sent, told, verdict in judged if up + GRACE_S < sent < up + WELL_S}
     assert {verdict for _, _, verdict in judged} == {"offence", "outage", "recovering"}
     assert one.slowest < FAST_S
     one.check(pg, without={name for name, verdict in one.verdicts().items() if verdict != "offence"})

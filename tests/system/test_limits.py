@@ -1,4 +1,6 @@
 """Each limit as the client sees it.  The MTA's own limits are taken out of the way where ours is looked at."""
+import socket
+import threading
 import time
 
 import pytest
@@ -118,6 +120,66 @@ def test_late_command(mta, milter, smtp):
     except Closed:
         pass
     assert replies[-1] == "421" and session.closed(), replies
+
+
+class SlowPolicy(threading.Thread):
+    """A policy server of Postfix' that takes its time before it says that anybody may go on."""
+
+    def __init__(self, pause):
+        super().__init__(daemon=True)
+        self.pause = pause
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+
+    def run(self):
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            with connection, connection.makefile("rb") as lines:
+                while any(line != b"\n" for line in iter(lines.readline, b"\n")):
+                    time.sleep(self.pause)
+                    connection.sendall(b"action=dunno\n\n")
+
+
+@pytest.fixture
+def slow_policy():
+    server = SlowPolicy(2)
+    server.start()
+    yield f"check_policy_service inet:127.0.0.1:{server.port}"
+    server.listener.shutdown(socket.SHUT_RDWR)
+    server.listener.close()
+
+
+@pytest.mark.parametrize("client", ["203.0.113.7", "2001:db8:c::7"])
+@pytest.mark.parametrize("where", ["smtpd_recipient_restrictions", "smtpd_data_restrictions"])
+def test_what_postfix_waits_for_is_not_the_clients_time(postfix, milter, smtp, pg, hits, slow_policy, where, client):
+    milter(limits={"idle": "500ms", "connections": 1})
+    postfix(main={where: slow_policy})
+    assert smtp(client).transaction("a@trap.example").startswith(REPLY)
+    assert len(hits(wait=1)) == 1
+
+
+def test_a_pause_before_sendmails_greeting_is_not_the_clients_time(sendmail, milter, smtp, pg, hits):
+    milter(limits={"idle": "500ms"})
+    sendmail(extra="FEATURE(`greet_pause', `2000')dnl")
+    assert smtp().transaction("a@trap.example").startswith(REPLY)
+    assert len(hits(wait=1)) == 1
+
+
+@pytest.mark.parametrize("recipients, count", [(1, 0), (2, 1)])
+def test_a_client_that_says_too_much_is_recorded_after_two_recipients(mta, milter, smtp, pg, hits, recipients, count):
+    milter(limits={"client_bytes": 250})
+    mta()
+    session = smtp()
+    session.command("EHLO client.example.com")
+    session.command("MAIL FROM:<a@sender.example>")
+    for number in range(recipients):
+        assert session.command(f"RCPT TO:<a{number}@trap.example>").startswith("250")
+    assert session.command(f"RCPT TO:<{'x' * 200}@trap.example>").startswith("421")
+    smtp("203.0.113.9").transaction("a@trap.example")
+    assert len(hits(wait=count + 1)) == count + 1
 
 
 def test_silent_session_gives_its_place_back(mta, milter, smtp):

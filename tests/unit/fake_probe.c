@@ -72,17 +72,15 @@ void fake_probe_freeze(bool frozen)
     pthread_mutex_unlock(&mutex);
 }
 
-enum liveness_state probe_host(const struct probe_config *config, const struct ipaddr *addresses, size_t count)
+enum liveness_state probe_address(const struct probe_config *config, const struct ipaddr *address)
 {
     char text[IPADDR_TEXT_SIZE];
     enum liveness_state state;
     size_t i;
 
     (void)config;
-    if (count == 0)
-        return LIVENESS_UNKNOWN;
     pthread_mutex_lock(&mutex);
-    i = find_or_add(ipaddr_format(&addresses[0], text));
+    i = find_or_add(ipaddr_format(address, text));
     entries[i].made++;
     total++;
     if (++at_once > most_at_once)

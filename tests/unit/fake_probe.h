@@ -8,10 +8,9 @@
 
 void fake_probe_reset(void);
 
-/* ADDRESS: the first one of the host. */
 void fake_probe_set(const char *address, enum liveness_state state);
 
-/* How often the host with ADDRESS first (NULL: any) was probed, and how many probes were under way at once at most. */
+/* How often ADDRESS (NULL: any) was probed, and how many probes were under way at once at most. */
 unsigned fake_probe_made(const char *address);
 unsigned fake_probe_most_at_once(void);
 

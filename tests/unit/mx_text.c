@@ -27,7 +27,7 @@ static void item_take(char *item, struct mx_answer *answer)
     } else if (strcmp(word, "null") == 0) {
         answer->null_mx = true;
     } else if (strcmp(word, "ttl") == 0) {
-        answer->ttl_s = (uint32_t)strtoul(rest, NULL, 10);
+        answer->ttl_s = answer->ttl_max_s = (uint32_t)strtoul(rest, NULL, 10);
     } else if (strcmp(word, "@") == 0) {
         addresses_take(rest, &answer->addresses);
     } else {
@@ -41,7 +41,7 @@ static void item_take(char *item, struct mx_answer *answer)
 
 struct mx_answer mx_from_text(const char *text)
 {
-    struct mx_answer answer = {.status = MX_OK, .ttl_s = 300};
+    struct mx_answer answer = {.status = MX_OK, .ttl_s = 300, .ttl_max_s = 300};
     char copy[4096], *rest = copy;
 
     assert(strlen(text) < sizeof copy);

@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "fake_clock.h"
 #include "fake_mx.h"
 #include "fake_probe.h"
@@ -23,7 +24,7 @@
 #define US "192.0.2.99"
 #define CLIENT "203.0.113.5"
 
-enum { SECOND_MS = 1000, REMEMBER_MS = 399000, GRACE_MS = 3600000, PATIENCE_MS = 10000 };
+enum { SECOND_MS = 1000, REMEMBER_MS = 399000, GRACE_MS = 3600000, INTERVAL_MS = 10000, PATIENCE_MS = 10000 };
 
 static struct ipaddr address_of(const char *text)
 {
@@ -52,6 +53,7 @@ static struct settings settings_default(void)
     assert_true(ipnet_parse("198.51.100.0/24", &ignored[0]));
     return (struct settings){.judge = {
         .remember_ms = REMEMBER_MS,
+        .probe_interval_ms = INTERVAL_MS,
         .outage_grace_ms = GRACE_MS,
         .probers = 4,
         .own_names = own_names,
@@ -112,14 +114,30 @@ static enum verdict verdict_now(struct judge *judge, const char *domain)
 /* Wait until COUNTED of NAME is WANT. */
 static void await(unsigned counted(const char *), const char *name, unsigned want)
 {
-    int64_t deadline_ms = real_ms() + PATIENCE_MS;
+    const struct timespec pause = {.tv_nsec = 1000000};
 
-    while (counted(name) < want && real_ms() < deadline_ms) {
-        const struct timespec pause = {.tv_nsec = 1000000};
-
+    for (int i = 0; i < PATIENCE_MS && counted(name) < want; i++)
         nanosleep(&pause, NULL);
-    }
     assert_int_equal(counted(name), want);
+}
+
+static char kept[4096];
+
+/* What a judge wants to be kept. */
+static void keep(void *context, const char *text)
+{
+    ++*(unsigned *)context;
+    snprintf(kept, sizeof kept, "%s", text);
+}
+
+/* Wait until that holds WANT. */
+static void await_text(const char *want)
+{
+    const struct timespec pause = {.tv_nsec = 1000000};
+
+    for (int i = 0; i < PATIENCE_MS && strstr(kept, want) == NULL; i++)
+        nanosleep(&pause, NULL);
+    assert_non_null(strstr(kept, want));
 }
 
 #define assert_verdict(got, want) assert_string_equal(verdict_name(got), verdict_name(want))
@@ -225,10 +243,15 @@ static const struct verdict_case {
      .want_domain = "d.test", .want_primary = "a.mx", .want_class = CLASS_BACKUP},
     {.name = "off is passed over", .domains = {"off.test", "trap.test"}, .want = VERDICT_OFFENCE,
      .want_domain = "trap.test", .want_primary = "", .want_class = CLASS_TRAP},
-    {.name = "outage beats offence", .domains = {"trap.test", "d.test"}, .deferring = "192.0.2.1",
+    {.name = "outage beats offence", .domains = {"a.test", "d.test"}, .deferring = "192.0.2.1",
      .want = VERDICT_OUTAGE},
-    {.name = "unknown beats offence", .domains = {"trap.test", "fail.test"}, .want = VERDICT_UNKNOWN},
-    {.name = "late backup beats trap", .domains = {"trap.test", "d.test"}, .late = true, .want = VERDICT_UNKNOWN},
+    {.name = "unknown beats offence", .domains = {"a.test", "fail.test"}, .want = VERDICT_UNKNOWN},
+    {.name = "an outage shields no trap", .domains = {"trap.test", "d.test"}, .deferring = "192.0.2.1",
+     .want = VERDICT_OFFENCE, .want_domain = "trap.test", .want_primary = "", .want_class = CLASS_TRAP},
+    {.name = "no answer shields no trap", .domains = {"fail.test", "trap.test"}, .want = VERDICT_OFFENCE,
+     .want_domain = "trap.test", .want_primary = "", .want_class = CLASS_TRAP},
+    {.name = "a late backup shields no trap", .domains = {"trap.test", "d.test"}, .late = true,
+     .want = VERDICT_OFFENCE, .want_domain = "trap.test", .want_primary = "", .want_class = CLASS_TRAP},
 };
 
 static void states_set(const char *addresses, enum liveness_state state)
@@ -312,7 +335,9 @@ static void test_ask_never_waits(void **state)
     fake_probe_freeze(true);
     assert_verdict(verdict_now(judge, "d.test"), VERDICT_PENDING);
     fake_mx_freeze(false);
-    await(fake_probe_made, "192.0.2.1", 1); /* the look-up went on to the probes by itself */
+    await(fake_mx_asked, "d.test", 1);
+    while (fake_probe_made("192.0.2.1") == 0)
+        assert_verdict(verdict_now(judge, "d.test"), VERDICT_PENDING);
     assert_verdict(verdict_now(judge, "d.test"), VERDICT_PENDING);
     fake_probe_freeze(false);
     assert_verdict(ask_about(judge, "d.test").verdict, VERDICT_OFFENCE);
@@ -330,7 +355,10 @@ static void test_single_flight(void **state)
         verdict_now(judge, "e.test");
     }
     fake_mx_freeze(false);
-    await(fake_probe_made, NULL, 2);
+    while (fake_probe_made(NULL) < 2) {
+        verdict_now(judge, "d.test");
+        verdict_now(judge, "e.test");
+    }
     for (int i = 0; i < 100; i++) {
         verdict_now(judge, "d.test");
         verdict_now(judge, "e.test");
@@ -350,7 +378,8 @@ static void test_prefetch(void **state)
 
     judge_prefetch(judge, "d.test", &nowhere, NULL);
     judge_prefetch(judge, "off.test", &nowhere, NULL);
-    await(fake_probe_made, NULL, 2);
+    await(fake_mx_asked, "d.test", 1);
+    assert_int_equal(fake_probe_made(NULL), 0); /* a probe before the hit would only put off the one after it */
     assert_verdict(ask_about(judge, "d.test").verdict, VERDICT_OFFENCE);
     assert_int_equal(fake_mx_asked(NULL), 1);
     assert_int_equal(fake_probe_made(NULL), 2);
@@ -385,7 +414,7 @@ static void test_known_only(void **state)
     (void)state;
     fake_mx_set("d.test", "10 a.mx 192.0.2.1;30 t.mx " US);
     fake_mx_set("e.test", "10 b.mx 192.0.2.2;30 t.mx " US);
-    judge = judge_create(&settings, &(struct judge_limits){.domains = 10000, .hosts = 1});
+    judge = judge_create(&settings, &(struct known_limits){.domains = 10000, .addresses = 1});
     assert_verdict(ask_now(judge, &question).verdict, VERDICT_PENDING);
     domain = "d.test";
     assert_verdict(ask_about(judge, domain).verdict, VERDICT_OFFENCE);
@@ -552,22 +581,22 @@ static void test_outage_grace(void **state)
 }
 
 /* A judge that lived through an outage, as the next process gets to know it. */
-static char *outages_of_a_judge(const struct settings *settings)
+static void outages_of_a_judge(const struct settings *settings)
 {
     struct judge *judge;
-    char *outages;
+    unsigned times = 0;
 
     fake_clock_set_ms(1000000);
     judge = judge_create(settings, NULL);
+    judge_keep_with(judge, keep, &times);
     states_set("192.0.2.1", LIVENESS_DOWN);
     assert_verdict(ask_about(judge, "d.test").verdict, VERDICT_OUTAGE);
     assert_verdict(ask_about(judge, "sound.test").verdict, VERDICT_OFFENCE);
     fake_probe_reset();
     fake_clock_advance_ms(REMEMBER_MS + 1);
     assert_verdict(ask_about(judge, "d.test").verdict, VERDICT_RECOVERING);
-    outages = judge_outages(judge);
     judge_destroy(&judge);
-    return outages;
+    assert_int_equal(times, 3); /* at the start, when it began, when it was over: nobody asked for it */
 }
 
 static void test_outages_are_recalled(void **state)
@@ -582,32 +611,39 @@ static void test_outages_are_recalled(void **state)
         {"within the grace", NULL, SEEN_MS + GRACE_MS - 1, VERDICT_RECOVERING},
         {"after the grace", NULL, SEEN_MS + GRACE_MS, VERDICT_OFFENCE},
         {"the clock was put back", NULL, 1000, VERDICT_RECOVERING},
-        {"another host", "0 1000000000 b.mx\n", 1000001, VERDICT_OFFENCE},
-        {"all that have left", "0 1000000000 *\n", 1000001, VERDICT_RECOVERING},
-        {"behind lines of another kind", "x\n1\n1 2\n1 2 \n\n0 1000000000 a.mx\n", 1000001, VERDICT_RECOVERING},
-        {"never", "0 0 a.mx\n", 1000001, VERDICT_OFFENCE},
-        {"no numbers", "a b a.mx\n", 1000001, VERDICT_OFFENCE},
-        {"numbers too big", "0 99999999999999999999 a.mx\n", 1000001, VERDICT_RECOVERING},
-        {"negative", "0 -5 a.mx\n", 1000001, VERDICT_OFFENCE},
+        {"another host", "address 192.0.2.2 - 1000000000-1000000000\n", 1000001, VERDICT_OFFENCE},
+        {"all that have left", "address * - 1000000000-1000000000\n", 1000001, VERDICT_RECOVERING},
+        {"deferring", "address 192.0.2.1 1000000000-1000000000 -\n", 1000001, VERDICT_RECOVERING},
+        {"not seen to be over", "address 192.0.2.1 - 1000-now\n", 1000001 + 2 * GRACE_MS, VERDICT_RECOVERING},
+        {"behind lines of another kind",
+         "x\n1\naddress\naddress 192.0.2.1\naddress 192.0.2.1 -\ndomain\ndomain d.test\ndomain d.test x 1 1 1 1\n\n"
+         "address 192.0.2.1 - 1000000000-1000000000\n", 1000001, VERDICT_RECOVERING},
+        {"as it was before", "0 1000000000 a.mx\n", 1000001, VERDICT_OFFENCE},
+        {"never", "address 192.0.2.1 - -\n", 1000001, VERDICT_OFFENCE},
+        {"no numbers", "address 192.0.2.1 - a-b\n", 1000001, VERDICT_OFFENCE},
+        {"numbers too big", "address 192.0.2.1 - 1000000000-99999999999999999999\n", 1000001, VERDICT_RECOVERING},
+        {"negative", "address 192.0.2.1 - -5--5\n", 1000001, VERDICT_OFFENCE},
+        {"over before it began", "address 192.0.2.1 - 1000000000-999999999\n", 1000001, VERDICT_OFFENCE},
+        {"the mail moved", "domain d.test 1 60000 1000000000 0 0\n", 1000001, VERDICT_MOVED},
+        {"a move that is in doubt still", "domain d.test 1 1 1000000000 1000002000 0\n", 1000001, VERDICT_MOVED},
         {"nothing", "", 1000001, VERDICT_OFFENCE},
     };
     struct settings settings = settings_default();
     size_t failed = 0;
-    char *remembered;
 
     (void)state;
     fake_mx_reset();
     fake_probe_reset();
     fake_mx_set("d.test", "10 a.mx 192.0.2.1;30 t.mx " US);
     fake_mx_set("sound.test", "10 c.mx 192.0.2.3;30 t.mx " US);
-    remembered = outages_of_a_judge(&settings);
+    outages_of_a_judge(&settings);
     for (size_t i = 0; i < COUNT(recall_cases); i++) {
         struct judge *judge;
         enum verdict got, sound;
 
         fake_clock_set_ms(recall_cases[i].now_ms);
         judge = judge_create(&settings, NULL);
-        judge_recall(judge, recall_cases[i].text != NULL ? recall_cases[i].text : remembered);
+        judge_recall(judge, recall_cases[i].text != NULL ? recall_cases[i].text : kept);
         got = ask_about(judge, "d.test").verdict;
         sound = recall_cases[i].text == NULL ? ask_about(judge, "sound.test").verdict : VERDICT_OFFENCE;
         if (got != recall_cases[i].wanted || sound != VERDICT_OFFENCE) {
@@ -617,7 +653,6 @@ static void test_outages_are_recalled(void **state)
         }
         judge_destroy(&judge);
     }
-    free(remembered);
     assert_int_equal(failed, 0);
 }
 
@@ -632,7 +667,7 @@ static void test_flood(void **state)
     fake_probe_reset();
     fake_mx_set("d.test", "10 a.mx 192.0.2.1;30 t.mx " US);
     fake_mx_set("kept.test", "10 a.mx 192.0.2.1;30 t.mx " US);
-    judge = judge_create(&settings, &(struct judge_limits){.domains = 100, .hosts = 100});
+    judge = judge_create(&settings, &(struct known_limits){.domains = 100, .addresses = 100});
     ask_about(judge, "d.test");
     ask_about(judge, "kept.test");
     for (int i = 0; i < 10000; i++) {
@@ -660,7 +695,7 @@ static void test_flood_while_dns_is_frozen(void **state)
     fake_mx_reset();
     fake_probe_reset();
     fake_mx_set("d.test", "10 a.mx 192.0.2.1;30 t.mx " US);
-    judge = judge_create(&settings, &(struct judge_limits){.domains = 100, .hosts = 100});
+    judge = judge_create(&settings, &(struct known_limits){.domains = 100, .addresses = 100});
     fake_mx_freeze(true);
     for (int i = 0; i < 10000; i++) {
         char name[32];
@@ -681,8 +716,8 @@ static void test_never_more_probes_than_probers(void **state)
     fake_mx_set("many.test", "1 a 192.0.2.1;2 b 192.0.2.2;3 c 192.0.2.3;4 d 192.0.2.4;5 e 192.0.2.5;6 f 192.0.2.6;"
                              "7 g 192.0.2.7;8 h 192.0.2.8;9 i 192.0.2.9;30 t.mx " US);
     fake_probe_freeze(true);
-    verdict_now(judge, "many.test");
-    await(fake_probe_made, NULL, 4);
+    while (fake_probe_made(NULL) < 4)
+        verdict_now(judge, "many.test");
     fake_probe_freeze(false);
     assert_verdict(ask_about(judge, "many.test").verdict, VERDICT_OFFENCE);
     assert_int_equal(fake_probe_made(NULL), 9);
@@ -867,6 +902,258 @@ static void test_no_judge_without_its_threads(void **state)
     }
 }
 
+/* A hit of now. */
+static struct judge_question hit_now(const char *const *domain)
+{
+    return (struct judge_question){
+        .client = address_of(CLIENT), .domains = domain, .domain_count = 1, .taken_ms = clock_now().boot_ms};
+}
+
+static void time_goes_by(struct judge *judge, int64_t ms)
+{
+    fake_clock_advance_ms(ms);
+    judge_wake(judge);
+}
+
+/* The primary goes down right after it was probed.  What is remembered of it convicts no hit that comes then, and the
+ * probe that tells is made when the interval is over; hits until then share it. */
+static void test_proof_begins_after_the_hit(void **state)
+{
+    struct judge *judge = *state;
+    const char *domain = "one.test";
+    struct judge_question hits[3];
+
+    fake_mx_set("one.test", "10 a.mx 192.0.2.1;30 t.mx " US);
+    hits[0] = hit_now(&domain);
+    assert_verdict(ask(judge, &hits[0]).verdict, VERDICT_OFFENCE);
+    assert_int_equal(fake_probe_made(NULL), 1);
+    states_set("192.0.2.1", LIVENESS_DOWN);
+    for (size_t i = 0; i < COUNT(hits); i++) {
+        time_goes_by(judge, 3 * SECOND_MS);
+        hits[i] = hit_now(&domain);
+        assert_verdict(ask_now(judge, &hits[i]).verdict, VERDICT_PENDING);
+    }
+    time_goes_by(judge, INTERVAL_MS - 9 * SECOND_MS - 1);
+    assert_verdict(ask_now(judge, &hits[0]).verdict, VERDICT_PENDING);
+    assert_int_equal(fake_probe_made(NULL), 1);
+    time_goes_by(judge, 1);
+    for (size_t i = 0; i < COUNT(hits); i++)
+        assert_verdict(ask(judge, &hits[i]).verdict, VERDICT_OUTAGE);
+    assert_int_equal(fake_probe_made(NULL), 2);
+    time_goes_by(judge, 200 * SECOND_MS); /* what is remembered acquits */
+    hits[0] = hit_now(&domain);
+    assert_verdict(ask_now(judge, &hits[0]).verdict, VERDICT_OUTAGE);
+    assert_int_equal(fake_probe_made(NULL), 2);
+}
+
+/* 19 names with one address made 114 connections in 36 s to it. */
+static void test_an_address_is_probed_once_whatever_its_names_are(void **state)
+{
+    static char dns[1024] = "";
+    struct judge *judge = *state;
+
+    for (int i = 0; i < 19; i++)
+        snprintf(dns + strlen(dns), sizeof dns - strlen(dns), "%d h%d.mx 192.0.2.1;", i, i);
+    snprintf(dns + strlen(dns), sizeof dns - strlen(dns), "30 t.mx " US);
+    fake_mx_set("many.test", dns);
+    fake_mx_set("one.test", "10 other.mx 192.0.2.1;30 t.mx " US);
+    for (int i = 0; i < 4; i++) {
+        const char *many = "many.test", *one = "one.test";
+        const struct judge_question of_many = hit_now(&many), of_one = hit_now(&one);
+
+        while (ask_now(judge, &of_many).verdict == VERDICT_PENDING || ask_now(judge, &of_one).verdict == VERDICT_PENDING)
+            time_goes_by(judge, 10);
+        time_goes_by(judge, 4 * SECOND_MS);
+    }
+    assert_in_range(fake_probe_made("192.0.2.1"), 3, 4);
+}
+
+/* Nobody comes while the primaries are down. */
+static void test_an_outage_that_nobody_visited(void **state)
+{
+    static const struct {
+        const char *name;
+        bool configured;
+    } fresh_cases[] = {{"hit once", false}, {"named in the settings", true}};
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(fresh_cases); i++) {
+        static struct settings_rule rule = {"d.test", ROLE_AUTO};
+        struct settings settings = settings_default();
+        struct judge *judge;
+        unsigned times = 0;
+
+        fake_clock_set_ms(1000000);
+        fake_mx_reset();
+        fake_probe_reset();
+        fake_mx_set("d.test", "10 a.mx 192.0.2.1;30 t.mx " US);
+        settings.judge.fresh_ms = 60 * SECOND_MS;
+        if (fresh_cases[i].configured) {
+            settings.judge.rules = &rule;
+            settings.judge.rule_count = 1;
+        }
+        judge = judge_create(&settings, NULL);
+        judge_keep_with(judge, keep, &times);
+        if (!fresh_cases[i].configured)
+            assert_verdict(ask_about(judge, "d.test").verdict, VERDICT_OFFENCE);
+        await(fake_probe_made, NULL, 1);
+        states_set("192.0.2.1", LIVENESS_DOWN);
+        time_goes_by(judge, 60 * SECOND_MS);
+        await(fake_probe_made, NULL, 2);
+        states_set("192.0.2.1", LIVENESS_ACCEPTING);
+        time_goes_by(judge, 60 * SECOND_MS);
+        await(fake_probe_made, NULL, 3);
+        await_text("address 192.0.2.1 - 1000000000-1120000000");
+        time_goes_by(judge, 60 * SECOND_MS);
+        await(fake_probe_made, NULL, 4);
+        assert_verdict(ask_about(judge, "d.test").verdict, VERDICT_RECOVERING);
+        assert_in_range(fake_mx_asked("d.test"), 1, 2); /* within its TTL */
+        judge_destroy(&judge);
+    }
+}
+
+/* Who was hit long ago is left alone, and so is who is nothing to us. */
+static void test_what_is_not_kept_fresh(void **state)
+{
+    static struct settings_rule all_auto[] = {{"*", ROLE_AUTO}};
+    struct settings settings = settings_default();
+    struct judge *judge;
+
+    (void)state;
+    fake_clock_set_ms(1000000);
+    fake_mx_reset();
+    fake_probe_reset();
+    fake_mx_set("d.test", "10 a.mx 192.0.2.1;30 t.mx " US);
+    fake_mx_set("else.test", "10 b.mx 192.0.2.2");
+    settings.judge.fresh_ms = 60 * SECOND_MS;
+    settings.judge.rules = all_auto;
+    settings.judge.rule_count = COUNT(all_auto);
+    judge = judge_create(&settings, NULL);
+    assert_verdict(ask_about(judge, "d.test").verdict, VERDICT_OFFENCE);
+    assert_verdict(ask_about(judge, "else.test").verdict, VERDICT_NONE);
+    time_goes_by(judge, INT64_C(8) * 86400 * SECOND_MS);
+    await(fake_mx_asked, "d.test", 2); /* what was planned before; then it is seen to be too long ago */
+    time_goes_by(judge, INT64_C(8) * 86400 * SECOND_MS);
+    assert_verdict(ask_about(judge, "gone.test").verdict, VERDICT_NONE);
+    assert_int_equal(fake_mx_asked("d.test"), 2);
+    assert_int_equal(fake_mx_asked("else.test"), 1);
+    assert_int_equal(fake_probe_made("192.0.2.2"), 0);
+    judge_destroy(&judge);
+}
+
+static void test_moved_mail(void **state)
+{
+    struct judge *judge = *state;
+
+    fake_mx_set("d.test", "10 a.mx 192.0.2.1;30 t.mx " US ";ttl 100");
+    assert_verdict(ask_about(judge, "d.test").verdict, VERDICT_OFFENCE);
+    fake_mx_set("d.test", "10 new.mx 192.0.2.3;30 t.mx " US ";ttl 3000");
+    fake_clock_advance_ms(101 * SECOND_MS);
+    assert_verdict(ask_about(judge, "d.test").verdict, VERDICT_MOVED);
+    fake_clock_advance_ms(99 * SECOND_MS);
+    assert_verdict(ask_about(judge, "d.test").verdict, VERDICT_MOVED);
+    fake_clock_advance_ms(1 * SECOND_MS);
+    assert_verdict(ask_about(judge, "d.test").verdict, VERDICT_OFFENCE);
+}
+
+/* A mail host of one domain that is served here comes with mail for another. */
+static void test_friends_of_all_domains(void **state)
+{
+    static const struct {
+        const char *client;
+        enum verdict want;
+    } friend_cases[] = {
+        {"192.0.2.50", VERDICT_FRIEND}, /* an MX host of a trap */
+        {"192.0.2.60", VERDICT_FRIEND}, /* its address */
+        {"192.0.2.2", VERDICT_FRIEND},  /* a primary */
+        {"192.0.2.70", VERDICT_OFFENCE}, /* an MX host of a domain that is nothing to us */
+    };
+    struct judge *judge = *state;
+    const char *domain = "trap.test";
+
+    fake_mx_set("mx.trap.test", "10 z.mx 192.0.2.50;@ 192.0.2.60");
+    fake_mx_set("else.test", "10 y.mx 192.0.2.70");
+    ask_about(judge, "mx.trap.test");
+    ask_about(judge, "d.test");
+    ask_about(judge, "else.test");
+    for (size_t i = 0; i < COUNT(friend_cases); i++) {
+        const struct judge_question question = {
+            .client = address_of(friend_cases[i].client), .domains = &domain, .domain_count = 1};
+
+        assert_verdict(ask(judge, &question).verdict, friend_cases[i].want);
+    }
+    fake_mx_set("mx.trap.test", "10 z.mx 192.0.2.51");
+    fake_clock_advance_ms(REMEMBER_MS + 1);
+    ask_about(judge, "mx.trap.test");
+    const struct judge_question before = {.client = address_of("192.0.2.50"), .domains = &domain, .domain_count = 1};
+
+    assert_verdict(ask(judge, &before).verdict, VERDICT_OFFENCE);
+}
+
+/* The machine slept, or a hypervisor held it: what is remembered is of before. */
+static void test_time_that_stands_still(void **state)
+{
+    static void (*const stills[])(int64_t ms) = {fake_clock_suspend_ms, fake_clock_step_ms};
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(stills); i++) {
+        struct judge *judge;
+
+        setup((void **)&judge);
+        assert_verdict(ask_about(judge, "d.test").verdict, VERDICT_OFFENCE);
+        states_set("192.0.2.1 192.0.2.2", LIVENESS_DOWN);
+        fake_clock_advance_ms(20 * SECOND_MS);
+        assert_verdict(ask_about(judge, "d.test").verdict, VERDICT_OFFENCE);
+        stills[i](7200 * SECOND_MS);
+        assert_verdict(ask_about(judge, "d.test").verdict, VERDICT_OUTAGE);
+        teardown((void **)&judge);
+    }
+}
+
+/* A probe that began in the same millisecond as the hit is one that began after it, whenever that is looked at. */
+static void test_no_hit_is_forgotten(void **state)
+{
+    struct judge *judge = *state;
+    const char *domain = "one.test";
+
+    fake_mx_set("one.test", "10 a.mx 192.0.2.1;30 t.mx " US);
+    ask_about(judge, "one.test");
+    fake_probe_freeze(true);
+    time_goes_by(judge, INTERVAL_MS);
+    for (int i = 0; i < 3; i++) {
+        const struct judge_question hit = hit_now(&domain);
+
+        assert_verdict(ask_now(judge, &hit).verdict, VERDICT_PENDING);
+        await(fake_probe_made, NULL, 2 + (unsigned)i);
+        fake_probe_freeze(false);
+        assert_verdict(ask(judge, &hit).verdict, VERDICT_OFFENCE);
+        time_goes_by(judge, 1);
+        assert_verdict(ask_now(judge, &hit).verdict, VERDICT_OFFENCE);
+        fake_probe_freeze(true);
+        time_goes_by(judge, INTERVAL_MS);
+    }
+    fake_probe_freeze(false);
+    assert_int_equal(fake_probe_made(NULL), 4);
+}
+
+static void test_final(void **state)
+{
+    struct judge *judge = *state;
+    const char *domains[] = {"d.test", "trap.test"};
+    struct judge_question question = {.client = address_of(CLIENT), .domains = domains, .domain_count = 2};
+
+    fake_mx_freeze(true);
+    assert_verdict(ask_now(judge, &question).verdict, VERDICT_PENDING);
+    question.final = true;
+    assert_verdict(ask_now(judge, &question).verdict, VERDICT_UNKNOWN); /* the trap's own mail hosts are not known */
+    fake_mx_freeze(false);
+    ask_about(judge, "trap.test");
+    fake_probe_freeze(true);
+    question.final = false;
+    assert_int_equal(ask(judge, &question).class, CLASS_TRAP); /* which is not waiting for the primaries of the other */
+    fake_probe_freeze(false);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -892,6 +1179,15 @@ int main(void)
         cmocka_unit_test(test_all_probes_fail_is_said),
         cmocka_unit_test_setup_teardown(test_wake, setup, teardown),
         cmocka_unit_test(test_no_judge_without_its_threads),
+        cmocka_unit_test_setup_teardown(test_proof_begins_after_the_hit, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_an_address_is_probed_once_whatever_its_names_are, setup, teardown),
+        cmocka_unit_test(test_an_outage_that_nobody_visited),
+        cmocka_unit_test(test_what_is_not_kept_fresh),
+        cmocka_unit_test_setup_teardown(test_moved_mail, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_friends_of_all_domains, setup, teardown),
+        cmocka_unit_test(test_time_that_stands_still),
+        cmocka_unit_test_setup_teardown(test_no_hit_is_forgotten, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_final, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,13 +14,12 @@
 #include "base/counter.h"
 #include "base/log.h"
 #include "daemon/judging.h"
+#include "fake_clock.h"
 #include "fake_thread.h"
 
-/* Fakes of the clock, the spool and the judge.  Judging's thread stands still in judge_wait() but for step(). */
+/* Fakes of the spool and the judge.  Judging's thread stands still in judge_wait() but for step(). */
 
 enum { TIMEOUT_MS = 60000, INBOX_MAX = 3 * JUDGING_WINDOW };
-
-static int64_t now_ms, real_us;
 
 static struct {
     pthread_mutex_t mutex;
@@ -40,21 +39,6 @@ static bool spool_broken, settle_broken;
 
 static size_t asked_late, asked_known_only;
 static int64_t last_deadline_ms;
-
-int64_t clock_monotonic_ms(void)
-{
-    return now_ms;
-}
-
-int64_t clock_realtime_us(void)
-{
-    return real_us;
-}
-
-struct timespec clock_timespec(int64_t ms)
-{
-    return (struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
-}
 
 enum spool_status spool_read_inbox(struct spool *spool, int64_t after, struct hit *hits, size_t max, size_t *count)
 {
@@ -95,6 +79,7 @@ enum spool_status spool_settle(struct spool *spool, const struct hit *hits, size
 
 static size_t questions; /* the judge is asked in the order of the window */
 static enum verdict answer_all;
+static int64_t asked_taken_ms;
 
 void judge_ask(struct judge *judge, const struct judge_question *question, struct judge_answer *answer)
 {
@@ -102,7 +87,10 @@ void judge_ask(struct judge *judge, const struct judge_question *question, struc
     questions++;
     asked_late += question->late;
     asked_known_only += question->known_only;
+    asked_taken_ms = question->taken_ms;
     *answer = (struct judge_answer){.verdict = answer_all, .why = "as the test says"};
+    if (question->final && answer_all == VERDICT_PENDING)
+        answer->verdict = VERDICT_UNKNOWN;
     if (question->late)
         answer->verdict = VERDICT_UNKNOWN;
     if (answer->verdict == VERDICT_OFFENCE) {
@@ -177,8 +165,7 @@ static size_t settled_as(enum hit_class class)
 static int set_up(void **state)
 {
     (void)state;
-    now_ms = 1000000;
-    real_us = INT64_C(1700000000000000);
+    fake_clock_set_ms(100000000);
     turn.waits = turn.allowed = 0;
     memset(inbox, 0, sizeof inbox);
     inbox_count = settle_calls = questions = asked_late = asked_known_only = 0;
@@ -194,14 +181,14 @@ static void an_offence_goes_on_and_anything_else_just_leaves(void **state)
     uint64_t offences = counter_value(COUNTER_OFFENCE), outages = counter_value(COUNTER_OUTAGE);
 
     (void)state;
-    put(real_us);
+    put(clock_realtime_us());
     step();
     assert_int_equal(settled_as(CLASS_NONE) + settled_as(CLASS_TRAP), 0);
     answer_all = VERDICT_OFFENCE;
     step();
     assert_int_equal(settled_as(CLASS_TRAP), 1);
     assert_int_equal(counter_value(COUNTER_OFFENCE) - offences, 1);
-    put(real_us);
+    put(clock_realtime_us());
     answer_all = VERDICT_OUTAGE;
     step();
     assert_int_equal(settled_as(CLASS_NONE), 1);
@@ -216,13 +203,13 @@ static void without_an_answer_in_time_a_hit_is_unknown(void **state)
     uint64_t unknown = counter_value(COUNTER_UNKNOWN);
 
     (void)state;
-    put(real_us);
+    put(clock_realtime_us());
     step();
-    assert_int_equal(last_deadline_ms, now_ms + TIMEOUT_MS);
-    now_ms += TIMEOUT_MS - 1;
+    assert_int_equal(last_deadline_ms, clock_monotonic_ms() + TIMEOUT_MS);
+    fake_clock_advance_ms(TIMEOUT_MS - 1);
     step();
     assert_int_equal(settled_as(CLASS_NONE), 0);
-    now_ms += 1;
+    fake_clock_advance_ms(1);
     step();
     assert_int_equal(settled_as(CLASS_NONE), 1);
     assert_int_equal(counter_value(COUNTER_UNKNOWN) - unknown, 1);
@@ -251,7 +238,7 @@ static void a_hit_found_at_start_is_late_by_its_age(void **state)
 
         set_up(state);
         answer_all = VERDICT_OFFENCE;
-        put(real_us - cases[i].age_ms * 1000);
+        put(clock_realtime_us() - cases[i].age_ms * 1000);
         judging = start();
         if ((settled_as(CLASS_TRAP) == 0) != cases[i].late || (asked_late == 1) != cases[i].late)
             fail_msg("%s: wanted late %d", cases[i].name, cases[i].late);
@@ -259,25 +246,72 @@ static void a_hit_found_at_start_is_late_by_its_age(void **state)
     }
 }
 
-/* Nor does a system time that jumps lose a hit that just came. */
-static void a_hit_that_came_since_the_inbox_was_empty_is_not_late_whatever_the_clock_says(void **state)
+/* Nor does a system time that is put right lose a hit that just came; unless it is by so much that the machine may have
+ * stood still instead. */
+static void a_hit_that_came_since_the_inbox_was_empty_is_not_late_when_the_clocks_agree(void **state)
 {
-    static const int64_t jumps_s[] = {-86400, -1, 0, 3600, 86400};
+    static const struct {
+        int64_t jump_s;
+        bool late;
+    } cases[] = {{-86400, true}, {-5, false}, {-1, false}, {0, false}, {5, false}, {3600, true}, {86400, true}};
 
     (void)state;
-    for (size_t i = 0; i < sizeof jumps_s / sizeof *jumps_s; i++) {
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct judging *judging;
 
         set_up(state);
         judging = start();
         answer_all = VERDICT_OFFENCE;
-        put(real_us);
-        real_us += jumps_s[i] * 1000000;
+        put(clock_realtime_us());
+        fake_clock_step_ms(cases[i].jump_s * 1000);
         step();
-        if (asked_late != 0)
-            fail_msg("jump of %lld s: late", (long long)jumps_s[i]);
+        if (asked_late != cases[i].late)
+            fail_msg("jump of %lld s: wanted late %d", (long long)cases[i].jump_s, cases[i].late);
         judging_stop(&judging);
     }
+}
+
+static void a_hit_from_before_a_sleep_is_late(void **state)
+{
+    struct judging *judging = start();
+
+    (void)state;
+    answer_all = VERDICT_OFFENCE;
+    put(clock_realtime_us());
+    fake_clock_suspend_ms(2 * 3600 * 1000);
+    step();
+    assert_int_equal(asked_late, 1);
+    judging_stop(&judging);
+}
+
+/* Read late, a hit is still known to have been there early: only a probe from before that proves nothing about it. */
+static void what_is_read_late_was_taken_when_it_was_put(void **state)
+{
+    struct judging *judging = start();
+    int64_t put_ms = clock_now().boot_ms;
+
+    (void)state;
+    put(clock_realtime_us());
+    judging_hit_put(judging, 1);
+    await_wait(2);
+    assert_int_equal(asked_taken_ms, put_ms);
+    spool_broken = true;
+    put(clock_realtime_us());
+    judging_hit_put(judging, 2); /* too soon for a mark of its own */
+    await_wait(3);
+    fake_clock_advance_ms(1000);
+    put(clock_realtime_us());
+    judging_hit_put(judging, 3);
+    await_wait(4);
+    fake_clock_advance_ms(3000);
+    spool_broken = false;
+    step();
+    assert_int_equal(asked_taken_ms, put_ms + 1000);
+    put(clock_realtime_us());
+    fake_clock_advance_ms(500);
+    step();
+    assert_int_equal(asked_taken_ms, put_ms + 4500); /* nobody told: when it was read */
+    judging_stop(&judging);
 }
 
 static void after_a_long_silence_the_age_counts_again(void **state)
@@ -286,8 +320,8 @@ static void after_a_long_silence_the_age_counts_again(void **state)
 
     (void)state;
     answer_all = VERDICT_OFFENCE;
-    now_ms += TIMEOUT_MS + 1; /* such as a machine that slept */
-    put(real_us - (TIMEOUT_MS + 1) * INT64_C(1000));
+    fake_clock_advance_ms(TIMEOUT_MS + 1);
+    put(clock_realtime_us() - (TIMEOUT_MS + 1) * INT64_C(1000));
     step();
     assert_int_equal(asked_late, 1);
     judging_stop(&judging);
@@ -299,15 +333,15 @@ static void no_more_than_the_window_is_in_memory_and_the_rest_follows(void **sta
 
     (void)state;
     for (size_t i = 0; i < 2 * JUDGING_WINDOW + 1; i++)
-        put(real_us);
+        put(clock_realtime_us());
     judging = start();
     assert_int_equal(questions, JUDGING_WINDOW);
     answer_all = VERDICT_OFFENCE;
     step();
-    assert_true(last_deadline_ms <= now_ms); /* goes on at once */
+    assert_true(last_deadline_ms <= clock_monotonic_ms()); /* goes on at once */
     for (int i = 0; i < 3; i++)
         step();
-    assert_true(last_deadline_ms > now_ms);
+    assert_true(last_deadline_ms > clock_monotonic_ms());
     assert_int_equal(settled_as(CLASS_TRAP), 2 * JUDGING_WINDOW + 1);
     judging_stop(&judging);
 }
@@ -319,7 +353,7 @@ static void no_more_than_some_domains_are_found_out_about_at_a_time(void **state
 
     (void)state;
     for (size_t i = 0; i < 6; i++) {
-        put(real_us);
+        put(clock_realtime_us());
         inbox[i].domain_count = JUDGING_DOMAINS / 4;
     }
     judging = start();
@@ -338,7 +372,7 @@ static void a_failing_spool_is_asked_again_with_longer_and_longer_pauses(void **
     int64_t pause_ms, longest_ms = 0;
 
     (void)state;
-    put(real_us);
+    put(clock_realtime_us());
     step();
     answer_all = VERDICT_OFFENCE;
     spool_broken = true;
@@ -346,20 +380,20 @@ static void a_failing_spool_is_asked_again_with_longer_and_longer_pauses(void **
     for (int i = 0; i < 20; i++) {
         size_t calls = settle_calls;
 
-        pause_ms = last_deadline_ms - now_ms;
+        pause_ms = last_deadline_ms - clock_monotonic_ms();
         assert_true(pause_ms > 0 && pause_ms >= longest_ms);
         longest_ms = pause_ms;
         step(); /* a new hit wakes it: too early for the spool */
         assert_int_equal(settle_calls, calls);
-        now_ms += pause_ms;
+        fake_clock_advance_ms(pause_ms);
         step();
     }
     assert_in_range(longest_ms, 10000, 60000);
     spool_broken = false;
-    now_ms += longest_ms;
+    fake_clock_advance_ms(longest_ms);
     step();
     assert_int_equal(settled_as(CLASS_TRAP), 1);
-    assert_true(last_deadline_ms > now_ms); /* at rest again */
+    assert_true(last_deadline_ms > clock_monotonic_ms()); /* at rest again */
     judging_stop(&judging);
 }
 
@@ -369,13 +403,13 @@ static void what_could_not_be_settled_is_settled_later(void **state)
     struct judging *judging = start();
 
     (void)state;
-    put(real_us);
+    put(clock_realtime_us());
     answer_all = VERDICT_OFFENCE;
     settle_broken = true;
     step();
     assert_int_equal(settle_calls, 1);
     settle_broken = false;
-    now_ms = last_deadline_ms;
+    fake_clock_advance_ms(last_deadline_ms - clock_monotonic_ms());
     step();
     assert_int_equal(settled_as(CLASS_TRAP), 1);
     judging_stop(&judging);
@@ -386,13 +420,13 @@ static void what_is_known_at_the_end_is_settled_and_the_rest_stays(void **state)
     struct judging *judging = start();
 
     (void)state;
-    put(real_us);
+    put(clock_realtime_us());
     step();
     judging_stop(&judging);
     assert_int_equal(settled_as(CLASS_NONE) + settled_as(CLASS_TRAP), 0);
 
     set_up(state);
-    put(real_us);
+    put(clock_realtime_us());
     judging = start();
     answer_all = VERDICT_OFFENCE;
     judging_stop(&judging);
@@ -417,7 +451,9 @@ int main(void)
         cmocka_unit_test_setup(an_offence_goes_on_and_anything_else_just_leaves, set_up),
         cmocka_unit_test_setup(without_an_answer_in_time_a_hit_is_unknown, set_up),
         cmocka_unit_test_setup(a_hit_found_at_start_is_late_by_its_age, set_up),
-        cmocka_unit_test_setup(a_hit_that_came_since_the_inbox_was_empty_is_not_late_whatever_the_clock_says, set_up),
+        cmocka_unit_test_setup(a_hit_that_came_since_the_inbox_was_empty_is_not_late_when_the_clocks_agree, set_up),
+        cmocka_unit_test_setup(what_is_read_late_was_taken_when_it_was_put, set_up),
+        cmocka_unit_test_setup(a_hit_from_before_a_sleep_is_late, set_up),
         cmocka_unit_test_setup(after_a_long_silence_the_age_counts_again, set_up),
         cmocka_unit_test_setup(no_more_than_the_window_is_in_memory_and_the_rest_follows, set_up),
         cmocka_unit_test_setup(no_more_than_some_domains_are_found_out_about_at_a_time, set_up),

@@ -77,9 +77,9 @@ static void result_write(const struct role_result *result, const struct mx_answe
 
 static void test_decide(void **state)
 {
-    static const char *const names[] = {"other.example", "trap.example"};
+    static char other[] = "other.example", trap[] = "trap.example", *names[] = {other, trap};
     struct ipaddr addresses[2];
-    const struct role_identity self = {
+    const struct self self = {
         .names = names, .name_count = COUNT(names), .addresses = addresses, .address_count = COUNT(addresses)};
     size_t failed = 0;
 
@@ -104,7 +104,7 @@ static void test_decide(void **state)
 static void test_no_identity(void **state)
 {
     struct mx_answer answer = mx_from_text("10 a 192.0.2.1;@ 203.0.113.1");
-    const struct role_identity nobody = {0};
+    const struct self nobody = {0};
     struct role_result result;
 
     (void)state;

@@ -77,6 +77,26 @@ static void put(void *context, struct hit *hit)
              ipaddr_format(&hit->local, local));
 }
 
+static enum session_conduct data_conduct, end_conduct;
+
+static enum session_conduct conduct_at_data(void *context, const struct settings *with, const struct hit *hit)
+{
+    (void)context;
+    (void)with;
+    (void)hit;
+    return data_conduct;
+}
+
+static enum session_conduct conduct_at_end(void *context, const struct settings *with, const struct hit *hit,
+                                           enum session_conduct decided)
+{
+    (void)context;
+    (void)with;
+    (void)hit;
+    assert_int_equal(decided, data_conduct);
+    return end_conduct;
+}
+
 /* The MTA's part */
 
 struct mta {
@@ -183,6 +203,7 @@ static int setup(void **state)
                                           .client_bytes = 1024, .exempt_localparts = exempt_localparts,
                                           .exempt_localpart_count = 1};
     hits = 0;
+    data_conduct = end_conduct = CONDUCT_DEFER;
     return reply_parse("451 4.7.1 later, 100%\nreally", &settings->reply, NULL) ? 0 : -1;
 }
 
@@ -445,6 +466,74 @@ static void too_many_connections_are_refused_at_connect(void **state)
         quit(&mtas[i]);
 }
 
+/* What the daemon says is done, at DATA and at the end of the message; the hit is put unless it is none of our business. */
+static void conduct_comes_from_above(void **state)
+{
+    static const struct {
+        enum session_conduct at_data, at_end;
+        sfsistat data, end;
+        unsigned hits;
+    } cases[] = {
+        {CONDUCT_DEFER, CONDUCT_DEFER, SMFIS_TEMPFAIL, SMFIS_TEMPFAIL, 1},
+        {CONDUCT_ACCEPT, CONDUCT_ACCEPT, SMFIS_CONTINUE, SMFIS_CONTINUE, 1},
+        {CONDUCT_ACCEPT, CONDUCT_DEFER, SMFIS_CONTINUE, SMFIS_TEMPFAIL, 1},
+        {CONDUCT_PASS, CONDUCT_PASS, SMFIS_CONTINUE, SMFIS_CONTINUE, 0},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        for (int without_data = 0; without_data < 2; without_data++) {
+            struct mta mta = postfix();
+            unsigned before = hits;
+            sfsistat data_got = cases[i].data, end_got;
+
+            data_conduct = cases[i].at_data;
+            end_conduct = cases[i].at_end;
+            begin(&mta);
+            mail(&mta, "<>");
+            rcpt(&mta, "<x@example.org>");
+            if (!without_data)
+                data_got = data(&mta);
+            end_got = fake_libmilter.xxfi_eom(&mta.ctx);
+            if (data_got != cases[i].data || end_got != cases[i].end || hits - before != cases[i].hits)
+                fail_msg("case %zu: DATA %d, end %d, hits %u", i, data_got, end_got, hits - before);
+            quit(&mta);
+        }
+    }
+}
+
+/* Cut off by a limit, a client with two accepted recipients is a hit all the same; once. */
+static void a_client_that_is_cut_off_is_a_hit_with_two_recipients(void **state)
+{
+    static const char long_name[] = "<xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx@example.org>";
+    static const struct {
+        unsigned recipients;
+        bool bytes; /* or idle */
+        unsigned hits;
+    } cases[] = {{1, true, 0}, {2, true, 1}, {3, true, 1}, {1, false, 0}, {2, false, 1}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct mta mta = sendmail();
+        unsigned before = hits;
+
+        settings->client_bytes = 200;
+        begin(&mta);
+        mail(&mta, "<>");
+        for (unsigned n = 0; n < cases[i].recipients; n++)
+            assert_int_equal(rcpt(&mta, "<x@example.org>"), SMFIS_CONTINUE);
+        if (!cases[i].bytes)
+            now_ms += 30001;
+        for (int n = 0; n < 3; n++)
+            rcpt(&mta, cases[i].bytes ? long_name : "<y@example.org>");
+        assert_int_equal(data(&mta), SMFIS_TEMPFAIL);
+        assert_memory_equal(mta.ctx.reply, "421", 3);
+        if (hits - before != cases[i].hits)
+            fail_msg("case %zu: wanted %u hits, got %u", i, cases[i].hits, hits - before);
+        quit(&mta);
+    }
+}
+
 /* One session in which each command comes some time after the one before. */
 static void late_commands_are_told_by_the_ways_of_each_mta(void **state)
 {
@@ -576,7 +665,8 @@ static void dropping_waits_for_running_callbacks_and_stops_new_ones(void **state
 int main(void)
 {
     const struct session_calls calls = {
-        .hold_settings = hold_settings, .prefetch = prefetch, .put = put};
+        .hold_settings = hold_settings, .prefetch = prefetch, .put = put,
+        .conduct_at_data = conduct_at_data, .conduct_at_end = conduct_at_end, .when_stopping = CONDUCT_DEFER};
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(steps_that_are_never_answered_are_negotiated_so, setup, teardown),
         cmocka_unit_test_setup_teardown(an_mta_without_no_reply_is_answered, setup, teardown),
@@ -589,6 +679,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_byte_over_the_limit_closes, setup, teardown),
         cmocka_unit_test_setup_teardown(esmtp_parameters_are_counted, setup, teardown),
         cmocka_unit_test_setup_teardown(too_many_connections_are_refused_at_connect, setup, teardown),
+        cmocka_unit_test_setup_teardown(conduct_comes_from_above, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_client_that_is_cut_off_is_a_hit_with_two_recipients, setup, teardown),
         cmocka_unit_test_setup_teardown(late_commands_are_told_by_the_ways_of_each_mta, setup, teardown),
         cmocka_unit_test_setup_teardown(hanging_up_late_is_no_late_command, setup, teardown),
         cmocka_unit_test_setup_teardown(reset_is_a_command_too, setup, teardown),

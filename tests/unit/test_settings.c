@@ -94,11 +94,13 @@ static void an_empty_file_gives_the_defaults(void **state)
     assert_string_equal(settings->session.reply.code, "451");
     assert_int_equal(settings->judge.remember_ms, 399000);
     assert_int_equal(settings->judge.probe_timeout_ms, 10000);
+    assert_int_equal(settings->judge.probe_interval_ms, 10000);
+    assert_int_equal(settings->judge.fresh_ms, 60000);
     assert_int_equal(settings->verdict_timeout_ms, 60000);
     assert_int_equal(settings->judge.port, 25);
     assert_false(settings->judge.require_all);
     assert_int_equal(settings->judge.startup_grace_ms, 60000);
-    assert_int_equal(settings->judge.outage_grace_ms, 3600000);
+    assert_int_equal(settings->judge.outage_grace_ms, 6000000);
     assert_int_equal(settings->judge.probers, 4);
     assert_int_equal(settings->judge.dns.server_count, 0);
     assert_int_equal(settings->judge.dns.timeout_s, 5);
@@ -139,6 +141,7 @@ static void every_setting_arrives(void **state)
         "exempt_localparts = {Abuse} record_envelope = full reply = \"451 4.7.9 one\\ntwo\"\n"
         "limits { connections = 0 connections_per_client = 9 idle = 2m client_bytes = 99 }\n"
         "liveness { remember = 1s probe_timeout = 100ms verdict_timeout = 2s port = 2525 require = all\n"
+        "  probe_interval = 1s fresh = 0\n"
         "  startup_grace = 0 outage_grace = 1d probers = 8 probe_networks = {10.0.0.0/8, ::1} }\n"
         "dns { nameservers = {192.0.2.53, '192.0.2.54:5353', '[2001:db8::53]:99'} timeout = 3s attempts = 1 }\n"
         "trap_host { names = {MX2.Example.org., 'b\xc3\xbc" "cher.example'} addresses = {192.0.2.1, 2001:db8::1} }\n"
@@ -167,6 +170,8 @@ static void every_setting_arrives(void **state)
     assert_int_equal(settings->session.client_bytes, 99);
     assert_int_equal(judge->remember_ms, 1000);
     assert_int_equal(judge->probe_timeout_ms, 100);
+    assert_int_equal(judge->probe_interval_ms, 1000);
+    assert_int_equal(judge->fresh_ms, 0);
     assert_int_equal(settings->verdict_timeout_ms, 2000);
     assert_int_equal(judge->port, 2525);
     assert_true(judge->require_all);
@@ -217,6 +222,8 @@ static void text_of_members(const struct settings *settings, FILE *out)
     fprintf(out, "spool_limit=%lld\nlog_level=%d\n", (long long)settings->spool_limit, (int)settings->log_level);
     fprintf(out, "liveness.verdict_timeout=%lld\nliveness.remember=%lld\nliveness.probe_timeout=%lld\n",
             (long long)settings->verdict_timeout_ms, (long long)judge->remember_ms, (long long)judge->probe_timeout_ms);
+    fprintf(out, "liveness.probe_interval=%lld\nliveness.fresh=%lld\n", (long long)judge->probe_interval_ms,
+            (long long)judge->fresh_ms);
     fprintf(out, "liveness.startup_grace=%lld\nliveness.outage_grace=%lld\n", (long long)judge->startup_grace_ms,
             (long long)judge->outage_grace_ms);
     fprintf(out, "liveness.port=%u\nliveness.require=%d\nliveness.probers=%u\n", judge->port, judge->require_all,
@@ -285,6 +292,8 @@ static const struct {
     {"limits.client_bytes", "limits { client_bytes = 1004 }"},
     {"liveness.remember", "liveness { remember = 105s }"},
     {"liveness.probe_timeout", "liveness { probe_timeout = 16s }"},
+    {"liveness.probe_interval", "liveness { probe_interval = 17s }"},
+    {"liveness.fresh", "liveness { fresh = 18s }"},
     {"liveness.verdict_timeout", "liveness { verdict_timeout = 107s }"},
     {"liveness.port", "liveness { port = 1008 }"},
     {"liveness.require", "liveness { require = all }"},
@@ -412,6 +421,10 @@ static void faults_are_told(void **state)
          "2: liveness.verdict_timeout = 9s contradicts liveness.probe_timeout = 10s: a hit would be given up"},
         {"liveness {\n verdict_timeout = 9s\n probe_timeout = 9001ms\n}",
          "3: liveness.verdict_timeout = 9s contradicts liveness.probe_timeout = 9001ms"},
+        {"liveness {\n verdict_timeout = 19999ms\n}",
+         "2: liveness.verdict_timeout = 19999ms contradicts liveness.probe_interval = 10s: a hit would be given up"},
+        {"liveness {\n probe_interval = 50001ms\n}",
+         "2: liveness.verdict_timeout = 60s contradicts liveness.probe_interval = 50001ms"},
         {"liveness {\n probe_timeout = 61s\n}",
          "2: liveness.verdict_timeout = 60s contradicts liveness.probe_timeout = 61s"},
         {"liveness { verdict_timeout = 500s probe_timeout = 300s\n remember = 299s }",
@@ -445,7 +458,8 @@ static void faults_are_told(void **state)
 static void what_only_just_agrees_is_taken(void **state)
 {
     static const char *const texts[] = {
-        "liveness { verdict_timeout = 10s }",
+        "liveness { verdict_timeout = 20s }",
+        "liveness { verdict_timeout = 10500ms probe_interval = 500ms }",
         "liveness { remember = 10s }",
         "limits { connections_per_client = 20 connections = 20 }",
         "limits { connections = 2 }",

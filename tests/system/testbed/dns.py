@@ -27,6 +27,7 @@ address.example.        MX    10 mx1.address.example.
 address.example.        A     192.0.2.1
 address.example.        AAAA  2001:db8::1
 mx1.address.example.    A     198.51.100.2
+mx1.address.example.    AAAA  2001:db8:100::2
 """
 
 

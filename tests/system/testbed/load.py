@@ -27,15 +27,15 @@ class Load:
         self.threads = []
         self.stopping = threading.Event()
 
-    def session(self, *recipients):
-        """One session; its name when it got its 451, or None."""
+    def session(self, *recipients, family=4):
+        """One session of a client of that FAMILY; its name when it got its 451, or None."""
         number = next(self.numbers)
         name = f"n{number}.load.example"
         sent = False
         began = time.monotonic()
         try:
             with milter_client.MilterClient(self.daemon.settings["socket"]) as client:
-                client.session(f"203.0.113.{number % 250 + 1}", helo=name)
+                client.session(f"203.0.113.{number % 250 + 1}" if family == 4 else f"2001:db8:c::{number:x}", helo=name)
                 client.mail()
                 for recipient in recipients or (self.recipient,):
                     client.rcpt(recipient)

@@ -21,7 +21,8 @@ DEFAULTS = {
     "sensor": "mx2.example.org",
     "database": "user=sensor",
     "log_level": "debug",
-    "liveness": {"startup_grace": "0s", "probe_timeout": "2s", "verdict_timeout": "10s"},
+    "liveness": {"startup_grace": "0s", "probe_timeout": "2s", "verdict_timeout": "10s",
+                 "probe_interval": "100ms", "fresh": "0s"},
     "dns": {"timeout": "1s", "attempts": 2},
     "domain": {"trap.example": {"role": "trap"}},
 }

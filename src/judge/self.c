@@ -1,0 +1,52 @@
+#include "judge/self.h"
+
+#include <stdint.h>
+#include <string.h>
+
+void self_make(struct self *self, const struct settings_judge *settings, const struct ipaddr *local, const char *mta_name)
+{
+    *self = (struct self){
+        .names = settings->own_names,
+        .name_count = settings->own_name_count,
+        .addresses = settings->own_addresses,
+        .address_count = settings->own_address_count,
+        .local = *local,
+    };
+    if (mta_name != NULL && !domain_normalize(mta_name, self->mta_name))
+        self->mta_name[0] = '\0';
+}
+
+bool self_has_name(const struct self *self, const char *name)
+{
+    for (size_t i = 0; i < self->name_count; i++) {
+        if (strcmp(self->names[i], name) == 0)
+            return true;
+    }
+    return strcmp(self->mta_name, name) == 0;
+}
+
+bool self_has_address(const struct self *self, const struct ipaddr *address)
+{
+    for (size_t i = 0; i < self->address_count; i++) {
+        if (ipaddr_equal(&self->addresses[i], address))
+            return true;
+    }
+    return self->local.family != 0 && ipaddr_equal(&self->local, address);
+}
+
+enum role_setting self_role(const struct settings_judge *settings, const char *domain)
+{
+    enum role_setting role = ROLE_AUTO;
+    size_t best = 0;
+
+    for (size_t i = 0; i < settings->rule_count; i++) {
+        const struct settings_rule *rule = &settings->rules[i];
+        size_t weight = rule->pattern[0] == '*' ? strlen(rule->pattern) : SIZE_MAX; /* an exact name beats any "*" */
+
+        if (weight > best && domain_matches(rule->pattern, domain)) {
+            best = weight;
+            role = rule->role;
+        }
+    }
+    return role;
+}
