@@ -213,6 +213,7 @@ struct db {
 
 struct db_result {
     const char *values[2];
+    size_t rows; /* all alike */
 };
 
 static enum db_status fail_as(struct db *db, enum db_status status)
@@ -260,7 +261,7 @@ enum db_status __wrap_db_query(struct db *db, int timeout_ms, const char *sql, c
     static const char *const numbers[] = {"2", "1", "0", "3"}, *const jsons[] = {"{}", "{\"a\" : 1}", "{\"a\" : 2}"};
     enum db_status status = answer(db, sql);
     unsigned choice = world.choices.answer;
-    struct db_result made = {.values = {numbers[choice & 3], "2026-11-23 12:00:00+00"}};
+    struct db_result made = {.values = {numbers[choice & 3], "2026-11-23 12:00:00+00"}, .rows = 1};
 
     (void)timeout_ms;
     (void)params;
@@ -273,6 +274,8 @@ enum db_status __wrap_db_query(struct db *db, int timeout_ms, const char *sql, c
         made.values[0] = choice & 4 ? "it grew too fast" : NULL;
     else if (strstr(sql, "json_object_agg") != NULL)
         made.values[0] = jsons[world.statements % 3];
+    else if (strstr(sql, "expire()") != NULL) /* a few steps, or a partition that is in use */
+        made = (struct db_result){.values = {"hits", choice & 4 ? NULL : numbers[world.statements % 3]}, .rows = choice};
     *result = alloc_zeroed(1, sizeof **result);
     **result = made;
     world.results++;
@@ -302,6 +305,12 @@ enum db_status __wrap_db_script(struct db *db, int timeout_ms, const char *sql)
     return answer(db, sql);
 }
 
+size_t __wrap_db_rows(const struct db_result *result);
+size_t __wrap_db_rows(const struct db_result *result)
+{
+    return result->rows;
+}
+
 size_t __wrap_db_columns(const struct db_result *result);
 size_t __wrap_db_columns(const struct db_result *result)
 {
@@ -321,7 +330,7 @@ const char *__wrap_db_column_name(const struct db_result *result, size_t column)
 const char *__wrap_db_value(const struct db_result *result, size_t row, size_t column);
 const char *__wrap_db_value(const struct db_result *result, size_t row, size_t column)
 {
-    FUZZ_REQUIRE(row == 0 && column < 2);
+    FUZZ_REQUIRE(row < result->rows && column < 2);
     return result->values[column];
 }
 
