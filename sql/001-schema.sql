@@ -9,7 +9,7 @@ DECLARE
 BEGIN
     FOR missing IN
         SELECT name FROM unnest(ARRAY['hunnypot_owner', 'hunnypot_sensor', 'hunnypot_reader',
-                                        'hunnypot_operator']) name
+                                        'hunnypot_operator', 'hunnypot_witness']) name
         WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name)
     LOOP
         EXECUTE format('CREATE ROLE %I NOLOGIN', missing);
@@ -76,7 +76,8 @@ CREATE TYPE hunnypot.new_hit AS (
     queue_id         text,
     mta_name         text,
     local            inet,
-    owner            text        -- whose domain: domains of one owner count as one; NULL: the domain's own
+    owner            text,       -- whose domain: domains of one owner count as one; NULL: the domain's own
+    name_state       text        -- confirmed (forward-confirmed reverse DNS, not made from the address), none, or unknown
 );
 
 -- One transaction that reached DATA and was an offence, with its evidence.  Partitions are days in UTC.  Nothing here
@@ -104,6 +105,8 @@ CREATE TABLE hunnypot.hit (
     mta_name         text NOT NULL,
     local            inet,     -- the address that the client connected to
     owner            text NOT NULL,
+    name_state       text NOT NULL CHECK (name_state IN ('confirmed', 'none', 'unknown')),
+    while_listed     boolean NOT NULL, -- the client was on the list when it came
     recorded         timestamptz NOT NULL DEFAULT now()
 ) PARTITION BY RANGE (time);
 
@@ -116,13 +119,17 @@ CREATE TABLE hunnypot.hit_default PARTITION OF hunnypot.hit DEFAULT;
 
 -- Hits that are not counted yet.
 CREATE TABLE hunnypot.waiting (
-    hit_id  uuid PRIMARY KEY,
-    due     timestamptz NOT NULL, -- when it is counted
-    time    timestamptz NOT NULL,
-    network cidr NOT NULL,
-    class   text NOT NULL,        -- what it counts as: null-sender too
-    domain  text NOT NULL,
-    owner   text NOT NULL
+    hit_id       uuid PRIMARY KEY,
+    due          timestamptz NOT NULL, -- when it is looked at next
+    ripe         timestamptz NOT NULL, -- when it had the time that it is given
+    recorded     timestamptz NOT NULL DEFAULT now(),
+    time         timestamptz NOT NULL,
+    network      cidr NOT NULL,
+    class        text NOT NULL,        -- what it counts as: null-sender too
+    domain       text NOT NULL,
+    owner        text NOT NULL,
+    name_state   text NOT NULL,
+    while_listed boolean NOT NULL
 );
 CREATE INDEX waiting_due ON hunnypot.waiting (due);
 
@@ -133,12 +140,15 @@ CREATE TABLE hunnypot.offence_day (
     class         text NOT NULL,
     domain        text NOT NULL,
     day           date NOT NULL,
+    named         boolean NOT NULL,     -- the client has a confirmed name, or it could not be found out
+    witnessed     boolean NOT NULL,     -- every primary was watched, and none of these letters arrived
+    while_listed  boolean NOT NULL,     -- the client was on the list, and may have come only because of that: not counted
     owner         text NOT NULL,
     hits          bigint NOT NULL,
     first_seen    timestamptz NOT NULL,
     last_seen     timestamptz NOT NULL,
     counted       timestamptz NOT NULL, -- when the first of them was counted
     counted_again timestamptz,          -- when the second was: after the first two, a third makes no difference to a day
-    PRIMARY KEY (network, class, domain, day)
+    PRIMARY KEY (network, class, domain, day, named, witnessed, while_listed)
 ) WITH (fillfactor = 80);
 CREATE INDEX offence_day_day ON hunnypot.offence_day (day);

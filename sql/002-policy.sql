@@ -35,7 +35,7 @@ CREATE TABLE hunnypot.setting (
     value   hunnypot.plain_text NOT NULL,
     meaning text NOT NULL,
     CONSTRAINT setting_value_makes_sense CHECK (
-        CASE WHEN starts_with(name, 'keep_') THEN value::interval > '0' AND value::interval < '100 years'
+        CASE WHEN starts_with(name, 'keep_') OR name = 'brake_time' THEN value::interval > '0' AND value::interval < '100 years'
              WHEN name = 'brake_share' THEN value::numeric BETWEEN 0 AND 1
              WHEN name = 'brake_floor' THEN value::bigint >= 0
              ELSE true END)
@@ -45,6 +45,7 @@ INSERT INTO hunnypot.setting (name, value, meaning) VALUES
     ('keep_offences', '90 days', 'offences without a hit for this long are forgotten by expire(), unless still listed'),
     ('keep_ended', '7 days', 'for so long the list remembers what left it, for readers that ask what changed'),
     ('brake_share', '0.5', 'the brake holds when more new networks than this share of the published would be listed'),
+    ('brake_time', '1 hour', 'what was published in this time counts as new, too'),
     ('brake_floor', '100', 'the brake never holds for this many new networks or fewer'),
     ('lookup_url', '', 'where a refused client finds out why; $ stands for its address');
 
@@ -53,37 +54,77 @@ CREATE TABLE hunnypot.policy (
     class          text PRIMARY KEY,
     rank           int NOT NULL UNIQUE,
     listed         bool NOT NULL,
-    ripens         interval NOT NULL CHECK (ripens >= '0'),
-    min_hits       int NOT NULL CHECK (min_hits >= 1),
-    min_span       interval NOT NULL CHECK (min_span >= '0'),
-    min_domains    int NOT NULL CHECK (min_domains >= 1),
-    lasts          interval NOT NULL CHECK (lasts > '0'),
-    growth         numeric NOT NULL CHECK (growth BETWEEN 1 AND 100),
-    lasts_max      interval NOT NULL CHECK (lasts_max BETWEEN lasts AND '10 years'),
+
+    ripens         interval NOT NULL DEFAULT '4 hours' CHECK (ripens >= '0'),
+    ripens_named   interval NOT NULL DEFAULT '24 hours' CHECK (ripens_named >= '0'),
+    waits          interval NOT NULL DEFAULT '48 hours' CHECK (waits >= '0'),
+    counts_for     interval NOT NULL DEFAULT '14 days' CHECK (counts_for > '0'),
+
+    witnessed_hits int NOT NULL DEFAULT 1 CHECK (witnessed_hits >= 1),
+    named_hits     int NOT NULL DEFAULT 2 CHECK (named_hits >= 1),
+    named_days     int NOT NULL DEFAULT 1 CHECK (named_days >= 1),
+    named_share    numeric NOT NULL DEFAULT 0 CHECK (named_share BETWEEN 0 AND 1),
+
+    min_hits       int NOT NULL DEFAULT 2 CHECK (min_hits >= 1),
+    min_days       int NOT NULL DEFAULT 2 CHECK (min_days >= 1),
+    min_span       interval NOT NULL DEFAULT '0' CHECK (min_span >= '0'),
+    min_domains    int NOT NULL DEFAULT 1 CHECK (min_domains >= 1),
+    inferred_named bool NOT NULL DEFAULT false,
+
+    lasts          interval NOT NULL DEFAULT '7 days' CHECK (lasts > '0'),
+    growth         numeric NOT NULL DEFAULT 2 CHECK (growth BETWEEN 1 AND 100),
+    lasts_max      interval NOT NULL DEFAULT '60 days' CHECK (lasts_max BETWEEN lasts AND '10 years'),
+    firm_after     interval NOT NULL DEFAULT '24 hours' CHECK (firm_after >= '0'),
+    inferred_lasts interval NOT NULL DEFAULT '24 hours' CHECK (inferred_lasts > '0'),
+    inferred_pause interval NOT NULL DEFAULT '24 hours' CHECK (inferred_pause >= '0'),
+
     return_address inet NOT NULL UNIQUE CHECK (return_address << '127.0.0.0/8' AND return_address <> '127.0.0.1'
                                                AND masklen(return_address) = 32),
-    code           text NOT NULL CHECK (code ~ '^(4[0-9]{2} 4|5[0-9]{2} 5)[.][0-9]{1,3}[.][0-9]{1,3}$'),
+    inferred_address inet NOT NULL UNIQUE CHECK (inferred_address << '127.0.0.0/8' AND inferred_address <> '127.0.0.1'
+                                                 AND masklen(inferred_address) = 32),
+    suspect_address inet UNIQUE CHECK (suspect_address << '127.0.0.0/8' AND suspect_address <> '127.0.0.1'
+                                       AND masklen(suspect_address) = 32),
+    code           text NOT NULL DEFAULT '550 5.7.1'
+        CHECK (code ~ '^(4[0-9]{2} 4|5[0-9]{2} 5)[.][0-9]{1,3}[.][0-9]{1,3}$'),
+    inferred_code  text NOT NULL DEFAULT '450 4.7.1'
+        CHECK (inferred_code ~ '^(4[0-9]{2} 4|5[0-9]{2} 5)[.][0-9]{1,3}[.][0-9]{1,3}$'),
     reason         hunnypot.plain_text NOT NULL CHECK (reason <> '' AND strpos(reason, '$') = 0)
 );
 COMMENT ON COLUMN hunnypot.policy.rank IS 'the lowest is the worst class: it speaks for a network listed under several';
 COMMENT ON COLUMN hunnypot.policy.listed IS 'false: offences are only watched';
-COMMENT ON COLUMN hunnypot.policy.ripens IS 'a hit is counted so long after it was recorded';
+COMMENT ON COLUMN hunnypot.policy.ripens IS 'a hit of a client without a confirmed name is counted so long after it was recorded';
+COMMENT ON COLUMN hunnypot.policy.ripens_named IS 'the same of a client with a confirmed name, or whose name could not be looked up';
+COMMENT ON COLUMN hunnypot.policy.waits IS 'so long a hit waits for a witness that did not watch all the time, before it counts as inferred';
+COMMENT ON COLUMN hunnypot.policy.counts_for IS 'hits further apart than this do not add up';
+COMMENT ON COLUMN hunnypot.policy.witnessed_hits IS 'witnessed: listed from this many hits of a client without a name on';
+COMMENT ON COLUMN hunnypot.policy.named_hits IS
+    'witnessed: listed from this many hits of a client with a name on, on named_days days, when they are more than named_share of its '
+    'letters that witnesses saw accepted in the 7 days before';
 COMMENT ON COLUMN hunnypot.policy.min_hits IS
-    'listed from this many hits on, when the first and the last are min_span apart or they went to min_domains owners';
+    'inferred: listed from this many hits on, on min_days days, when the first and the last are min_span apart or they went to '
+    'min_domains owners';
+COMMENT ON COLUMN hunnypot.policy.inferred_named IS 'false: without witnesses, clients with a name are watched only';
+COMMENT ON COLUMN hunnypot.policy.firm_after IS 'a listing for one single letter answers inferred_code until the letter is so old';
+COMMENT ON COLUMN hunnypot.policy.inferred_lasts IS
+    'an inferred listing lasts so long, and then pauses for inferred_pause, again and again; no pause: it goes on';
+COMMENT ON COLUMN hunnypot.policy.suspect_address IS
+    'what a DNSBL answers for clients whose hits are not counted yet; NULL: nothing.  For scores, never for refusing';
 COMMENT ON COLUMN hunnypot.policy.lasts IS
     'how long after the last hit; times growth for each time that it came back after a listing ended, up to lasts_max';
 COMMENT ON COLUMN hunnypot.policy.return_address IS 'what a DNSBL answers';
 COMMENT ON COLUMN hunnypot.policy.code IS 'SMTP reply code and enhanced status code';
 
-INSERT INTO hunnypot.policy VALUES
-    ('trap', 1, true, '0', 1, '0', 1, '30 days', 2, '120 days', '127.0.0.2', '550 5.7.1',
-     'Listed for sending to a domain that gets no mail'),
-    ('backup', 2, true, '0', 2, '1 hour', 2, '7 days', 2, '60 days', '127.0.0.3', '550 5.7.1',
+-- A new installation lists nobody: `hunnypot policy enable CLASS`, after a look at `hunnypot policy test`.
+INSERT INTO hunnypot.policy (class, rank, listed, return_address, inferred_address, reason) VALUES
+    ('trap', 1, false, '127.0.0.2', '127.0.1.2', 'Listed for sending to a domain that gets no mail'),
+    ('backup', 2, false, '127.0.0.3', '127.0.1.3',
      'Listed for sending to a backup mail server past the working primary'),
-    ('address', 3, true, '0', 2, '1 hour', 2, '7 days', 2, '60 days', '127.0.0.4', '550 5.7.1',
+    ('address', 3, false, '127.0.0.4', '127.0.1.4',
      'Listed for sending to the address of a domain past its mail servers'),
-    ('null-sender', 4, false, '0', 2, '1 hour', 2, '7 days', 2, '60 days', '127.0.0.5', '550 5.7.1',
+    ('null-sender', 4, false, '127.0.0.5', '127.0.1.5',
      'Listed for bounces to a host that is not the mail server of the domain');
+UPDATE hunnypot.policy SET counts_for = '30 days', named_hits = 3, named_days = 3, named_share = 0.05, lasts = '30 days',
+    lasts_max = '120 days' WHERE class = 'trap';
 
 CREATE TABLE hunnypot.allow (
     network cidr PRIMARY KEY,
@@ -106,6 +147,8 @@ CREATE TABLE hunnypot.listed_network (
     until       timestamptz NOT NULL,
     worse_until timestamptz,          -- until when a worse class speaks for this network
     removed     timestamptz,          -- not listed any more since then; such a row goes after keep_ended
+    witnessed   bool NOT NULL,        -- what proves it: witnesses, or that it is inferred
+    soft_until  timestamptz NOT NULL, -- until then it answers inferred_code
     hits        bigint NOT NULL,
     domains     bigint NOT NULL,
     last_seen   timestamptz NOT NULL,
@@ -113,7 +156,7 @@ CREATE TABLE hunnypot.listed_network (
     serial      bigint NOT NULL,      -- of the change that this row came with
     entered     bigint NOT NULL,      -- of the change that the network came on the list with
     -- All that an export of networks needs, in its order.
-    PRIMARY KEY (network, class) INCLUDE (since, until, worse_until, removed)
+    PRIMARY KEY (network, class) INCLUDE (since, until, worse_until, removed, witnessed)
 );
 CREATE INDEX listed_network_serial ON hunnypot.listed_network (serial);
 -- Of all rows: were it of those WHERE removed IS NULL, the planner would take it for a look at one network, too.
@@ -145,4 +188,9 @@ CREATE TABLE hunnypot.publication (
     at       timestamptz NOT NULL,
     networks bigint NOT NULL,
     serial   bigint NOT NULL  -- of the last change of the list that it had
+);
+-- How many networks were new in each publication of late.
+CREATE TABLE hunnypot.publication_growth (
+    at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    fresh bigint NOT NULL
 );

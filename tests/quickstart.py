@@ -125,11 +125,24 @@ def catch():
     show("list", wanted=[*map(listed_as, caught), *caught.values()])
     show("show", "203.0.113.8", wanted=["203.0.113.8", "backup.example", "mx1.backup.example", "client8.example.com"])
     show("status", wanted=["mx2.example.org"])
+
+    step("5. Who is listed")
+    say("\n  Nobody yet.  A hit counts when it had its time to turn out a mistake, hours by default; here it has none.  And a class\n"
+        "  lists nobody before you enable it:")
+    show("policy", "set", "trap", "ripens=0", "ripens_named=0", "named_hits=1", "named_days=1", "firm_after=0")
+    client("203.0.113.10", "info@trap.example", "another one that sends where no mail belongs")
+    wait_for(lambda: "203.0.113.10" in hunnypot("policy", "test", "trap").stdout
+             and "listed, witnessed" in hunnypot("policy", "test", "trap").stdout, 20, "ripe hit")
+    show("policy", "test", "trap", wanted=["listed, witnessed", "203.0.113.10"])
+    show("policy", "enable", "trap")
+    show("listed", "203.0.113.10", wanted=["550 5.7.1"])
+    show("why", "203.0.113.10", wanted=["came to", "witnessed", "on the list"])
+    caught["203.0.113.10"] = "trap"
     return caught
 
 
 def outage(primary, milter, caught):
-    step("5. The primary goes down")
+    step("6. The primary goes down")
     primary.stop()
     say("  Postfix on mx1.backup.example is stopped.  Now legitimate mail comes to the backup, as it should.")
     let_pass(2.1)  # `remember`

@@ -62,6 +62,14 @@ BEGIN
         FROM hunnypot.listed(client) l,
              LATERAL (VALUES ('A', host(return_address)), ('TXT', '"' || reason || '"')) r (kind, record)
         WHERE l.class = coalesce(which, l.class) AND qtype IN (kind, 'ANY');
+        -- Of whom nothing is known for sure, where the policy has an address for that.
+        IF NOT FOUND THEN
+            RETURN QUERY SELECT record, ttl, prio, kind, domain_id, disabled, name, auth
+            FROM hunnypot.suspect s,
+                 LATERAL (VALUES ('A', host(s.return_address)), ('TXT', '"Seen, and not counted yet"')) r (kind, record)
+            WHERE s.network = hunnypot.client_network(client) AND s.class = coalesce(which, s.class)
+              AND qtype IN (kind, 'ANY');
+        END IF;
     END IF;
     -- An IPv4 address of four digits that is not listed may be on the way to an IPv6 address.
     IF NOT FOUND AND below ~ '^(([0-9a-f]\.){0,30}[0-9a-f]|([0-9]{1,3}\.){0,2}[0-9]{1,3})?$' THEN

@@ -1,6 +1,7 @@
 -- consumer: ipset restore < FILE
 -- syntax: ipset(8): a new set is filled, then changes places with the one in use; at most ipset's 24 days
 -- parameter: class =   only this class (trap, backup, address ...); when empty all, the worst of each network
+-- parameter: inferred =   yes: also listings that are to be told to come again later, which this format cannot say
 -- parameter: set = hunnypot  name of the sets, followed by 4 and 6
 -- parameter: maxelem = 1048576  networks that a set can hold
 WITH sets AS (
@@ -14,7 +15,7 @@ SELECT line FROM (
     UNION ALL SELECT f, 3, format('flush %s-new', name), NULL FROM sets
     UNION ALL SELECT f, 4, format('add %s-new %s timeout %s', name, network,
                                     least(hunnypot.hours_left(until) * 3600, 2147483)), network
-        FROM hunnypot.worst_listing(:'class') JOIN sets ON f = family(network)
+        FROM hunnypot.firm_listing(:'class', :'inferred') JOIN sets ON f = family(network)
     UNION ALL SELECT f, 5, format('swap %s-new %s', name, name), NULL FROM sets
     UNION ALL SELECT f, 6, format('destroy %s-new', name), NULL FROM sets
 ) l ORDER BY f, part, network

@@ -3,5 +3,5 @@
 -- parameter: class =   only this class (trap, backup, address ...); when empty all
 SELECT json_build_object('network', network, 'class', class, 'since', hunnypot.iso_time(since),
                          'until', hunnypot.iso_time(until), 'code', code, 'return_address', host(return_address),
-                         'hits', hits, 'domains', domains, 'reason', reason)::text
+                         'hits', hits, 'domains', domains, 'reason', reason, 'proof', proof)::text
 FROM hunnypot.listing WHERE (SELECT hunnypot.known_class(:'class')) IN ('', class) ORDER BY network, rank

@@ -1,6 +1,7 @@
 -- consumer: rbldns of djbdns (rbldns-data; the zone is its $BASE): IPv4, one answer for the whole file
 -- syntax: rbldns-data(8); ":A:TXT", where a $ at the end of TXT is the address asked for, then addresses and prefixes
 -- parameter: class = trap  the class: one file for each
+-- parameter: inferred =   yes: also listings that are to be told to come again later, which this format cannot say
 SELECT line FROM (
     SELECT format(':%s:%s', host(return_address),
                   reason || coalesce(', see ' || substring(hunnypot.setting('lookup_url') FROM '^[^$]+\$?$'), ''))
@@ -9,5 +10,5 @@ SELECT line FROM (
     FROM hunnypot.policy WHERE class = :'class'
     UNION ALL SELECT '127.0.0.2', '127.0.0.2'
     UNION ALL SELECT CASE masklen(network) WHEN 32 THEN host(network) ELSE network::text END, network
-        FROM hunnypot.worst_listing(:'class') WHERE family(network) = 4
+        FROM hunnypot.firm_listing(:'class', :'inferred') WHERE family(network) = 4
 ) l ORDER BY network NULLS FIRST

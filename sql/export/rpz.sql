@@ -1,6 +1,7 @@
 -- consumer: BIND and other resolvers with response policy zones: answers that name a listed address
 -- syntax: draft-vixie-dnsop-dns-rpz: prefix length and address reversed, zz for ::, below rpz-ip or rpz-client-ip
 -- parameter: class =   only this class (trap, backup, address ...); when empty all, the worst of each network
+-- parameter: inferred =   yes: also listings that are to be told to come again later, which this format cannot say
 -- parameter: ns = localhost  name server of the zone
 -- parameter: hostmaster = hostmaster.localhost  who is responsible for it, with a dot for the @
 -- parameter: ttl = 300  seconds that answers may be kept
@@ -16,5 +17,5 @@ SELECT line FROM (
                                 (SELECT string_agg(word, '.' ORDER BY place DESC)
                                  FROM string_to_table(replace(host(network), '::', ':zz'), ':')
                                       WITH ORDINALITY w (word, place)) END, :'trigger', :'action'), 4, network
-        FROM hunnypot.worst_listing(:'class')
+        FROM hunnypot.firm_listing(:'class', :'inferred')
 ) l ORDER BY part, network

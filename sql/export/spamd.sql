@@ -5,4 +5,5 @@
 --     :file=FILE:
 -- syntax: spamd.conf(5): one IPv4 address or network a line; also pfctl -t TABLE -T replace -f FILE
 -- parameter: class =   only this class (trap, backup, address ...); when empty all, the worst of each network
-SELECT network::text FROM hunnypot.worst_listing(:'class') l WHERE family(network) = 4 ORDER BY l.network
+-- parameter: inferred =   yes: also listings that are to be told to come again later, which this format cannot say
+SELECT network::text FROM hunnypot.firm_listing(:'class', :'inferred') l WHERE family(network) = 4 ORDER BY l.network

@@ -2,7 +2,7 @@
 -- syntax: STIX 2.1, JSON; ids are name-based UUIDs (RFC 4122 version 3), so that an indicator keeps its own
 -- parameter: class =   only this class (trap, backup, address ...); when empty all, the worst of each network
 WITH entry AS (
-    SELECT network, class, reason, hunnypot.iso_time(since) AS since, hunnypot.iso_time(until) AS until,
+    SELECT network, class, reason, proof, hunnypot.iso_time(since) AS since, hunnypot.iso_time(until) AS until,
            hunnypot.iso_time(greatest(since, last_seen)) AS modified,
            md5('hunnypot' || network || class || hunnypot.iso_time(since)) AS hash,
            row_number() OVER (ORDER BY network) AS number
@@ -17,7 +17,7 @@ SELECT line FROM (
                'type', 'indicator', 'spec_version', '2.1',
                'id', 'indicator--' || overlay(overlay(hash PLACING '3' FROM 13) PLACING '8' FROM 17)::uuid,
                'created', since, 'modified', modified,
-               'name', format('%s (%s)', network, class), 'description', reason,
+               'name', format('%s (%s, %s)', network, class, proof), 'description', reason,
                'indicator_types', json_build_array('malicious-activity'),
                'pattern', format('[ipv%s-addr:value = ''%s'']', family(network), network), 'pattern_type', 'stix',
                'valid_from', since, 'valid_until', until), number

@@ -56,17 +56,18 @@ BEGIN
 END
 $$;
 
--- What a hit counts as.  Null-sender hits (bounces) are a class of their own, except in a trap, where nothing is
--- legitimate.
-CREATE OR REPLACE FUNCTION hunnypot.counted_class(class text, null_sender boolean) RETURNS text
+-- What a hit counts as.  Null-sender hits (bounces) are a class of their own, in a trap too: one forged sender makes whoever
+-- bounces come there.  With more than one recipient it is no bounce.
+CREATE OR REPLACE FUNCTION hunnypot.counted_class(class text, null_sender boolean, recipients_total integer) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN CASE WHEN null_sender AND class <> 'trap' THEN 'null-sender' ELSE class END;
+RETURN CASE WHEN null_sender AND recipients_total <= 1 THEN 'null-sender' ELSE class END;
 
 -- Record a batch of hits of one spool, in the order of their numbers; returns how many were new.  Numbers up to the
 -- spool's last_seq are skipped, so a batch whose outcome the sensor does not know can be sent again.
 -- A sensor whose clock is ahead must not make a listing last longer, hence least().
 CREATE OR REPLACE FUNCTION hunnypot.record_batch(p_sensor text, p_spool uuid, hits hunnypot.new_hit[]) RETURNS bigint
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp SET timezone = 'UTC' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp SET timezone = 'UTC' SET enable_seqscan = off
+SET enable_bitmapscan = off AS $$
 DECLARE
     from_spool spool;
     new_count bigint;
@@ -80,20 +81,30 @@ BEGIN
 
     WITH new AS MATERIALIZED (
         SELECT coalesce(h.hit_id, gen_random_uuid()) AS id, coalesce(h.owner, h.domain) AS whose,
-               counted_class(h.class, h.null_sender) AS kind, h.*
+               counted_class(h.class, h.null_sender, h.recipients_total) AS kind, coalesce(h.name_state, 'unknown') AS name,
+               EXISTS (SELECT FROM listed_network l
+                       WHERE l.network = client_network(h.client) AND l.since <= h.time AND l.until > h.time
+                         AND coalesce(l.removed > h.time, true)) AS while_listed, h.*
         FROM unnest(hits) h WHERE seq > from_spool.last_seq
     ), inserted AS (
         INSERT INTO hit (hit_id, time, sensor_id, spool, seq, client, client_port, client_name, helo, sender, recipients,
                          recipients_total, null_sender, tls, class, domain, primary_host, primary_age_ms, queue_id,
-                         mta_name, local, owner)
+                         mta_name, local, owner, name_state, while_listed)
         SELECT id, time, from_spool.sensor_id, p_spool, seq, client, client_port, client_name, helo, sender, recipients,
                recipients_total, null_sender, tls, class, domain, primary_host, primary_age_ms, queue_id, mta_name,
-               local, whose
+               local, whose, name, while_listed
         FROM new
+    ), kept AS (
+        -- Of a trap no letter ever arrives elsewhere.
+        INSERT INTO envelope (hit_id, time, client, class, domain, primaries, key_id, hashes, whole)
+        SELECT id, time, client, kind, domain, coalesce(primaries, ARRAY[primary_host]), key_id, envelope,
+               coalesce(envelope_whole, false)
+        FROM new WHERE key_id IS NOT NULL AND class <> 'trap'
     ), queued AS (
-        INSERT INTO waiting (hit_id, due, time, network, class, domain, owner)
-        SELECT id, now() + p.ripens, least(time, now()), client_network(client), kind, domain, whose
-        FROM new LEFT JOIN policy p ON p.class = kind
+        INSERT INTO waiting (hit_id, due, ripe, time, network, class, domain, owner, name_state, while_listed)
+        SELECT id, ripe, ripe, least(time, now()), client_network(client), kind, domain, whose, name, while_listed
+        FROM new LEFT JOIN policy p ON p.class = kind,
+             LATERAL (SELECT now() + coalesce(CASE name WHEN 'none' THEN p.ripens ELSE p.ripens_named END, '0') AS ripe) r
         RETURNING due
     )
     SELECT count(*), min(due) INTO new_count, first_due FROM queued;

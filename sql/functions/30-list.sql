@@ -28,54 +28,128 @@ CREATE OR REPLACE FUNCTION hunnypot.lasting(policy hunnypot.policy, returns int)
         extract(epoch FROM $1.lasts_max)::float8,
         extract(epoch FROM $1.lasts)::float8 * power($1.growth::float8, least($2, 100))));
 
-CREATE OR REPLACE FUNCTION hunnypot.is_enough(policy hunnypot.policy, hits numeric, span interval, domains bigint)
-    RETURNS bool
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN $2 >= $1.min_hits AND ($3 >= $1.min_span OR $4 >= $1.min_domains);
-
--- What the policy makes of all FACTS of a network in a class, in the order in which they were counted: its listing, which
--- may be over, or NULLs.  Pure: the same facts and policy always give the same, however they came about.  It is called for
--- each network, so it is without settings of its own, which would take longer than the rest: refresh() has them.
-CREATE OR REPLACE FUNCTION hunnypot.judge(policy hunnypot.policy, facts hunnypot.offence_day[],
-                                          OUT since timestamptz, OUT until timestamptz, OUT hits bigint,
-                                          OUT domains bigint, OUT last_seen timestamptz)
+-- Whether FACTS[1] to FACTS[LAST] are enough to list, of the last of which only so many HITS count, up to UNTIL.
+-- PROVEN: by what witnesses prove, else by what may be inferred.  LETTERS: how many of the client's letters witnesses saw
+-- accepted in the 7 days before.
+CREATE OR REPLACE FUNCTION hunnypot.is_enough(policy hunnypot.policy, facts hunnypot.offence_day[], last int, last_hits bigint,
+                                              last_until timestamptz, proven bool, letters bigint) RETURNS bool
     LANGUAGE plpgsql STABLE AS $$
 DECLARE
     f          hunnypot.offence_day;
+    oldest     timestamptz := facts[last].first_seen - policy.counts_for;
+    nameless   bigint := 0;
+    named      bigint := 0;
     first_seen timestamptz;
-    returns    int := 0;
+    last_seen  timestamptz;
+    days       date[] := '{}';
     owners     text[] := '{}';
-    names      text[] := '{}';
+BEGIN
+    FOR i IN 1 .. last LOOP
+        f := facts[i];
+        CONTINUE WHEN f.last_seen < oldest OR f.while_listed OR (proven AND NOT f.witnessed)
+                      OR (f.named AND NOT proven AND NOT policy.inferred_named);
+        IF i = last THEN
+            f.hits := last_hits;
+            f.last_seen := last_until;
+        END IF;
+        IF f.named THEN
+            named := named + f.hits;
+        ELSE
+            nameless := nameless + f.hits;
+        END IF;
+        first_seen := least(first_seen, f.first_seen);
+        last_seen := greatest(last_seen, f.last_seen);
+        IF f.day <> ALL (days) THEN
+            days := days || f.day;
+        END IF;
+        IF f.owner <> ALL (owners) THEN
+            owners := owners || f.owner;
+        END IF;
+    END LOOP;
+    IF proven THEN
+        RETURN nameless >= policy.witnessed_hits
+            OR (nameless + named >= policy.named_hits AND cardinality(days) >= policy.named_days
+                AND nameless + named > policy.named_share * letters);
+    END IF;
+    RETURN nameless + named >= policy.min_hits AND cardinality(days) >= policy.min_days
+       AND (last_seen - first_seen >= policy.min_span OR cardinality(owners) >= policy.min_domains);
+END $$;
+
+-- What the policy makes of all FACTS of a network in a class, in the order in which they were counted, when only what is
+-- PROVEN counts, or all: since and until when it is listed, which may be over, or NULLs; from how many hits, the first of
+-- which came then.
+CREATE OR REPLACE FUNCTION hunnypot.listing_term(policy hunnypot.policy, facts hunnypot.offence_day[], proven bool, letters bigint,
+                                                 OUT since timestamptz, OUT until timestamptz, OUT hits bigint,
+                                                 OUT first_seen timestamptz)
+    LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    f         hunnypot.offence_day;
+    returns   int := 0;
+    last_seen timestamptz;
 BEGIN
     hits := 0;
-    FOREACH f IN ARRAY coalesce(facts, '{}') LOOP
+    FOR i IN 1 .. coalesce(cardinality(facts), 0) LOOP
+        f := facts[i];
+        CONTINUE WHEN f.while_listed OR (proven AND NOT f.witnessed) OR (f.named AND NOT proven AND NOT policy.inferred_named);
         -- It was over before this hit: the network is back.
         IF until < f.first_seen THEN
             returns := returns + 1;
             since := NULL;
         END IF;
-        IF f.domain <> ALL (names) THEN
-            names := names || f.domain;
-            IF f.owner <> ALL (owners) THEN
-                owners := owners || f.owner;
-            END IF;
-        END IF;
-        first_seen := least(first_seen, f.first_seen);
         IF since IS NULL THEN
-            IF hunnypot.is_enough(policy, hits + 1, greatest(last_seen, f.first_seen) - first_seen, cardinality(owners)) THEN
+            IF hunnypot.is_enough(policy, facts, i, 1, f.first_seen, proven, letters) THEN
                 since := f.counted;
-            ELSIF hunnypot.is_enough(policy, hits + f.hits, greatest(last_seen, f.last_seen) - first_seen,
-                                     cardinality(owners)) THEN
+            ELSIF f.hits > 1 AND hunnypot.is_enough(policy, facts, i, f.hits, f.last_seen, proven, letters) THEN
                 since := coalesce(f.counted_again, f.counted);
             END IF;
         END IF;
         hits := hits + f.hits;
+        first_seen := least(first_seen, f.first_seen);
         last_seen := greatest(last_seen, f.last_seen);
         IF since IS NOT NULL THEN
             until := last_seen + CASE returns WHEN 0 THEN policy.lasts ELSE hunnypot.lasting(policy, returns) END;
         END IF;
     END LOOP;
-    domains := cardinality(names);
+END $$;
+
+-- What the policy makes of all FACTS of a network in a class, in the order in which they were counted: its listing at MOMENT,
+-- which may begin later (it pauses), or NULLs.  Pure: the same facts, policy and moment always give the same, however they
+-- came about.  It is called for each network, so it is without settings of its own, which would take longer than the rest:
+-- refresh() has them.
+CREATE OR REPLACE FUNCTION hunnypot.judge(policy hunnypot.policy, facts hunnypot.offence_day[], letters bigint,
+                                          moment timestamptz, OUT since timestamptz, OUT until timestamptz,
+                                          OUT witnessed bool, OUT soft_until timestamptz)
+    LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    term   record;
+    cycle  interval := policy.inferred_lasts + policy.inferred_pause;
+    cycles float8;
+BEGIN
+    term := hunnypot.listing_term(policy, facts, true, letters);
+    witnessed := true;
+    IF term.until > moment THEN
+        since := term.since;
+        until := term.until;
+        -- One letter that has not arrived yet may still be on its way.
+        soft_until := CASE term.hits WHEN 1 THEN term.first_seen + policy.firm_after ELSE term.first_seen END;
+        RETURN;
+    END IF;
+    term := hunnypot.listing_term(policy, facts, false, letters);
+    witnessed := false;
+    soft_until := 'infinity';
+    IF term.until > moment THEN
+        since := term.since;
+        until := term.until;
+        IF policy.inferred_pause > '0' THEN
+            -- The time of the list that runs, or the next one.
+            cycles := floor(extract(epoch FROM moment - since) / extract(epoch FROM cycle));
+            since := since + cycle * greatest(cycles, 0);
+            IF since + policy.inferred_lasts <= moment THEN
+                since := since + cycle;
+            END IF;
+            until := CASE WHEN since < until THEN least(until, since + policy.inferred_lasts) END;
+        END IF;
+    END IF;
 END $$;
 
 -- Bring the list up to date for NETWORKS, which must be without duplicates.  To be called under list_lock().
@@ -90,41 +164,55 @@ DECLARE
 BEGIN
     -- All classes that a network has facts for or is listed under.
     WITH known AS MATERIALIZED (
-        SELECT n.network, k.class, k.facts,
+        SELECT n.network, k.class, k.facts, k.hits, k.domains, k.last_seen, k.is_named,
                -- RFC 5782: 127.0.0.1 is never listed, nor is its IPv6 form; what else is in these networks are test entries.
                n.network <<= '127.0.0.0/8' OR n.network <<= '::/64'
                OR EXISTS (SELECT FROM allow a
                           WHERE a.network && n.network::inet AND (a.expires IS NULL OR a.expires > now())) AS is_allowed
         FROM unnest(networks) n(network)
         CROSS JOIN LATERAL (
-            SELECT class, f.facts
-            FROM (SELECT class, array_agg(o ORDER BY o.counted, o.first_seen, o.domain, o.day) AS facts
+            SELECT class, f.facts, f.hits, f.domains, f.last_seen, f.is_named
+            FROM (SELECT class, array_agg(o ORDER BY o.counted, o.first_seen, o.domain, o.day, o.named, o.witnessed) AS facts,
+                         sum(o.hits)::bigint AS hits, count(DISTINCT o.domain) AS domains, max(o.last_seen) AS last_seen,
+                         bool_or(o.named) AS is_named
                   FROM offence_day o WHERE o.network = n.network GROUP BY class) f
             FULL JOIN (SELECT class FROM listed_network l WHERE l.network = n.network AND l.removed IS NULL) l
                 USING (class)) k
     ), judged AS MATERIALIZED (
-        SELECT k.network, k.class, p.rank, j.*, coalesce(j.until > now(), false) AS is_listed
+        SELECT k.network, k.class, k.hits, k.domains, k.last_seen, j.*, j.until IS NOT NULL AS is_listed,
+               j.soft_until > now() AS is_soft
         FROM known k
-        LEFT JOIN policy p ON p.class = k.class AND p.listed AND NOT k.is_allowed AND k.facts IS NOT NULL
-        LEFT JOIN LATERAL judge(p, k.facts) j ON p.class IS NOT NULL
+        LEFT JOIN LATERAL (
+            SELECT p.rank, j.*
+            FROM policy p
+            CROSS JOIN LATERAL judge(p, k.facts, CASE WHEN k.is_named AND p.named_share > 0
+                                                      THEN letters_accepted(k.network) ELSE 0 END, now()) j
+            WHERE p.class = k.class AND p.listed AND NOT k.is_allowed AND k.facts IS NOT NULL) j ON true
     ), written AS (
-        INSERT INTO listed_network AS l (network, class, since, until, worse_until, hits, domains, last_seen, due, serial,
-                                         entered)
-        SELECT network, class, since, until,
-               max(until) OVER (PARTITION BY network ORDER BY rank ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING),
-               hits, domains, last_seen, until, this_change, this_change
+        INSERT INTO listed_network AS l (network, class, since, until, witnessed, soft_until, worse_until, hits, domains,
+                                         last_seen, due, serial, entered)
+        SELECT network, class, since, until, witnessed, soft_until,
+               -- Who answers for good speaks before who does not, then the worse class.
+               max(until) FILTER (WHERE since <= now())
+                   OVER (PARTITION BY network ORDER BY is_soft, rank ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING),
+               hits, domains, last_seen,
+               least(until, CASE WHEN since > now() THEN since END,
+                     CASE WHEN soft_until > now() AND soft_until < 'infinity' THEN soft_until END),
+               this_change, this_change
         FROM judged WHERE is_listed
         ORDER BY network, class
         ON CONFLICT (network, class) DO UPDATE
-        SET since = excluded.since, until = excluded.until, worse_until = excluded.worse_until, removed = NULL,
+        SET since = excluded.since, until = excluded.until, witnessed = excluded.witnessed,
+            soft_until = excluded.soft_until, worse_until = excluded.worse_until, removed = NULL,
             hits = excluded.hits, domains = excluded.domains, last_seen = excluded.last_seen, due = excluded.due,
             serial = excluded.serial,
             -- What left since the last publication is still where that went, and not new when it comes back.
             entered = CASE WHEN l.removed IS NULL OR (l.serial > was_published AND l.entered <= was_published)
                            THEN l.entered ELSE excluded.entered END
-        WHERE (l.since, l.until, l.worse_until, l.removed, l.hits, l.domains, l.last_seen, l.due) IS DISTINCT FROM
-              (excluded.since, excluded.until, excluded.worse_until, NULL, excluded.hits, excluded.domains,
-               excluded.last_seen, excluded.due)
+        WHERE (l.since, l.until, l.witnessed, l.soft_until, l.worse_until, l.removed, l.hits, l.domains, l.last_seen, l.due)
+              IS DISTINCT FROM
+              (excluded.since, excluded.until, excluded.witnessed, excluded.soft_until, excluded.worse_until, NULL,
+               excluded.hits, excluded.domains, excluded.last_seen, excluded.due)
         RETURNING 1
     ), gone AS (
         UPDATE listed_network l SET removed = now(), worse_until = NULL, due = NULL, serial = this_change
@@ -138,8 +226,51 @@ BEGIN
     END IF;
 END $$;
 
+-- How many letters of a client witnesses saw accepted in the last 7 days.
+CREATE OR REPLACE FUNCTION hunnypot.letters_accepted(network cidr) RETURNS bigint
+    LANGUAGE plpgsql STABLE SET search_path = hunnypot, pg_temp AS $$
+BEGIN
+    RETURN coalesce((SELECT sum(w.letters) FROM witness_letters w
+                     WHERE w.client >= network::inet AND w.client <= last_within(network)::inet), 0);
+END $$;
+
+-- When all of PRIMARIES were watched with the key KEY, between FROM and TO; with a hole at each probe that none of them logged.
+CREATE OR REPLACE FUNCTION hunnypot.watched_times(primaries text[], key text, p_from timestamptz, p_to timestamptz)
+    RETURNS tstzmultirange
+    LANGUAGE plpgsql STABLE SET search_path = hunnypot, pg_temp AS $$
+DECLARE
+    times tstzmultirange := tstzmultirange(tstzrange(p_from, p_to, '[]'));
+    host  text;
+BEGIN
+    FOREACH host IN ARRAY primaries LOOP
+        times := times * coalesce((
+            SELECT range_intersect_agg(machine.watched) FROM (
+                SELECT coalesce((SELECT range_agg(tstzrange(s.since, s.until, '[]')) FROM witness_stretch s
+                                 WHERE s.witness_id = w.witness_id AND s.until >= p_from AND s.since <= p_to
+                                   AND key = ANY (s.keys)
+                                   AND (w.match = 'envelope' OR (SELECT count(*) >= 10 FROM witness_found f
+                                                                 WHERE f.witness_id = w.witness_id AND f.what = 'sender'))),
+                                '{}') AS watched
+                FROM witness w WHERE w.mx = host) machine), '{}');
+        EXIT WHEN isempty(times);
+        times := times - coalesce((
+            SELECT range_agg(tstzrange(made.time, made.time, '[]')) FROM probe made
+            WHERE made.mx = host AND made.time BETWEEN p_from AND p_to
+              AND EXISTS (SELECT FROM witness_probe p JOIN witness w USING (witness_id)
+                          WHERE w.mx = host AND p.time > p_from - interval '7 days')
+              AND NOT EXISTS (SELECT FROM witness_probe p JOIN witness w USING (witness_id)
+                              WHERE w.mx = host AND p.source = made.source
+                                AND p.time BETWEEN made.time - interval '60 seconds' AND made.time + interval '60 seconds')),
+            '{}');
+    END LOOP;
+    RETURN times;
+END $$;
+
 -- Count at most so many hits that are ripe; the networks that they came from.  To be called under list_lock().
-CREATE OR REPLACE FUNCTION hunnypot.count_ripe(at_most int, OUT counted bigint, OUT networks cidr[])
+-- A hit whose client has a confirmed name and was seen at a primary is excused.  One that some witness should have watched, and
+-- did not, waits for it.  One of a client that was on the list does not count, unless it is proven that it did not come because
+-- of that.  A trap has no primary: what came there is proven.
+CREATE OR REPLACE FUNCTION hunnypot.count_ripe(at_most int, OUT looked_at bigint, OUT networks cidr[])
     LANGUAGE plpgsql SET search_path = hunnypot, pg_temp SET timezone = 'UTC' SET jit = off
     SET plan_cache_mode = force_custom_plan SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 BEGIN
@@ -148,20 +279,54 @@ BEGIN
         WHERE ctid = ANY (ARRAY(SELECT ctid FROM waiting WHERE due <= now() ORDER BY due LIMIT at_most
                                 FOR UPDATE SKIP LOCKED))
         RETURNING *
+    ), told AS MATERIALIZED (
+        SELECT r.*, e.client, e.primaries, e.key_id, e.whole
+        FROM ripe r LEFT JOIN envelope e ON e.hit_id = r.hit_id AND r.class <> 'trap'
+    ), letters AS MATERIALIZED (
+        SELECT primaries, key_id, watched_times(primaries, key_id, min(time) - interval '24 hours', max(ripe)) AS times,
+               NOT EXISTS (SELECT FROM unnest(primaries) u (mx)
+                           WHERE NOT EXISTS (SELECT FROM witness w WHERE w.mx = u.mx)) AS are_known
+        FROM told WHERE key_id IS NOT NULL AND whole
+        GROUP BY primaries, key_id
+    ), found AS MATERIALIZED (
+        SELECT t.*, t.class = 'trap' OR coalesce(l.times @> tstzrange(t.time - interval '24 hours', t.ripe, '[]'), false)
+                   AS is_proven,
+               coalesce(l.are_known, false) AS has_witnesses,
+               t.key_id IS NOT NULL AND EXISTS (SELECT FROM witness_found f WHERE f.hit_id = t.hit_id
+                                                  AND f.what IN ('seen', 'refused')) AS was_seen,
+               t.key_id IS NOT NULL AND EXISTS (SELECT FROM witness_found f WHERE f.hit_id = t.hit_id
+                                                  AND f.what = 'refused') AS was_refused
+        FROM told t LEFT JOIN letters l ON l.primaries = t.primaries AND l.key_id = t.key_id AND t.whole
+    ), excused AS (
+        INSERT INTO pardoned (hit_id, why, network, class, domain, hit_time)
+        SELECT hit_id, 'excused', network, class, domain, time FROM found
+        WHERE name_state = 'confirmed' AND was_seen
+        ON CONFLICT DO NOTHING
+    ), postponed AS (
+        INSERT INTO waiting (hit_id, due, ripe, recorded, time, network, class, domain, owner, name_state, while_listed)
+        SELECT hit_id, least(now() + interval '10 minutes', greatest(time, recorded) + p.waits), ripe, recorded, time, network,
+               class, domain, owner, name_state, while_listed
+        FROM found JOIN policy p USING (class)
+        WHERE NOT is_proven AND has_witnesses AND NOT (name_state = 'confirmed' AND was_seen)
+          AND now() < greatest(time, recorded) + p.waits
+        RETURNING hit_id
     ), facts AS (
-        INSERT INTO offence_day AS f (network, class, domain, day, owner, hits, first_seen, last_seen, counted, counted_again)
-        SELECT network, class, domain, time::date AS day, max(owner), count(*), min(time), max(time), now(),
-               CASE WHEN count(*) > 1 THEN now() END
-        FROM ripe
-        GROUP BY network, class, domain, day
-        ORDER BY network, class, domain, day
-        ON CONFLICT (network, class, domain, day) DO UPDATE
+        INSERT INTO offence_day AS f (network, class, domain, day, named, witnessed, while_listed, owner, hits, first_seen,
+                                      last_seen, counted, counted_again)
+        SELECT network, class, domain, time::date AS day, name_state <> 'none', is_proven,
+               while_listed AND class <> 'trap' AND NOT (is_proven AND NOT was_refused), max(owner), count(*), min(time),
+               max(time), now(), CASE WHEN count(*) > 1 THEN now() END
+        FROM found r
+        WHERE NOT (name_state = 'confirmed' AND was_seen) AND NOT EXISTS (SELECT FROM postponed p WHERE p.hit_id = r.hit_id)
+        GROUP BY 1, 2, 3, 4, 5, 6, 7
+        ORDER BY 1, 2, 3, 4, 5, 6, 7
+        ON CONFLICT (network, class, domain, day, named, witnessed, while_listed) DO UPDATE
         SET hits = f.hits + excluded.hits, first_seen = least(f.first_seen, excluded.first_seen),
             last_seen = greatest(f.last_seen, excluded.last_seen), owner = excluded.owner,
             counted_again = coalesce(f.counted_again, excluded.counted)
         RETURNING network
     )
-    SELECT (SELECT count(*) FROM ripe), ARRAY(SELECT DISTINCT network FROM facts) INTO counted, networks;
+    SELECT (SELECT count(*) FROM ripe), ARRAY(SELECT DISTINCT network FROM facts) INTO looked_at, networks;
 END $$;
 
 -- Make a part of the list anew: at most so many networks at once, the rest by tick().  To be called under list_lock().
@@ -218,7 +383,7 @@ BEGIN
                                               FOR UPDATE SKIP LOCKED));
     ripe := count_ripe(at_most);
     due_networks := ARRAY(SELECT network FROM listed_network WHERE due <= now() ORDER BY due LIMIT at_most);
-    IF ripe.counted + cardinality(due_networks) > 0 THEN
+    IF ripe.looked_at + cardinality(due_networks) > 0 THEN
         PERFORM refresh(ARRAY(SELECT unnest(ripe.networks) UNION SELECT unnest(due_networks)));
     END IF;
     PERFORM rework_step(range, at_most) FROM (SELECT range FROM rework ORDER BY range LIMIT 1) r;
@@ -233,7 +398,7 @@ BEGIN
     IF old_serial IS NOT NULL THEN
         UPDATE change SET forgotten = greatest(forgotten, old_serial);
     END IF;
-    RETURN ripe.counted = at_most OR cardinality(due_networks) = at_most OR EXISTS (SELECT FROM rework);
+    RETURN ripe.looked_at = at_most OR cardinality(due_networks) = at_most OR EXISTS (SELECT FROM rework);
 END $$;
 
 -- Have the whole list made anew from the facts, by tick().

@@ -1,27 +1,59 @@
 -- The list as readers see it: by the clock, whether or not tick() has come by.
 
--- What each network did to each domain in each class, counted or not yet.
+-- What each network did to each domain in each class: all its hits, and how many of them ripen, were redeemed or excused, or
+-- counted; those of a client that was on the list already do not count.
 CREATE OR REPLACE VIEW hunnypot.offence AS
-SELECT network, class, domain, min(first_seen) AS first_seen, max(last_seen) AS last_seen, sum(hits)::bigint AS hits
-FROM (SELECT network, class, domain, first_seen, last_seen, hits FROM hunnypot.offence_day
-      UNION ALL SELECT network, class, domain, time, time, 1 FROM hunnypot.waiting) o
+SELECT network, class, domain, min(first_seen) AS first_seen, max(last_seen) AS last_seen, sum(hits)::bigint AS hits,
+       sum(hits) FILTER (WHERE state = 'ripening')::bigint AS ripening,
+       sum(hits) FILTER (WHERE state = 'redeemed')::bigint AS redeemed,
+       sum(hits) FILTER (WHERE state = 'excused')::bigint AS excused,
+       sum(hits) FILTER (WHERE state IN ('witnessed', 'inferred'))::bigint AS counted
+FROM (SELECT network, class, domain, first_seen, last_seen, hits,
+             CASE WHEN while_listed THEN 'while listed' WHEN witnessed THEN 'witnessed' ELSE 'inferred' END AS state
+      FROM hunnypot.offence_day
+      UNION ALL SELECT network, class, domain, time, time, 1, 'ripening' FROM hunnypot.waiting
+      UNION ALL SELECT network, class, domain, hit_time, hit_time, 1, why FROM hunnypot.pardoned) o
 GROUP BY network, class, domain;
+
+-- Hits whose letter arrived.
+CREATE OR REPLACE VIEW hunnypot.redeemed AS
+SELECT hit_id, time, mx, told FROM hunnypot.pardoned WHERE why = 'redeemed';
+
+-- Clients whose hits are not counted yet: a grade of its own, for scores, where the policy gives it an address.
+CREATE OR REPLACE VIEW hunnypot.suspect AS
+SELECT w.network, w.class, p.suspect_address AS return_address, count(*) AS hits, max(w.ripe) AS until
+FROM hunnypot.waiting w JOIN hunnypot.policy p ON p.class = w.class
+WHERE p.suspect_address IS NOT NULL
+GROUP BY w.network, w.class, p.suspect_address;
 
 -- Whose policy an export does not ask for, it does not join: hence LEFT.
 CREATE OR REPLACE VIEW hunnypot.listing AS
-SELECT l.network, l.class, l.since, l.until, p.code, p.return_address, l.hits, l.domains,
+SELECT l.network, l.class, l.since, l.until,
+       CASE WHEN l.soft_until > now() THEN p.inferred_code ELSE p.code END AS code,
+       CASE WHEN l.soft_until > now() THEN p.inferred_address ELSE p.return_address END AS return_address, l.hits, l.domains,
        p.reason || coalesce(', see ' || replace((SELECT nullif(hunnypot.setting('lookup_url'), '')), '$',
                                                 host(l.network)), '') AS reason,
-       l.last_seen, p.rank, l.worse_until IS NULL OR l.worse_until <= now() AS worst
+       l.last_seen, p.rank, l.worse_until IS NULL OR l.worse_until <= now() AS worst,
+       CASE WHEN l.witnessed THEN 'witnessed' ELSE 'inferred' END AS proof, 
+       CASE WHEN l.soft_until > now() THEN p.inferred_code ELSE p.code END LIKE '5%' AS firm
 FROM hunnypot.listed_network l LEFT JOIN hunnypot.policy p ON p.class = l.class
 WHERE l.removed IS NULL AND l.since <= now() AND l.until > now();
 COMMENT ON COLUMN hunnypot.listing.worst IS 'no worse class speaks for this network';
+COMMENT ON COLUMN hunnypot.listing.firm IS 'is refused for good: witnessed, and not for one letter that may still be on its way';
 
 CREATE OR REPLACE FUNCTION hunnypot.worst_listing(class text) RETURNS SETOF hunnypot.listing
     LANGUAGE sql STABLE
 BEGIN ATOMIC
     SELECT l.* FROM hunnypot.listing l
     WHERE (SELECT hunnypot.known_class($1)) IN ('', l.class) AND ($1 <> '' OR l.worst);
+END;
+
+-- The same for formats that cannot say "try again later": what may be refused for good, and the rest only if INFERRED is 'yes'.
+CREATE OR REPLACE FUNCTION hunnypot.firm_listing(class text, inferred text) RETURNS SETOF hunnypot.listing
+    LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT l.* FROM hunnypot.listing l
+    WHERE (SELECT hunnypot.known_class($1)) IN ('', l.class) AND ($1 <> '' OR l.worst) AND ($2 = 'yes' OR l.firm);
 END;
 
 CREATE OR REPLACE FUNCTION hunnypot.listed(address inet) RETURNS SETOF hunnypot.listing

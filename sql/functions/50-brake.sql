@@ -32,9 +32,11 @@ DECLARE
                    WHERE removed IS NULL AND masklen(network) < CASE family(network) WHEN 4 THEN 24 ELSE 48 END
                      AND until > now()
                    ORDER BY network LIMIT 1);
-    last  publication;
-    fresh bigint;
-    most  bigint;
+    last   publication;
+    fresh  bigint;
+    lately bigint := coalesce((SELECT sum(g.fresh) FROM publication_growth g
+                               WHERE g.at > now() - setting('brake_time')::interval), 0);
+    most   bigint;
 BEGIN
     IF wide IS NOT NULL THEN
         RETURN format('%s is shorter than a %s', wide::inet, CASE family(wide) WHEN 4 THEN '/24' ELSE '/48' END);
@@ -43,19 +45,24 @@ BEGIN
     IF NOT FOUND THEN
         RETURN NULL;
     END IF;
-    most := greatest(setting('brake_floor')::bigint, floor(last.networks * setting('brake_share')::numeric)::bigint);
+    -- On rate: however often is published, the list grows no faster than by its share in that time.
+    most := greatest(setting('brake_floor')::bigint,
+                     floor((last.networks - lately) * setting('brake_share')::numeric)::bigint);
     fresh := entered_since(last.serial);
-    IF fresh > most THEN
-        RETURN format('%s networks are new since the %s that were published at %s; at most %s may be', fresh,
-                      last.networks, to_char(last.at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS UTC'), most);
+    IF fresh > 0 AND fresh + lately > most THEN
+        RETURN format('%s networks are new since the %s that were published at %s; at most %s may be%s', fresh,
+                      last.networks, to_char(last.at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS UTC'), most,
+                      CASE WHEN lately > 0 THEN format(' in %s, and %s were', setting('brake_time'), lately) ELSE '' END);
     END IF;
     RETURN NULL;
 END $$;
 
-CREATE OR REPLACE FUNCTION hunnypot.brake_release() RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp AS $$
+-- What is on the list now is published, or as good as.
+CREATE OR REPLACE FUNCTION hunnypot.set_published() RETURNS void
+    LANGUAGE plpgsql SET search_path = hunnypot, pg_temp AS $$
 DECLARE
     last  publication;
+    fresh bigint := 0;
     total bigint;
 BEGIN
     PERFORM list_lock();
@@ -64,16 +71,28 @@ BEGIN
     IF last.serial < (SELECT forgotten FROM change) OR NOT FOUND THEN
         total := (SELECT count(DISTINCT network) FROM listed_network WHERE removed IS NULL);
     ELSE
-        total := last.networks + entered_since(last.serial) - left_since(last.serial);
+        fresh := entered_since(last.serial);
+        total := last.networks + fresh - left_since(last.serial);
+    END IF;
+    DELETE FROM publication_growth g WHERE g.at < now() - setting('brake_time')::interval;
+    IF fresh > 0 THEN
+        INSERT INTO publication_growth VALUES (DEFAULT, fresh);
     END IF;
     INSERT INTO publication (at, networks, serial) VALUES (now(), total, (SELECT last_value FROM listed_serial))
     ON CONFLICT (only_row) DO UPDATE SET at = excluded.at, networks = excluded.networks, serial = excluded.serial;
+END $$;
+
+CREATE OR REPLACE FUNCTION hunnypot.brake_release() RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp AS $$
+BEGIN
+    PERFORM set_published();
+    DELETE FROM publication_growth;
 END $$;
 
 CREATE OR REPLACE FUNCTION hunnypot.published() RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp AS $$
 BEGIN
     IF publish_check() IS NULL THEN
-        PERFORM brake_release();
+        PERFORM set_published();
     END IF;
 END $$;

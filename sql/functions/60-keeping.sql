@@ -22,21 +22,24 @@ CREATE OR REPLACE FUNCTION hunnypot.forget(network cidr) RETURNS TABLE (what tex
 #variable_conflict use_column
 DECLARE
     -- Offences are kept per /64: less of one cannot be told apart.
-    whole cidr := CASE WHEN family($1) = 6 AND masklen($1) > 64 THEN set_masklen($1::inet, 64)::cidr ELSE $1 END;
+    below cidr := CASE WHEN family($1) = 6 AND masklen($1) > 64 THEN set_masklen($1::inet, 64)::cidr ELSE $1 END;
 BEGIN
     PERFORM list_lock();
     what := 'hits';
-    DELETE FROM hit WHERE client <<= whole;
+    DELETE FROM hit WHERE client <<= below;
     GET DIAGNOSTICS removed = ROW_COUNT;
     RETURN NEXT;
     what := 'offences';
-    removed := (SELECT count(*) FROM offence WHERE network <<= whole);
-    DELETE FROM waiting WHERE network <<= whole;
-    DELETE FROM offence_day WHERE network <<= whole;
+    removed := (SELECT count(*) FROM offence WHERE network <<= below);
+    DELETE FROM envelope WHERE client <<= below;
+    DELETE FROM witness_letters WHERE client <<= below;
+    DELETE FROM pardoned WHERE network <<= below;
+    DELETE FROM waiting WHERE network <<= below;
+    DELETE FROM offence_day WHERE network <<= below;
     RETURN NEXT;
-    PERFORM judge_anew(whole);
-    WHILE EXISTS (SELECT FROM rework WHERE range = whole) LOOP
-        PERFORM rework_step(whole, 5000);
+    PERFORM judge_anew(below);
+    WHILE EXISTS (SELECT FROM rework WHERE range = below) LOOP
+        PERFORM rework_step(below, 5000);
     END LOOP;
     PERFORM list_changed();
 END $$;
@@ -83,6 +86,9 @@ BEGIN
     what := 'allows';
     DELETE FROM allow WHERE expires <= now();
     GET DIAGNOSTICS removed = ROW_COUNT;
+    RETURN NEXT;
+    what := 'envelopes';
+    removed := witness_forget(at_most);
     RETURN NEXT;
     what := 'hits';
     removed := hits;

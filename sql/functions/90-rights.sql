@@ -5,10 +5,11 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA hunnypot FROM PUBLIC;
 GRANT USAGE ON SCHEMA hunnypot TO hunnypot_sensor, hunnypot_reader, hunnypot_operator;
 GRANT SELECT ON hunnypot.schema_version, hunnypot.sensor, hunnypot.spool, hunnypot.hit, hunnypot.hit_default,
     hunnypot.waiting, hunnypot.offence_day, hunnypot.offence, hunnypot.setting, hunnypot.policy, hunnypot.allow,
-    hunnypot.listing, hunnypot.publication, hunnypot.rework TO hunnypot_reader;
+    hunnypot.listing, hunnypot.suspect, hunnypot.redeemed, hunnypot.publication, hunnypot.rework TO hunnypot_reader;
 GRANT EXECUTE ON FUNCTION hunnypot.setting, hunnypot.client_network, hunnypot.covering, hunnypot.units,
     hunnypot.hours_left, hunnypot.iso_time, hunnypot.reversed, hunnypot.address, hunnypot.known_class, hunnypot.listed,
-    hunnypot.worst_listing, hunnypot.postfix_action, hunnypot.listing_serial, hunnypot.changes, hunnypot.publish_check,
+    hunnypot.worst_listing, hunnypot.firm_listing, hunnypot.why, hunnypot.policy_test,
+    hunnypot.postfix_action, hunnypot.listing_serial, hunnypot.changes, hunnypot.publish_check,
     hunnypot.published TO hunnypot_reader;
 
 GRANT EXECUTE ON FUNCTION hunnypot.sensor_hello, hunnypot.record_batch, hunnypot.sensor_heartbeat, hunnypot.tick
@@ -16,4 +17,4 @@ GRANT EXECUTE ON FUNCTION hunnypot.sensor_hello, hunnypot.record_batch, hunnypot
 
 GRANT INSERT, UPDATE, DELETE ON hunnypot.policy, hunnypot.allow, hunnypot.setting TO hunnypot_operator;
 GRANT EXECUTE ON FUNCTION hunnypot.brake_release, hunnypot.allow_add, hunnypot.allow_del, hunnypot.forget,
-    hunnypot.expire, hunnypot.tick, hunnypot.rebuild TO hunnypot_operator;
+    hunnypot.expire, hunnypot.tick, hunnypot.rebuild, hunnypot.policy_enable TO hunnypot_operator;

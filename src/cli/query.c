@@ -75,7 +75,7 @@ static int open_and_print(struct cli *cli, enum output_format format, char *sql)
 }
 
 static const char offences_sql[] =
-    "SELECT o.network, o.class, o.domain, o.hits, date_trunc('second', o.first_seen) AS first_seen,"
+    "SELECT o.network, o.class, o.domain, o.hits, o.ripening, o.redeemed, o.excused, o.counted, date_trunc('second', o.first_seen) AS first_seen,"
     " date_trunc('second', o.last_seen) AS last_seen,"
     " (SELECT date_trunc('second', l.until) FROM hunnypot.listing l"
     "  WHERE l.network = o.network AND l.class = o.class) AS listed_until"
@@ -194,6 +194,26 @@ static int run_show(struct cli *cli, int argc, char **argv)
     return print_evidence(cli, format, ipnet_format(&net, text), limit);
 }
 
+/* why */
+
+static int run_why(struct cli *cli, int argc, char **argv)
+{
+    const char *format_name = "table";
+    const struct cli_option options[] = {OUTPUT_FORMAT_OPTION(&format_name), {.name = NULL}};
+    enum output_format format = OUTPUT_TABLE;
+    char text[IPADDR_TEXT_SIZE];
+    struct ipaddr address;
+    int status, first = cli_options(cli, argc, argv, options, &status);
+
+    if (first < 0 || (status = output_format_parse(format_name, &format)) != CLI_OK)
+        return status;
+    if (argc - first != 1 || !ipaddr_parse(argv[first], &address))
+        return cli_usage("takes one address");
+    return open_and_print(cli, format,
+                          alloc_format("SELECT date_trunc('second', w.\"time\") AS time, w.what"
+                                       " FROM hunnypot.why('%s') w ORDER BY w.\"time\"", ipaddr_format(&address, text)));
+}
+
 /* top */
 
 static int run_top(struct cli *cli, int argc, char **argv)
@@ -249,7 +269,7 @@ static int print_listed(struct cli *cli, enum output_format format, const char *
 {
     char *count = alloc_format("SELECT count(*) FROM unnest(%s) a WHERE NOT EXISTS (SELECT FROM hunnypot.listed(a))",
                                addresses);
-    char *rows = alloc_format("SELECT host(a) AS address, l.network IS NOT NULL AS listed, l.class, l.code, l.reason,"
+    char *rows = alloc_format("SELECT host(a) AS address, l.network IS NOT NULL AS listed, l.class, l.proof, l.code, l.reason,"
                               " date_trunc('second', l.since) AS since, date_trunc('second', l.until) AS until,"
                               " l.hits, l.domains, l.network, l.return_address"
                               " FROM unnest(%s) WITH ORDINALITY AS n(a, i) LEFT JOIN LATERAL hunnypot.listed(a) l ON true"
@@ -427,6 +447,8 @@ static int run_tail(struct cli *cli, int argc, char **argv)
 const struct cli_command query_commands[] = {
     {.name = "list", .arguments = "", .help = "Show who was caught: networks, classes, domains, hits", .run = run_list},
     {.name = "show", .arguments = "ADDRESS", .help = "Show the evidence against an address or network", .run = run_show},
+    {.name = "why", .arguments = "ADDRESS", .help = "Tell what happened with an address, and why it is listed or not",
+     .run = run_why},
     {.name = "top", .arguments = "", .help = "Count hits by client, network, domain, helo, class or sensor",
      .run = run_top},
     {.name = "tail", .arguments = "", .help = "Show hits as they arrive", .run = run_tail},

@@ -1,6 +1,6 @@
-/* What a sensor has to say to the database are errands, which share one connection and one thread: hits, and signs of life.  Each
- * has a rhythm of its own and, when it fails, a pause of its own, so that a batch that the database does not take keeps no
- * heartbeat back, and the other way round.  A lost connection holds up all of them; connecting has its own pause. */
+/* What a sensor has to say to the database are errands, which share one connection and one thread: hits, signs of life, and the
+ * time that goes by.  Each has a rhythm of its own and, when it fails, a pause of its own, so that a batch that the database does
+ * not take keeps no heartbeat back, and the other way round.  A lost connection holds up all of them; connecting has its own pause. */
 #include "record/shipper.h"
 
 #include <errno.h>
@@ -21,6 +21,7 @@
 
 enum {
     HEARTBEAT_MS = 10000,
+    TICK_MS = 10000,
     BACKOFF_FIRST_MS = 500,
     BACKOFF_MAX_MS = 30000,
     GATHER_MS = 50, /* hits that come together go together */
@@ -35,7 +36,7 @@ enum errand_end {
 };
 
 /* Connecting is the first of them, as nothing goes without it. */
-enum errand_name { ERRAND_CONNECT, ERRAND_HITS, ERRAND_HEARTBEAT, ERRAND_COUNT };
+enum errand_name { ERRAND_CONNECT, ERRAND_HITS, ERRAND_HEARTBEAT, ERRAND_TICK, ERRAND_COUNT };
 
 /* How each errand stands. */
 struct errand {
@@ -150,6 +151,16 @@ static enum errand_end run_heartbeat(struct shipper *shipper)
     return status == DB_OK ? ERRAND_DONE : ERRAND_FAILED;
 }
 
+/* The database has no clock that works while nobody is there: each sensor tells it that time went by. */
+static enum errand_end run_tick(struct shipper *shipper)
+{
+    bool more;
+
+    if (store_tick(shipper->store, &more) != DB_OK)
+        return ERRAND_FAILED;
+    return more ? ERRAND_MORE : ERRAND_DONE;
+}
+
 static const struct {
     const char *name; /* in the log */
     enum errand_end (*run)(struct shipper *shipper);
@@ -158,6 +169,7 @@ static const struct {
     [ERRAND_CONNECT] = {"connect", run_connect, 0 /* at once, should the connection break */},
     [ERRAND_HITS] = {"hits", run_hits, NEVER_MS},
     [ERRAND_HEARTBEAT] = {"heartbeat", run_heartbeat, HEARTBEAT_MS},
+    [ERRAND_TICK] = {"tick", run_tick, TICK_MS},
 };
 
 /* Say so now and then, and wait longer each time, with a third of chance so that many sensors do not come back as one. */

@@ -17,7 +17,7 @@ enum {
 
 /* PostgreSQL's numbers for types (catalog/pg_type.dat). */
 enum {
-    OID_BOOL = 16, OID_INT8 = 20, OID_INT4 = 23, OID_TEXT = 25, OID_INET = 869, OID_TEXT_ARRAY = 1009,
+    OID_BOOL = 16, OID_BYTEA = 17, OID_INT8 = 20, OID_INT4 = 23, OID_TEXT = 25, OID_INET = 869, OID_TEXT_ARRAY = 1009,
     OID_TIMESTAMPTZ = 1184, OID_UUID = 2950
 };
 
@@ -263,7 +263,20 @@ static void put_verdict(struct wire *wire, const struct hit *hit)
     }
 }
 
-/* The columns of hunnypot.new_hit (sql/001-schema.sql), all of them and in its order. */
+static void put_envelope(struct wire *wire, const struct hit *hit)
+{
+    if (hit->key_id[0] == '\0') {
+        column_null(wire, OID_TEXT);
+        column_null(wire, OID_BYTEA);
+        column_null(wire, OID_BOOL);
+        return;
+    }
+    column_text(wire, hit->key_id);
+    column_bytes(wire, OID_BYTEA, hit->hashes != NULL ? (const void *)hit->hashes : "", hit->hash_count * sizeof *hit->hashes);
+    column_bool(wire, hit->hashes_whole);
+}
+
+/* The columns of hunnypot.new_hit (sql/001-schema.sql and after), all of them and in its order. */
 static void put_columns(struct wire *wire, const struct hit *hit)
 {
     column_int8(wire, OID_INT8, hit->id);
@@ -283,9 +296,12 @@ static void put_columns(struct wire *wire, const struct hit *hit)
     column_text(wire, hit->mta_name);
     column_inet(wire, &hit->local);
     column_null(wire, OID_TEXT); /* owner */
+    column_null(wire, OID_TEXT); /* name_state */
+    put_envelope(wire, hit);
+    column_null(wire, OID_TEXT_ARRAY); /* primaries */
 }
 
-enum { NEW_HIT_COLUMNS = 20 };
+enum { NEW_HIT_COLUMNS = 25 };
 
 static void put_batch(struct wire *wire, uint32_t row_type, const struct hit *hits, size_t count)
 {

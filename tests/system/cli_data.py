@@ -5,16 +5,17 @@ import uuid
 HIT = {"ago": "0 s", "client": "203.0.113.7", "client_port": 50000, "client_name": "host7.example", "helo": "helo.example",
        "sender": "a@sender.example", "recipients": "b@backup.example", "null_sender": False, "tls": False,
        "class": "backup", "domain": "backup.example", "primary_host": "mx1.backup.example", "primary_age_ms": 1500,
-       "queue_id": "4XyZ", "mta_name": "mx2.example.org", "local": "192.0.2.1"}
+       "queue_id": "4XyZ", "name_state": "none", "mta_name": "mx2.example.org", "local": "192.0.2.1"}
 
 # The columns of hunnypot.new_hit.
 COLUMNS = """seq hit_id time client client_port client_name helo sender recipients recipients_total null_sender tls class domain
-    primary_host primary_age_ms queue_id mta_name local owner""".split()
+    primary_host primary_age_ms queue_id mta_name local owner name_state key_id envelope envelope_whole primaries""".split()
 SQL = f"""SELECT hunnypot.record_batch(%(sensor)s, %(spool)s::uuid, ARRAY(
     SELECT ({", ".join("now() - ago" if column == "time" else column for column in COLUMNS)})::hunnypot.new_hit
     FROM jsonb_to_recordset(%(hits)s) h (seq bigint, hit_id uuid, ago interval, client inet, client_port int, client_name text,
         helo text, sender text, recipients text[], recipients_total int, null_sender boolean, tls boolean, class text,
-        domain text, primary_host text, primary_age_ms int, queue_id text, mta_name text, local inet, owner text)
+        domain text, primary_host text, primary_age_ms int, queue_id text, mta_name text, local inet, owner text,
+        name_state text, key_id text, envelope bytea, envelope_whole boolean, primaries text[])
     ORDER BY seq))"""
 
 

@@ -10,8 +10,9 @@ real port 25 and the programs' default paths.  What a test may ask for:
                  dns.remove("trap.example. MX"), dns.freeze(), dns.thaw(), dns.stop(); back to normal after the test
     lying_dns    lying_dns(answer) starts a DNS server whose answers are a function's (testbed.dns.LyingDns); point the
                  milter to it with dns={"nameservers": ["127.0.0.2:53"]}
-    pg           PostgreSQL with a fresh database "hunnypot", as `hunnypot db init` makes it: pg.query("SELECT ..."),
+    pg           PostgreSQL with a fresh database "hunnypot", as `hunnypot db init` makes it, but that hits list at once: pg.query("SELECT ..."),
                  pg.connect(), pg.stop("immediate"), pg.kill(), pg.start(), pg.freeze(), pg.thaw(), pg.restart()
+    pg_plain     the same with the policy as it is shipped: hits ripen, and no class is enabled
     pg_server    the same without the database being made
     primary      primary("198.51.100.1", state="accept"|"defer"|"reject"|"refuse"|"hang"|"blackhole"|"drip"|"flood"|"reset")
                  is a mail host that greets; .set(state), .connections, .commands
@@ -123,6 +124,14 @@ def pg_server(postgres):
 def pg(postgres_template):
     postgres_template.restore()
     postgres_template.fresh()
+    yield postgres_template
+    postgres_template.restore()
+
+
+@pytest.fixture
+def pg_plain(postgres_template):
+    postgres_template.restore()
+    postgres_template.fresh("hunnypot_plain")
     yield postgres_template
     postgres_template.restore()
 

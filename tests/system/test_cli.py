@@ -72,10 +72,11 @@ def test_list_filters(caught, hunnypot, hunnypot_json, filters, networks):
 def test_list_columns(caught, hunnypot, hunnypot_json):
     row = hunnypot_json("list", "--class", "backup")[0]
     assert row.pop("first_seen") < row.pop("last_seen") < row.pop("listed_until")
-    assert row == {"network": "203.0.113.7/32", "class": "backup", "domain": "backup.example", "hits": 2}
+    assert row == {"network": "203.0.113.7/32", "class": "backup", "domain": "backup.example", "hits": 2, "ripening": None,
+                   "redeemed": None, "excused": None, "counted": 2}
     assert hunnypot_json("list", "--class", "null-sender")[0]["listed_until"] is None
-    assert list(rows_of(hunnypot("list"))[0]) == ["network", "class", "domain", "hits", "first seen", "last seen",
-                                                  "listed until"]
+    assert list(rows_of(hunnypot("list"))[0]) == ["network", "class", "domain", "hits", "ripening", "redeemed",
+                                                  "excused", "counted", "first seen", "last seen", "listed until"]
 
 
 def test_list_streams_many_rows(pg, hunnypot, hunnypot_json):

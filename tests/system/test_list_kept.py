@@ -14,7 +14,7 @@ from testbed.offences import list_networks, offend, offend_all
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 CLIENTS = [f"203.0.113.{number}" for number in range(1, 25)] + [f"2001:db8:c:{number}::{number}" for number in range(1, 9)]
-KEPT = """SELECT network, class, since, until, worse_until, hits, domains, last_seen, due FROM hunnypot.listed_network
+KEPT = """SELECT network, class, since, until, witnessed, soft_until, worse_until, hits, domains, last_seen, due FROM hunnypot.listed_network
     WHERE removed IS NULL ORDER BY network, class"""
 
 
@@ -51,11 +51,13 @@ def time_goes_by(pg, days):
         UPDATE hunnypot.offence_day SET day = day + 20000 - {days}, first_seen = first_seen - interval '{days} days',
             last_seen = last_seen - interval '{days} days', counted = counted - interval '{days} days',
             counted_again = counted_again - interval '{days} days';
-        UPDATE hunnypot.waiting SET due = due - interval '{days} days', time = time - interval '{days} days';
+        UPDATE hunnypot.waiting SET due = due - interval '{days} days', ripe = ripe - interval '{days} days',
+            recorded = recorded - interval '{days} days', time = time - interval '{days} days';
         UPDATE hunnypot.allow SET expires = expires - interval '{days} days';
         UPDATE hunnypot.listed_network SET since = since - interval '{days} days', until = until - interval '{days} days',
             worse_until = worse_until - interval '{days} days', removed = removed - interval '{days} days',
-            last_seen = last_seen - interval '{days} days', due = due - interval '{days} days'""")
+            last_seen = last_seen - interval '{days} days', due = due - interval '{days} days',
+            soft_until = soft_until - interval '{days} days'""")
 
 
 def some_hits(chance):
@@ -72,7 +74,11 @@ def a_network(chance):
 POLICY = ["listed = NOT listed", "min_hits = 1 + (min_hits %% 3)", "growth = CASE growth WHEN 2 THEN 1 ELSE 2 END",
           "lasts = (CASE WHEN lasts = '3 days' THEN '9 days' ELSE '3 days' END)::interval",
           "min_span = (CASE WHEN min_span = '0' THEN '3 hours' ELSE '0' END)::interval",
-          "ripens = (CASE WHEN ripens = '0' THEN '1 day' ELSE '0' END)::interval"]
+          "ripens = (CASE WHEN ripens = '0' THEN '1 day' ELSE '0' END)::interval",
+          "firm_after = (CASE WHEN firm_after = '0' THEN '2 days' ELSE '0' END)::interval",
+          "inferred_pause = (CASE WHEN inferred_pause = '0' THEN '1 day' ELSE '0' END)::interval",
+          "counts_for = (CASE WHEN counts_for = '10 days' THEN '40 days' ELSE '10 days' END)::interval",
+          "min_days = 3 - min_days", "witnessed_hits = 3 - witnessed_hits"]
 
 
 @pytest.mark.timeout(300)
@@ -182,8 +188,8 @@ def test_a_change_of_the_policy_goes_on_in_steps(pg):
 def test_db_rebuild(pg, hunnypot):
     offend(pg, "203.0.113.1")
     pg.query("UPDATE hunnypot.listed_network SET until = until + interval '1 year'")
-    pg.query("INSERT INTO hunnypot.listed_network SELECT '203.0.113.9', class, since, until, worse_until, removed, hits, domains,"
-             " last_seen, due, serial, entered FROM hunnypot.listed_network")
+    pg.query("INSERT INTO hunnypot.listed_network SELECT '203.0.113.9', class, since, until, worse_until, removed, witnessed,"
+             " soft_until, hits, domains, last_seen, due, serial, entered FROM hunnypot.listed_network")
     hunnypot("db", "rebuild", user="operator")
     assert pg.query("SELECT host(network), until < now() + interval '31 days' FROM hunnypot.listing") == [("203.0.113.1", True)]
 

@@ -38,7 +38,7 @@ CASES = {
     "two hits on an address": ([("address", "a", 2 * HOUR), ("address", "a", HOUR)], {"address": 7}),
     "one network in two classes":
         ([("trap", "a", NOW), ("address", "a", NOW), ("address", "b", NOW)], {"trap": 30, "address": 7}),
-    "bounces to a trap": ([("trap", "a", NOW, True)], {"trap": 30}),
+    "bounces to a trap are watched only": ([("trap", "a", NOW, True)], {}),
     "bounces elsewhere are watched only":
         ([("backup", "a", 2 * DAY, True), ("address", "b", DAY, True), ("backup", "a", NOW, True)], {}),
     "bounces do not add to other hits": ([("backup", "a", 2 * HOUR, True), ("backup", "a", NOW)], {}),
@@ -232,6 +232,21 @@ def test_the_brake_lets_a_small_list_grow(pg):
     assert brake(pg) is None
 
 
+def test_the_brake_holds_for_growth_in_many_steps(pg):
+    fill(pg, 1, 10)
+    pg.query("SELECT hunnypot.published()")
+    for number in range(4):
+        fill(pg, 100 * number + 11, 25)
+        assert brake(pg) is None, number
+        pg.query("SELECT hunnypot.published()")
+    fill(pg, 1000, 1)
+    assert "in 1 hour, and 100 were" in brake(pg)
+    pg.query("UPDATE hunnypot.publication_growth SET at = at - interval '61 minutes'")
+    assert brake(pg) is None
+    pg.query("SELECT hunnypot.brake_release()")
+    assert brake(pg) is None
+
+
 @pytest.mark.parametrize("network, wanted", [
     ("10.0.0.0/24", None), ("10.0.0.0/23", "10.0.0.0/23 is shorter than a /24"), ("2001:db8::/48", None),
     ("2001:db8::/47", "2001:db8::/47 is shorter than a /48"), ("0.0.0.0/0", "0.0.0.0/0 is shorter than a /24")])
@@ -245,9 +260,10 @@ def test_the_brake_holds_for_wide_networks(pg, network, wanted):
 def add_hit(pg, client, ago):
     pg.query("SELECT hunnypot.make_partitions(ARRAY[((now() - %s) AT TIME ZONE 'UTC')::date])", ago)
     pg.query("""INSERT INTO hunnypot.hit (hit_id, time, sensor_id, spool, seq, client, client_port, client_name, helo,
-            sender, recipients, recipients_total, null_sender, tls, class, domain, queue_id, mta_name, owner)
+            sender, recipients, recipients_total, null_sender, tls, class, domain, queue_id, mta_name, owner, name_state,
+            while_listed)
         VALUES (gen_random_uuid(), now() - %s, 1, gen_random_uuid(), 1, %s, 25, '', '', '', '{}', 1, false, false, 'trap',
-            'a', '', '', 'a')""",
+            'a', '', '', 'a', 'none', false)""",
              ago, client)
 
 
@@ -282,16 +298,16 @@ def test_expire_drops_old_partitions_and_forgotten_offences(pg):
     pg.query("SELECT hunnypot.allow_add('10.0.0.1', '', 'me', now() - interval '1 s')")
     pg.query("SELECT hunnypot.allow_add('10.0.0.2', '', 'me', now() + interval '1 day')")
     assert removed(pg, "expire()") == {
-        "hit partitions": 0, "hits": 2, "offences": 1, "allows": 1}
+        "hit partitions": 0, "hits": 2, "offences": 1, "envelopes": 0, "allows": 1}
     pg.query("UPDATE hunnypot.setting SET value = '10 days' WHERE name = 'keep_hits'")
     assert removed(pg, "expire()") == {
-        "hit partitions": 2, "hits": 0, "offences": 0, "allows": 0}
+        "hit partitions": 2, "hits": 0, "offences": 0, "envelopes": 0, "allows": 0}
     assert pg.query("SELECT count(*) FROM hunnypot.hit") == [(1,)]
     assert pg.query("SELECT network FROM hunnypot.offence ORDER BY 1") == [("203.0.113.1/32",), ("203.0.113.2/32",)]
 
 
-WAITING = """INSERT INTO hunnypot.waiting (hit_id, due, time, network, class, domain, owner)
-    VALUES (gen_random_uuid(), now(), now(), '10.0.0.1', '{}', 'a', 'a')"""
+WAITING = """INSERT INTO hunnypot.waiting (hit_id, due, ripe, time, network, class, domain, owner, name_state, while_listed)
+    VALUES (gen_random_uuid(), now(), now(), now(), '10.0.0.1', '{}', 'a', 'a', 'none', false)"""
 
 
 @pytest.mark.parametrize("change, told", [

@@ -9,27 +9,35 @@ import pytest
 from testbed.base import TOP
 from testbed.milter import environment
 
-ROLES = ["sensor", "reader", "operator", "nobody"]
+ROLES = ["sensor", "reader", "operator", "witness", "nobody"]
 READ, CHANGE = {"SELECT"}, {"SELECT", "INSERT", "UPDATE", "DELETE"}
 READERS = {"reader": READ, "operator": READ}
+WITNESSES = {**READERS, "witness": READ}
 CHANGED = {"reader": READ, "operator": CHANGE}
 RELATIONS = {
-    "schema_version": READERS, "sensor": READERS, "spool": READERS, "hit": READERS, "hit_default": READERS,
+    "schema_version": WITNESSES, "sensor": READERS, "spool": READERS, "hit": READERS, "hit_default": READERS,
     "waiting": READERS, "offence_day": READERS, "offence": READERS, "listing": READERS, "publication": READERS,
-    "rework": READERS, "setting": CHANGED, "policy": CHANGED, "allow": CHANGED,
-    "hit_DAY": {}, "sensor_sensor_id_seq": {}, "listed_network": {}, "listed_serial": {}, "change": {},
+    "rework": READERS, "suspect": READERS, "pardoned": READERS, "publication_growth": {}, "redeemed": READERS, "envelope": READERS, "witness": READERS,
+    "witness_stretch": READERS, "witness_probe": READERS, "witness_found": READERS, "witness_letters": READERS,
+    "probe": READERS, "setting": CHANGED, "policy": CHANGED, "allow": CHANGED,
+    "hit_DAY": {}, "sensor_sensor_id_seq": {}, "witness_witness_id_seq": {}, "listed_network": {}, "listed_serial": {}, "change": {},
 }
 SENSOR, READER, OPERATOR = {"sensor"}, {"reader", "operator"}, {"operator"}
 FUNCTIONS = {
-    **dict.fromkeys(["sensor_hello", "record_batch", "sensor_heartbeat"], SENSOR),
+    **dict.fromkeys(["sensor_hello", "record_batch", "sensor_heartbeat", "sensor_probes"], SENSOR),
+    **dict.fromkeys(["witness_hello", "witness_waiting", "witness_clients", "witness_found", "witness_watched", "witness_probes",
+                     "witness_letters"], {"witness"}),
     "tick": SENSOR | OPERATOR,
     **dict.fromkeys(["client_network", "setting", "covering", "listed", "units", "hours_left", "iso_time", "reversed",
-                     "address", "postfix_action", "known_class", "worst_listing", "listing_serial", "changes",
+                     "address", "postfix_action", "known_class", "worst_listing", "firm_listing", "listing_serial",
+                     "changes", "why", "policy_test", "witness_list", "was_watched", "mx_watched", "machine_watched",
                      "publish_check", "published", "dnsbl", "dnsbl_address"], READER),
-    **dict.fromkeys(["brake_release", "allow_add", "allow_del", "forget", "expire", "rebuild"], OPERATOR),
+    **dict.fromkeys(["brake_release", "allow_add", "allow_del", "forget", "expire", "rebuild", "policy_enable",
+                     "witness_remove", "witness_forget"], OPERATOR),
     **dict.fromkeys(["make_partitions", "find_sensor", "counted_class", "count_ripe", "lasting", "is_enough", "judge",
                      "judge_anew", "rework_step", "refresh", "list_lock", "list_changed", "policy_changed",
-                     "allow_changed", "setting_changed", "entered_since", "left_since", "last_within"], set()),
+                     "allow_changed", "setting_changed", "entered_since", "left_since", "last_within",
+                     "listing_term", "letters_accepted", "watched_times", "redeem", "from_micros", "find_witness", "set_published"], set()),
 }
 
 

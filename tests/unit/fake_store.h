@@ -21,11 +21,12 @@ struct fake_store {
     bool record_then_fail;   /* ... after they were committed */
     bool frozen;             /* no answer until stop_fd is readable */
     enum db_status heartbeat; /* the answer to each heartbeat */
+    enum db_status tick;      /* the answer to each tick */
     enum db_status record;   /* the answer to each batch that is not otherwise decided */
     const char *refuse_helo; /* a batch with such a hit is refused */
     const char *why;
 
-    int connects, batches, heartbeats;
+    int connects, batches, heartbeats, ticks;
     int64_t last, recorded[FAKE_STORE_MAX]; /* in the order in which they came */
     size_t recorded_count;
     bool connected;

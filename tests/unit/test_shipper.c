@@ -106,6 +106,11 @@ static bool has_heartbeats(const struct fake_store *fake, int64_t number)
     return fake->heartbeats >= number;
 }
 
+static bool has_ticks(const struct fake_store *fake, int64_t number)
+{
+    return fake->ticks >= number;
+}
+
 /* By the real clock, which the fake one does not stop. */
 static int64_t real_ms(void)
 {
@@ -153,6 +158,7 @@ static void ships_as_hits_come(void **state)
     shipper = start();
     assert_true(fake_store_wait(has_last, 1));
     assert_true(fake_store_wait(has_heartbeats, 1));
+    assert_true(fake_store_wait(has_ticks, 3));
     send_hits("bc");
     assert_true(fake_store_wait(has_last, 3));
     shipper_stop(&shipper, 10000);

@@ -1,6 +1,13 @@
 """Offences put into the database as a sensor's hits would be, at any time in the past."""
 from datetime import timedelta
 
+# A policy that lists as soon as a hit is recorded, and answers 550: for tests of all that comes after the list, or before it.
+AT_ONCE = """UPDATE hunnypot.policy SET listed = class <> 'null-sender', ripens = '0', ripens_named = '0', waits = '0',
+    counts_for = '10 years', named_hits = 1, named_days = 1, named_share = 0, min_days = 1, inferred_named = true,
+    min_hits = CASE class WHEN 'trap' THEN 1 ELSE 2 END, min_domains = CASE class WHEN 'trap' THEN 1 ELSE 2 END,
+    min_span = CASE class WHEN 'trap' THEN '0' ELSE '1 hour' END::interval, firm_after = '0', inferred_pause = '0',
+    inferred_code = code, inferred_address = return_address"""
+
 
 def offend(pg, client, kind="trap", domain="trap.example", ago=timedelta(), null_sender=False):
     """Count one hit of CLIENT, AGO before now."""
@@ -10,9 +17,9 @@ def offend(pg, client, kind="trap", domain="trap.example", ago=timedelta(), null
 def offend_all(pg, hits):
     """Count HITS (client, class, domain, ago, null sender) together, as one step of tick() does."""
     clients, kinds, domains, agos, null_senders = zip(*hits)
-    pg.query("""INSERT INTO hunnypot.waiting (hit_id, due, time, network, class, domain, owner)
-        SELECT gen_random_uuid(), now(), now() - ago, hunnypot.client_network(client),
-               hunnypot.counted_class(class, null_sender), domain, domain
+    pg.query("""INSERT INTO hunnypot.waiting (hit_id, due, ripe, time, network, class, domain, owner, name_state, while_listed)
+        SELECT gen_random_uuid(), now(), now(), now() - ago, hunnypot.client_network(client),
+               hunnypot.counted_class(class, null_sender, 1), domain, domain, 'none', false
         FROM unnest(%s::inet[], %s::text[], %s::text[], %s::interval[], %s::boolean[])
              h (client, class, domain, ago, null_sender)""",
              list(clients), list(kinds), list(domains), list(agos), list(null_senders))
@@ -21,8 +28,10 @@ def offend_all(pg, hits):
 
 def list_networks(pg, networks, kind="trap"):
     """Put NETWORKS (an SQL query of cidr) on the list as one hit each does; for very many, or such as no client has."""
-    pg.query("""INSERT INTO hunnypot.offence_day (network, class, domain, day, owner, hits, first_seen, last_seen, counted)
-        SELECT network, %s, 'trap.example', (now() AT TIME ZONE 'UTC')::date, 'trap.example', 1, now(), now(), now()
+    pg.query("""INSERT INTO hunnypot.offence_day (network, class, domain, day, named, witnessed, while_listed, owner, hits,
+                                      first_seen, last_seen, counted)
+        SELECT network, %s, 'trap.example', (now() AT TIME ZONE 'UTC')::date, false, true, false, 'trap.example', 1, now(),
+               now(), now()
         FROM (""" + networks.replace("%", "%%") + """) n (network)""", kind)
     pg.query("SELECT hunnypot.rebuild()")
     while pg.query("SELECT hunnypot.tick()") == [(True,)]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import psycopg2
 
 from testbed.base import STATE, Server, TestbedError, family, run, wait_for
+from testbed.offences import AT_ONCE
 
 AS_POSTGRES = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
 
@@ -96,19 +97,22 @@ class Postgres:
     def make_template(self, initialise):
         """The database that each test gets a copy of; INITIALISE() sets up "hunnypot" (hunnypot db init)."""
         self.make_database(initialise)
+        self.query("CREATE DATABASE hunnypot_plain TEMPLATE hunnypot", database="postgres")
+        self.query(AT_ONCE)
         self.query("ALTER DATABASE hunnypot RENAME TO hunnypot_template", database="postgres")
 
     def make_database(self, initialise):
         """An initialised "hunnypot", and logins named after the roles that they have."""
         self.query("CREATE DATABASE hunnypot", database="postgres")
         initialise()
-        for role in ("sensor", "reader", "operator"):
+        for role in ("sensor", "reader", "operator", "witness"):
             self.query(f"CREATE ROLE {role} LOGIN IN ROLE hunnypot_{role}", database="postgres")
 
-    def fresh(self):
-        """A new database "hunnypot", as db init leaves it."""
+    def fresh(self, template="hunnypot_template"):
+        """A new database "hunnypot", as db init leaves it but with a policy that lists at once; or, with the TEMPLATE
+        "hunnypot_plain", as db init leaves it."""
         self.query("DROP DATABASE IF EXISTS hunnypot WITH (FORCE)", database="postgres")
-        self.query("CREATE DATABASE hunnypot TEMPLATE hunnypot_template", database="postgres")
+        self.query(f"CREATE DATABASE hunnypot TEMPLATE {template}", database="postgres")
 
     def restore(self):
         """Running again, whatever a test did to it."""

@@ -1,0 +1,290 @@
+-- Witnesses: what they may call, and what follows from what they tell.
+
+-- Its number; who has not said hello, or was removed, has none.
+CREATE OR REPLACE FUNCTION hunnypot.find_witness(p_mx text, p_machine text) RETURNS integer
+LANGUAGE plpgsql STABLE SET search_path = hunnypot, pg_temp AS $$
+DECLARE
+    found_id integer := (SELECT witness_id FROM witness w WHERE w.mx = p_mx AND w.machine = p_machine);
+BEGIN
+    IF found_id IS NULL THEN
+        RAISE EXCEPTION 'witness % of % has not said hello', p_machine, p_mx;
+    END IF;
+    RETURN found_id;
+END
+$$;
+
+-- What a witness says after it connected: the time here, and the addresses that sensors probed from lately, in a row each.
+CREATE OR REPLACE FUNCTION hunnypot.witness_hello(p_mx text, p_machine text, p_version text, p_keys text[], p_match text)
+    RETURNS TABLE (server_time timestamptz, sensor inet)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp AS $$
+BEGIN
+    INSERT INTO witness AS w (mx, machine, version, keys, match) VALUES (p_mx, p_machine, p_version, p_keys, p_match)
+    ON CONFLICT (mx, machine) DO UPDATE
+    SET version = excluded.version, keys = excluded.keys, match = excluded.match, last_seen = now();
+    RETURN QUERY
+        SELECT clock_timestamp(), p.source
+        FROM (SELECT) one LEFT JOIN (SELECT DISTINCT source FROM probe WHERE time > now() - interval '8 days') p ON true;
+END
+$$;
+
+-- Hits that wait, behind one that was recorded at AFTER, in the order of their recording.
+CREATE OR REPLACE FUNCTION hunnypot.witness_waiting(p_mx text, p_machine text, after timestamptz, after_id uuid, at_most int)
+    RETURNS TABLE (hit_id uuid, recorded timestamptz, "time" timestamptz, client inet, key_id text, envelope bytea)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp SET plan_cache_mode = force_custom_plan
+SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+BEGIN
+    PERFORM find_witness(p_mx, p_machine);
+    RETURN QUERY
+        SELECT e.hit_id, e.recorded, e.time, e.client, e.key_id, e.hashes FROM envelope e
+        WHERE (e.recorded, e.hit_id) > (after, after_id)
+        ORDER BY e.recorded, e.hit_id LIMIT least(at_most, 10000);
+END
+$$;
+
+-- Clients that have hits, in the order of their addresses.
+CREATE OR REPLACE FUNCTION hunnypot.witness_clients(p_mx text, p_machine text, after inet, at_most int) RETURNS SETOF inet
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp SET plan_cache_mode = force_custom_plan
+SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+DECLARE
+    found_client inet := coalesce(after, '0.0.0.0/0');
+BEGIN
+    PERFORM find_witness(p_mx, p_machine);
+    -- From one to the next: a client may have any number of hits.
+    FOR i IN 1 .. least(at_most, 10000) LOOP
+        found_client := (SELECT e.client FROM envelope e WHERE e.client > found_client ORDER BY e.client LIMIT 1);
+        EXIT WHEN found_client IS NULL;
+        RETURN NEXT found_client;
+    END LOOP;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION hunnypot.from_micros(micros bigint) RETURNS timestamptz
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN timestamptz 'epoch' + micros * interval '1 microsecond';
+
+-- Hits that are redeemed now do not count: they are taken out of what waits, and of what was counted.
+CREATE OR REPLACE FUNCTION hunnypot.redeem(hits uuid[]) RETURNS void
+LANGUAGE plpgsql SET search_path = hunnypot, pg_temp SET timezone = 'UTC' SET plan_cache_mode = force_custom_plan
+SET enable_seqscan = off AS $$
+DECLARE
+    counted uuid[];
+    touched cidr[];
+BEGIN
+    PERFORM list_lock();
+    WITH still_waiting AS (DELETE FROM waiting w WHERE w.hit_id = ANY (hits) RETURNING w.hit_id)
+    SELECT array_agg(id) INTO counted FROM unnest(hits) id WHERE id NOT IN (SELECT hit_id FROM still_waiting);
+    IF counted IS NULL THEN
+        RETURN;
+    END IF;
+
+    -- Which of a day's facts a hit went into is known but for what was proven then; that is looked at again.
+    WITH days AS (
+        SELECT d.network, d.class, d.domain, d.day, d.named, d.witnessed, d.while_listed, count(*) AS fewer
+        FROM unnest(counted) c(id)
+        JOIN envelope e ON e.hit_id = c.id
+        JOIN hit h ON h.client = e.client AND h.time = e.time AND h.hit_id = c.id
+        CROSS JOIN LATERAL (
+            SELECT * FROM offence_day f
+            WHERE f.network = client_network(e.client) AND f.class = e.class AND f.domain = e.domain
+              AND f.day = least(h.time, h.recorded)::date
+            ORDER BY f.named = (h.name_state <> 'none') DESC, f.while_listed = h.while_listed DESC,
+                     f.witnessed = was_watched(c.id, h.recorded) DESC
+            LIMIT 1) d
+        GROUP BY 1, 2, 3, 4, 5, 6, 7
+    ), gone AS (
+        DELETE FROM offence_day f USING days d
+        WHERE (f.network, f.class, f.domain, f.day, f.named, f.witnessed, f.while_listed)
+            = (d.network, d.class, d.domain, d.day, d.named, d.witnessed, d.while_listed) AND f.hits <= d.fewer
+        RETURNING f.network
+    ), fewer AS (
+        UPDATE offence_day f SET hits = f.hits - d.fewer FROM days d
+        WHERE (f.network, f.class, f.domain, f.day, f.named, f.witnessed, f.while_listed)
+            = (d.network, d.class, d.domain, d.day, d.named, d.witnessed, d.while_listed) AND f.hits > d.fewer
+        RETURNING f.network
+    )
+    SELECT ARRAY(SELECT network FROM gone UNION SELECT network FROM fewer) INTO touched;
+    PERFORM refresh(touched);
+END
+$$;
+
+-- [{"hit": ID, "what": "accepted", "time": MICROSECONDS}]: what was found.
+CREATE OR REPLACE FUNCTION hunnypot.witness_found(p_mx text, p_machine text, report jsonb) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp AS $$
+DECLARE
+    me integer := find_witness(p_mx, p_machine);
+    news uuid[];
+BEGIN
+    WITH found AS (
+        SELECT r.hit, r.what, from_micros(r.time) AS at
+        FROM jsonb_to_recordset(report) AS r(hit uuid, what text, time bigint)
+        JOIN envelope e ON e.hit_id = r.hit
+        WHERE from_micros(r.time) BETWEEN e.time - CASE WHEN r.what IN ('seen', 'refused') THEN interval '24 hours'
+                                                        ELSE interval '5 minutes' END
+                                      AND e.time + interval '5 days'
+    ), kept AS (
+        INSERT INTO witness_found (hit_id, witness_id, what, time) SELECT hit, me, what, at FROM found
+        ON CONFLICT DO NOTHING RETURNING hit_id, what, time
+    ), new AS (
+        INSERT INTO pardoned AS r (hit_id, why, network, class, domain, hit_time, time, mx)
+        SELECT e.hit_id, 'redeemed', client_network(e.client), e.class, e.domain, e.time, min(k.time), p_mx
+        FROM kept k JOIN envelope e ON e.hit_id = k.hit_id
+        WHERE k.what IN ('accepted', 'listed')
+           OR (k.what = 'sender' AND EXISTS (SELECT FROM witness WHERE witness_id = me AND match = 'sender'))
+        GROUP BY e.hit_id
+        ON CONFLICT DO NOTHING RETURNING r.hit_id
+    )
+    SELECT array_agg(hit_id) INTO news FROM new;
+    UPDATE witness SET last_seen = now() WHERE witness_id = me;
+    IF news IS NOT NULL THEN
+        PERFORM redeem(news);
+    END IF;
+END
+$$;
+
+-- [{"since": MICROSECONDS, "until": MICROSECONDS, "keys": "ID,ID"}]: stretches that were watched, or that are longer now.
+CREATE OR REPLACE FUNCTION hunnypot.witness_watched(p_mx text, p_machine text, report jsonb) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp AS $$
+DECLARE
+    me integer := find_witness(p_mx, p_machine);
+    latest timestamptz := clock_timestamp() + interval '60 seconds';
+BEGIN
+    INSERT INTO witness_stretch AS s (witness_id, since, until, keys)
+    SELECT me, from_micros(r.since), least(from_micros(r.until), latest), string_to_array(r.keys, ',')
+    FROM jsonb_to_recordset(report) AS r(since bigint, until bigint, keys text)
+    WHERE from_micros(r.since) <= latest
+    ON CONFLICT (witness_id, since) DO UPDATE SET until = greatest(s.until, excluded.until), keys = excluded.keys;
+    UPDATE witness SET last_seen = now() WHERE witness_id = me;
+END
+$$;
+
+-- [{"sensor": ADDRESS, "time": MICROSECONDS}]: when sensors' own probes were in the log.
+CREATE OR REPLACE FUNCTION hunnypot.witness_probes(p_mx text, p_machine text, report jsonb) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = hunnypot, pg_temp AS $$
+    INSERT INTO witness_probe (witness_id, time, source)
+    SELECT find_witness(p_mx, p_machine), from_micros(r.time), r.sensor
+    FROM jsonb_to_recordset(report) AS r(sensor inet, time bigint)
+    ON CONFLICT DO NOTHING
+$$;
+
+-- [{"client": ADDRESS, "letters": NUMBER}]: letters accepted in the last 7 days.
+CREATE OR REPLACE FUNCTION hunnypot.witness_letters(p_mx text, p_machine text, report jsonb) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = hunnypot, pg_temp AS $$
+    INSERT INTO witness_letters AS l (client, witness_id, letters)
+    SELECT r.client, find_witness(p_mx, p_machine), r.letters
+    FROM jsonb_to_recordset(report) AS r(client inet, letters bigint)
+    ON CONFLICT (client, witness_id) DO UPDATE SET letters = excluded.letters, told = now()
+    WHERE l.letters IS DISTINCT FROM excluded.letters OR l.told < now() - interval '1 day'
+$$;
+
+-- [{"mx": NAME, "source": ADDRESS, "time": MICROSECONDS}]: probes that a sensor made.
+CREATE OR REPLACE FUNCTION hunnypot.sensor_probes(report jsonb) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = hunnypot, pg_temp AS $$
+    INSERT INTO probe (mx, time, source)
+    SELECT r.mx, from_micros(r.time), r.source FROM jsonb_to_recordset(report) AS r(mx text, source inet, time bigint)
+    ON CONFLICT DO NOTHING
+$$;
+
+-- Whether one machine watched from SINCE to UNTIL with the key KEY.  By the sender alone it proves something only when that
+-- told some letters already: where it never does, the sender is rewritten too.
+CREATE OR REPLACE FUNCTION hunnypot.machine_watched(me integer, key text, since timestamptz, until timestamptz) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = hunnypot, pg_temp AS $$
+    SELECT coalesce(range_agg(tstzrange(s.since, s.until, '[]')) @> tstzrange($3, $4, '[]'), false)
+       AND (SELECT w.match = 'envelope' OR (SELECT count(*) >= 10 FROM witness_found f
+                                            WHERE f.witness_id = me AND f.what = 'sender')
+            FROM witness w WHERE w.witness_id = me)
+    FROM witness_stretch s
+    WHERE s.witness_id = me AND s.until >= $3 AND s.since <= $4 AND key = ANY (s.keys)
+$$;
+
+-- Whether all machines behind an MX name watched.  Once one of them has logged a probe, each probe that was made must be in
+-- one of their logs, within 60 s of its time: one that is not shows that the log is not all there, or its clock off.
+CREATE OR REPLACE FUNCTION hunnypot.mx_watched(p_mx text, key text, since timestamptz, until timestamptz) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = hunnypot, pg_temp AS $$
+    SELECT coalesce((SELECT bool_and(machine_watched(w.witness_id, $2, $3, $4)) FROM witness w WHERE w.mx = $1), false)
+       AND (NOT EXISTS (SELECT FROM witness_probe p JOIN witness w USING (witness_id)
+                        WHERE w.mx = $1 AND p.time > $3 - interval '7 days')
+            OR NOT EXISTS (
+                SELECT FROM probe made
+                WHERE made.mx = $1 AND made.time BETWEEN $3 AND $4
+                  AND NOT EXISTS (
+                    SELECT FROM witness_probe p JOIN witness w USING (witness_id)
+                    WHERE w.mx = $1 AND p.source = made.source
+                      AND p.time BETWEEN made.time - interval '60 seconds' AND made.time + interval '60 seconds')))
+$$;
+
+-- Whether every primary that the client of this hit should have gone to was watched from 24 h before it until UNTIL.  A hit
+-- with more recipients than were hashed never is, nor one without a key.
+CREATE OR REPLACE FUNCTION hunnypot.was_watched(hit uuid, until timestamptz) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = hunnypot, pg_temp AS $$
+    SELECT coalesce((
+        SELECT e.whole AND cardinality(e.primaries) > 0
+           AND (SELECT bool_and(mx_watched(p, e.key_id, e.time - interval '24 hours', $2)) FROM unnest(e.primaries) p)
+        FROM envelope e WHERE e.hit_id = $1), false)
+$$;
+
+-- The witnesses, and since when each watches without a gap.
+CREATE OR REPLACE FUNCTION hunnypot.witness_list()
+    RETURNS TABLE (mx text, machine text, watching_since timestamptz, watched_until timestamptz, last_seen timestamptz,
+                   match text, keys text, version text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = hunnypot, pg_temp AS $$
+    SELECT w.mx, w.machine, s.since, s.until, w.last_seen, w.match, array_to_string(w.keys, ','), w.version
+    FROM witness w
+    LEFT JOIN LATERAL (SELECT * FROM witness_stretch s WHERE s.witness_id = w.witness_id ORDER BY s.since DESC LIMIT 1) s
+        ON true
+    ORDER BY 1, 2
+$$;
+
+-- A machine is no primary any more: it is waited for no longer.  What it redeemed stays redeemed.
+CREATE OR REPLACE FUNCTION hunnypot.witness_remove(p_mx text, p_machine text) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp AS $$
+BEGIN
+    DELETE FROM witness w WHERE w.mx = p_mx AND w.machine = p_machine;
+    RETURN FOUND;
+END
+$$;
+
+-- Forget, in a bounded step, what no hit waits for any more; how many rows there were.
+CREATE OR REPLACE FUNCTION hunnypot.witness_forget(at_most int) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp SET plan_cache_mode = force_custom_plan
+SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+DECLARE
+    gone bigint := 0;
+    step bigint;
+BEGIN
+    DELETE FROM envelope WHERE ctid = ANY (ARRAY(SELECT ctid FROM envelope WHERE recorded < now() - interval '6 days'
+                                                 ORDER BY recorded LIMIT at_most));
+    GET DIAGNOSTICS step = ROW_COUNT;
+    gone := gone + step;
+    DELETE FROM pardoned WHERE ctid = ANY (ARRAY(SELECT ctid FROM pardoned WHERE told < now() - setting('keep_hits')::interval
+                                                 ORDER BY told LIMIT at_most));
+    GET DIAGNOSTICS step = ROW_COUNT;
+    gone := gone + step;
+    DELETE FROM probe WHERE ctid = ANY (ARRAY(SELECT ctid FROM probe WHERE time < now() - interval '9 days'
+                                              ORDER BY time LIMIT at_most));
+    GET DIAGNOSTICS step = ROW_COUNT;
+    gone := gone + step;
+    DELETE FROM witness_probe WHERE ctid = ANY (ARRAY(SELECT ctid FROM witness_probe WHERE time < now() - interval '9 days'
+                                                      ORDER BY time LIMIT at_most));
+    GET DIAGNOSTICS step = ROW_COUNT;
+    gone := gone + step;
+    DELETE FROM witness_stretch WHERE ctid = ANY (ARRAY(SELECT ctid FROM witness_stretch
+                                                        WHERE until < now() - interval '9 days' ORDER BY until LIMIT at_most));
+    GET DIAGNOSTICS step = ROW_COUNT;
+    gone := gone + step;
+    DELETE FROM witness_letters WHERE ctid = ANY (ARRAY(SELECT ctid FROM witness_letters
+                                                        WHERE told < now() - interval '9 days' LIMIT at_most));
+    GET DIAGNOSTICS step = ROW_COUNT;
+    RETURN gone + step;
+END
+$$;
+
+GRANT USAGE ON SCHEMA hunnypot TO hunnypot_witness;
+GRANT SELECT ON hunnypot.schema_version TO hunnypot_witness;
+GRANT EXECUTE ON FUNCTION hunnypot.witness_hello, hunnypot.witness_waiting, hunnypot.witness_clients, hunnypot.witness_found,
+    hunnypot.witness_watched, hunnypot.witness_probes, hunnypot.witness_letters TO hunnypot_witness;
+GRANT EXECUTE ON FUNCTION hunnypot.sensor_probes TO hunnypot_sensor;
+GRANT SELECT ON hunnypot.envelope, hunnypot.witness, hunnypot.witness_stretch, hunnypot.witness_found, hunnypot.pardoned,
+    hunnypot.witness_letters, hunnypot.probe, hunnypot.witness_probe TO hunnypot_reader;
+GRANT EXECUTE ON FUNCTION hunnypot.witness_list, hunnypot.was_watched, hunnypot.mx_watched, hunnypot.machine_watched
+    TO hunnypot_reader;
+GRANT EXECUTE ON FUNCTION hunnypot.witness_remove, hunnypot.witness_forget TO hunnypot_operator;

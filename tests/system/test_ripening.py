@@ -1,0 +1,319 @@
+"""From hits to listings with the policy as it is shipped: hits ripen, letters that arrive redeem, doubt is held against nobody."""
+import json
+import uuid
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from cli_data import Sensor
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+CLIENT, MX, KEY = "203.0.113.7", "mx1.backup.example", "0123456789abcdef"
+
+
+class Ripening:
+    """A database in which time goes by when a test says so."""
+
+    def __init__(self, pg):
+        self.pg = pg
+        self.sensor = Sensor(pg)
+
+    def hit(self, **what):
+        """Record one hit, now; its number."""
+        number = str(uuid.uuid4())
+        self.sensor.record({"hit_id": number, "key_id": KEY, "envelope": "\\x" + "00" * 48, "envelope_whole": True,
+                            "primaries": [MX], **what})
+        return number
+
+    def later(self, by):
+        """Time goes by, and the sensors' ticks."""
+        self.pg.query("SET session_replication_role = replica; " + "; ".join(
+            f"UPDATE hunnypot.{table} SET " + ", ".join(f"{column} = {column} - %(by)s" for column in columns.split())
+            for table, columns in {
+                "hit": "recorded time", "probe": "time", "witness_probe": "time", "waiting": "due ripe recorded time", "offence_day": "first_seen last_seen counted counted_again",
+                "listed_network": "since until soft_until worse_until removed last_seen due", "allow": "expires",
+                "envelope": "recorded time", "witness_found": "time", "pardoned": "hit_time told",
+                "witness_stretch": "since until"}.items()) % {"by": f"interval '{by.total_seconds()} s'"})
+        self.pg.query("""SET session_replication_role = replica;
+            UPDATE hunnypot.offence_day SET day = day - 20000;
+            UPDATE hunnypot.offence_day SET day = (first_seen AT TIME ZONE 'UTC')::date""")
+        while self.pg.query("SELECT hunnypot.tick()") == [(True,)]:
+            pass
+
+    def enable(self):
+        self.pg.query("UPDATE hunnypot.policy SET listed = class <> 'null-sender'")
+
+    def listing(self, client=CLIENT):
+        """(class, proof, code, hours left) of each listing."""
+        return [(*row[:3], round(row[3])) for row in self.pg.query(
+            "SELECT class, proof, left(code, 3), extract(epoch FROM until - now()) / 3600 FROM hunnypot.listed(%s) ORDER BY rank", client)]
+
+    def states(self):
+        return self.pg.query("SELECT ripening, redeemed, excused, counted FROM hunnypot.offence")
+
+    def witness(self, *, mx=MX, machine="one", since=2 * DAY, until=timedelta(), match="envelope"):
+        """A witness that watched from SINCE ago until UNTIL from now."""
+        now = datetime.now(timezone.utc)
+        self.pg.query("SELECT * FROM hunnypot.witness_hello(%s, %s, '1', ARRAY[%s], %s)", mx, machine, KEY, match)
+        self.tell("watched", {"since": micros(now - since), "until": micros(now + until), "keys": KEY}, mx=mx, machine=machine)
+
+    def watch_on(self, **words):
+        self.witness(since=timedelta(days=30), **words)
+
+    def tell(self, function, *report, mx=MX, machine="one"):
+        self.pg.query(f"SELECT hunnypot.witness_{function}(%s, %s, %s)", mx, machine, json.dumps(report))
+
+    def found(self, hit, what="accepted", after=timedelta(seconds=3), **who):
+        [(time,)] = self.pg.query("SELECT time FROM hunnypot.envelope WHERE hit_id = %s", hit)
+        self.tell("found", {"hit": hit, "what": what, "time": micros(time + after)}, **who)
+
+
+def micros(moment):
+    return int(moment.timestamp() * 1000000)
+
+
+@pytest.fixture
+def ripening(pg_plain):
+    made = Ripening(pg_plain)
+    made.enable()
+    return made
+
+
+def test_a_new_installation_lists_nobody(pg_plain):
+    fresh = Ripening(pg_plain)
+    for _ in range(3):
+        fresh.hit(**{"class": "trap"})
+        fresh.later(DAY)
+    assert pg_plain.query("SELECT * FROM hunnypot.listing") == []
+    assert pg_plain.query("SELECT result, hits FROM hunnypot.policy_test('trap')") == [("listed, witnessed", 3)]
+    assert pg_plain.query("SELECT hunnypot.policy_enable('trap')") == [(1,)]
+    assert fresh.listing()[0][:3] == ("trap", "witnessed", "550")
+
+
+@pytest.mark.parametrize("name_state, wait", [("none", 4), ("confirmed", 24), ("unknown", 24)])
+def test_a_hit_counts_when_it_had_its_time(ripening, name_state, wait):
+    ripening.hit(name_state=name_state)
+    assert ripening.states() == [(1, None, None, None)]
+    ripening.later((wait - 0.1) * HOUR)
+    assert ripening.states() == [(1, None, None, None)]
+    ripening.later(0.2 * HOUR)
+    assert ripening.states() == [(None, None, None, 1)]
+
+
+def test_trap_one_letter_answers_450_until_it_is_a_day_old(ripening):
+    ripening.hit(**{"class": "trap"})
+    ripening.later(5 * HOUR)
+    assert ripening.listing()[0][:3] == ("trap", "witnessed", "450")
+    assert ripening.pg.query("SELECT host(return_address), firm FROM hunnypot.listing") == [("127.0.1.2", False)]
+    ripening.later(20 * HOUR)
+    assert ripening.listing()[0][:3] == ("trap", "witnessed", "550")
+    assert ripening.pg.query("SELECT host(return_address), firm FROM hunnypot.listing") == [("127.0.0.2", True)]
+
+
+def test_trap_a_client_with_a_name_needs_three_days(ripening):
+    for _ in range(2):
+        ripening.hit(**{"class": "trap", "name_state": "confirmed"})
+        ripening.later(25 * HOUR)
+        assert ripening.listing() == []
+    ripening.hit(**{"class": "trap", "name_state": "confirmed"})
+    ripening.later(25 * HOUR)
+    assert ripening.listing()[0][:3] == ("trap", "witnessed", "550")
+
+
+def test_trap_a_big_sender_needs_more_than_a_share_of_its_letters(ripening):
+    """Anyone can make it write to a trap, by a sign-up form."""
+    ripening.witness()
+    ripening.tell("letters", {"client": CLIENT, "letters": 100})
+    for _ in range(6):
+        ripening.hit(**{"class": "trap", "name_state": "confirmed"})
+        ripening.later(25 * HOUR)
+    assert ripening.listing()[0][0] == "trap"
+    ripening.tell("letters", {"client": CLIENT, "letters": 1000})
+    ripening.pg.query("SELECT hunnypot.rebuild()")
+    assert ripening.listing() == []
+
+
+def test_inferred_takes_two_days_and_answers_450_for_a_day(ripening):
+    ripening.hit()
+    ripening.hit()
+    ripening.later(5 * HOUR)
+    assert ripening.listing() == [], "two on one day"
+    ripening.later(20 * HOUR)
+    ripening.hit()
+    ripening.later(4.1 * HOUR)
+    assert ripening.listing() == [("backup", "inferred", "450", 24)]
+    assert ripening.pg.query("SELECT host(return_address), firm FROM hunnypot.listing") == [("127.0.1.3", False)]
+    ripening.later(24.1 * HOUR)
+    assert ripening.listing() == [], "it pauses"
+    ripening.later(24 * HOUR)
+    assert ripening.listing() == [("backup", "inferred", "450", 24)]
+    ripening.later(7 * DAY)
+    assert ripening.listing() == []
+
+
+def test_inferred_clients_with_a_name_are_watched_only(ripening):
+    for name_state in ("confirmed", "unknown", "confirmed", "unknown"):
+        ripening.hit(name_state=name_state)
+        ripening.later(25 * HOUR)
+    assert ripening.listing() == []
+
+
+def test_hits_far_apart_do_not_add_up(ripening):
+    ripening.hit()
+    ripening.later(15 * DAY)
+    ripening.hit()
+    ripening.later(5 * HOUR)
+    assert ripening.listing() == []
+    ripening.later(DAY)
+    ripening.hit()
+    ripening.later(5 * HOUR)
+    assert len(ripening.listing()) == 1
+
+
+@pytest.mark.parametrize("hits, name_state, listed", [(1, "none", True), (1, "confirmed", False), (2, "confirmed", True)])
+def test_witnessed_one_hit_without_a_name_or_two_with_one(ripening, hits, name_state, listed):
+    ripening.watch_on()
+    for _ in range(hits):
+        ripening.hit(name_state=name_state)
+    ripening.pg.query("UPDATE hunnypot.witness_stretch SET until = now() + interval '10 days'")
+    ripening.later(25 * HOUR)
+    assert [row[:3] for row in ripening.listing()] == ([("backup", "witnessed", "550")] if listed else [])
+
+
+def test_a_letter_that_arrived_redeems_before_and_after(ripening):
+    ripening.watch_on()
+    early, late = ripening.hit(), ripening.hit()
+    ripening.found(early)
+    assert ripening.states() == [(1, 1, None, None)]
+    ripening.pg.query("UPDATE hunnypot.witness_stretch SET until = now() + interval '10 days'")
+    ripening.later(5 * HOUR)
+    assert [row[:2] for row in ripening.listing()] == [("backup", "witnessed")]
+    ripening.found(late, after=5 * HOUR)
+    assert ripening.listing() == [], "the listing that it carried is taken back"
+    assert ripening.states() == [(None, 2, None, None)]
+    ripening.found(late, after=5 * HOUR)
+    assert ripening.states() == [(None, 2, None, None)], "told twice"
+
+
+def test_redeemed_of_several_leaves_the_rest(ripening):
+    ripening.watch_on()
+    hits = [ripening.hit() for _ in range(3)]
+    ripening.pg.query("UPDATE hunnypot.witness_stretch SET until = now() + interval '10 days'")
+    ripening.later(5 * HOUR)
+    ripening.found(hits[0], after=HOUR)
+    assert ripening.states() == [(None, 1, None, 2)] and len(ripening.listing()) == 1
+    ripening.tell("found", *[{"hit": hit, "what": "listed", "time": micros(datetime.now(timezone.utc))} for hit in hits])
+    assert ripening.states() == [(None, 3, None, None)] and ripening.listing() == []
+
+
+@pytest.mark.parametrize("name_state, excused", [("confirmed", True), ("none", False), ("unknown", False)])
+@pytest.mark.parametrize("what", ["seen", "refused"])
+def test_seen_at_the_primary_excuses_by_name_only(ripening, name_state, excused, what):
+    ripening.watch_on()
+    ripening.found(ripening.hit(name_state=name_state), what, after=-HOUR)
+    ripening.later(25 * HOUR)
+    assert ripening.states() == [(None, None, 1, None) if excused else (None, None, None, 1)] or \
+        ripening.states() == [(1, None, None, None)], "not watched to the end: it still waits"
+    assert (ripening.states()[0][2] == 1) == excused
+
+
+def test_a_witness_that_lags_is_waited_for_then_it_is_inferred(ripening):
+    ripening.witness(since=2 * DAY, until=timedelta())
+    ripening.hit()
+    ripening.later(5 * HOUR)
+    assert ripening.states() == [(1, None, None, None)], "what it read ends before the hit was ripe"
+    ripening.later(40 * HOUR)
+    assert ripening.states() == [(1, None, None, None)]
+    ripening.later(4 * HOUR)
+    assert ripening.states() == [(None, None, None, 1)]
+    assert ripening.pg.query("SELECT witnessed FROM hunnypot.offence_day") == [(False,)]
+
+
+def test_a_witness_that_catches_up_covers_what_it_read(ripening):
+    ripening.witness(since=2 * DAY, until=timedelta())
+    ripening.hit()
+    ripening.later(20 * HOUR)
+    ripening.witness(since=4 * DAY)
+    ripening.later(0.5 * HOUR)
+    assert ripening.pg.query("SELECT witnessed FROM hunnypot.offence_day") == [(True,)]
+
+
+@pytest.mark.parametrize("second", ["another machine of it", "another primary", "a gap", "another key", "a probe that it missed"])
+def test_not_all_watched_is_not_witnessed(ripening, second):
+    ripening.watch_on()
+    if second == "another machine of it":
+        ripening.pg.query("SELECT * FROM hunnypot.witness_hello(%s, 'two', '1', ARRAY[%s], 'envelope')", MX, KEY)
+    ripening.hit(primaries=[MX, "mx0.backup.example"] if second == "another primary" else [MX],
+                 key_id="f" * 16 if second == "another key" else KEY)
+    ripening.pg.query("UPDATE hunnypot.witness_stretch SET until = now() + interval '10 days'")
+    if second == "a gap":
+        ripening.pg.query("""WITH whole AS (UPDATE hunnypot.witness_stretch SET until = now() - interval '6 hours' RETURNING *)
+            INSERT INTO hunnypot.witness_stretch SELECT witness_id, now() - interval '5 hours', now() + interval '10 days', keys
+            FROM whole""")
+    if second == "a probe that it missed":
+        ripening.tell("probes", {"sensor": "192.0.2.1", "time": micros(datetime.now(timezone.utc) - 3 * HOUR)})
+        ripening.pg.query("INSERT INTO hunnypot.probe VALUES (%s, now() - interval '1 hour', '192.0.2.1')", MX)
+    ripening.later(5 * HOUR)
+    assert ripening.listing() == []
+    ripening.later(48 * HOUR)
+    assert ripening.pg.query("SELECT witnessed FROM hunnypot.offence_day") == [(False,)]
+
+
+def test_no_circle_a_hit_while_listed_does_not_prolong(ripening):
+    for _ in range(2):
+        ripening.hit()
+        ripening.later(25 * HOUR)
+    assert ripening.listing() == [] or ripening.listing()[0][1] == "inferred"
+    ripening.pg.query("UPDATE hunnypot.policy SET inferred_pause = '0' WHERE class = 'backup'")
+    before = ripening.pg.query("SELECT until FROM hunnypot.listed(%s)", CLIENT)
+    ripening.hit()
+    ripening.later(timedelta())
+    assert ripening.pg.query("SELECT while_listed FROM hunnypot.waiting") == [(True,)]
+    ripening.pg.query("UPDATE hunnypot.waiting SET due = now(), ripe = now()")
+    ripening.pg.query("SELECT hunnypot.tick()")
+    assert ripening.pg.query("SELECT until FROM hunnypot.listed(%s)", CLIENT) == before
+
+
+@pytest.mark.parametrize("refused, prolongs", [(False, True), (True, False)])
+def test_no_circle_unless_it_is_proven(ripening, refused, prolongs):
+    ripening.watch_on()
+    ripening.hit()
+    ripening.pg.query("UPDATE hunnypot.witness_stretch SET until = now() + interval '100 days'")
+    ripening.later(30 * HOUR)
+    second = ripening.hit()
+    if refused:
+        ripening.found(second, "refused", after=-HOUR)
+    ripening.later(30 * HOUR)
+    [(hits,)] = ripening.pg.query("SELECT sum(hits) FILTER (WHERE NOT while_listed)::int FROM hunnypot.offence_day")
+    assert hits == (2 if prolongs else 1)
+
+
+def test_null_sender_is_watched_in_a_trap_too_but_not_with_two_recipients(ripening):
+    for kind in ("trap", "backup"):
+        ripening.hit(**{"class": kind, "null_sender": True})
+        ripening.hit(**{"class": kind, "null_sender": True, "client": "203.0.113.8", "recipients": "a@b.example\nc@b.example"})
+    assert sorted(row[0] for row in ripening.pg.query("SELECT class FROM hunnypot.waiting WHERE network = %s", CLIENT)) == ["null-sender"] * 2
+    assert sorted(row[0] for row in ripening.pg.query("SELECT class FROM hunnypot.waiting WHERE network <> %s", CLIENT)) == ["backup", "trap"]
+
+
+def test_suspects_are_a_grade_of_their_own(ripening):
+    ripening.hit(**{"class": "trap"})
+    assert ripening.pg.query("SELECT * FROM hunnypot.suspect") == []
+    ripening.pg.query("UPDATE hunnypot.policy SET suspect_address = '127.0.2.2' WHERE class = 'trap'")
+    assert ripening.pg.query("SELECT host(network), host(return_address) FROM hunnypot.suspect") == [(CLIENT, "127.0.2.2")]
+    ripening.later(5 * HOUR)
+    assert ripening.pg.query("SELECT * FROM hunnypot.suspect") == []
+
+
+def test_enabling_releases_the_brake_for_just_that(pg_plain):
+    ripening = Ripening(pg_plain)
+    pg_plain.query("UPDATE hunnypot.setting SET value = '1' WHERE name = 'brake_floor'")
+    pg_plain.query("UPDATE hunnypot.policy SET listed = true WHERE class = 'trap'")
+    ripening.hit(**{"class": "trap", "client": "203.0.113.1"})
+    for _ in range(2):
+        for number in range(10, 20):
+            ripening.hit(client=f"203.0.113.{number}")
+        ripening.later(25 * HOUR)
+    pg_plain.query("SELECT hunnypot.published()")
+    assert pg_plain.query("SELECT hunnypot.policy_enable('backup')") == [(10,)]
+    assert pg_plain.query("SELECT hunnypot.publish_check()") == [(None,)]
