@@ -45,7 +45,7 @@ BEGIN
     IF qname = zone THEN
         RETURN QUERY SELECT record, ttl, prio, kind, domain_id, disabled, name, auth
         FROM (VALUES ('SOA', format('%s %s %s 600 300 604800 %s', hunnypot.setting('dnsbl_ns'),
-                                    hunnypot.setting('dnsbl_hostmaster'), extract(epoch FROM now())::bigint, ttl)),
+                                    hunnypot.setting('dnsbl_hostmaster'), hunnypot.listing_serial(), ttl)),
                      ('NS', hunnypot.setting('dnsbl_ns'))) r (kind, record)
         WHERE qtype IN (kind, 'ANY');
         RETURN;
@@ -77,7 +77,37 @@ BEGIN
     END IF;
 END $$;
 
-REVOKE ALL ON FUNCTION hunnypot.dnsbl_address, hunnypot.dnsbl FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION hunnypot.dnsbl_address, hunnypot.dnsbl TO hunnypot_reader;
+-- All records, for a transfer (AXFR) to secondaries and for pdnsutil: what dnsbl() answers one by one.
+CREATE OR REPLACE FUNCTION hunnypot.dnsbl_zone()
+    RETURNS TABLE (content text, ttl int, prio int, type text, domain_id int, disabled int, name text, auth int)
+    LANGUAGE sql STABLE
+BEGIN ATOMIC
+    WITH zone AS (SELECT hunnypot.setting('dnsbl_zone') AS name, hunnypot.setting('dnsbl_ttl')::int AS ttl),
+    entry AS (
+        SELECT class, CASE family(network) WHEN 6 THEN '*.' ELSE '' END || hunnypot.reversed(unit) AS label,
+               host(return_address) AS address, reason
+        FROM hunnypot.listing, hunnypot.units(network) unit
+    ), test AS (
+        SELECT sub, hunnypot.reversed(address) AS label,
+               (SELECT host(return_address) FROM hunnypot.policy p WHERE p.class = coalesce(sub, p.class) ORDER BY rank LIMIT 1)
+                   AS address
+        FROM (SELECT NULL::text AS sub UNION ALL SELECT class FROM hunnypot.policy) s,
+             (VALUES ('127.0.0.2'::inet), ('::ffff:7f00:2')) t (address)
+    ), record AS (
+        SELECT label || below AS label, kind, record
+        FROM entry, LATERAL (VALUES (''), ('.' || class)) b (below),
+             LATERAL (VALUES ('A', address), ('TXT', '"' || reason || '"')) r (kind, record)
+        UNION -- a network within a network is listed as the same
+        SELECT label || coalesce('.' || sub, ''), kind, record
+        FROM test, LATERAL (VALUES ('A', address), ('TXT', '"Test entry"')) r (kind, record)
+    )
+    SELECT a.content, a.ttl, a.prio, a.type, a.domain_id, a.disabled, a.name, a.auth
+    FROM zone, (VALUES ('SOA'), ('NS')) k (kind), LATERAL hunnypot.dnsbl(zone.name, kind) a
+    UNION ALL
+    SELECT record, zone.ttl, 0, kind, 1, 0, label || '.' || zone.name, 1 FROM zone, record;
+END;
+
+REVOKE ALL ON FUNCTION hunnypot.dnsbl_address, hunnypot.dnsbl, hunnypot.dnsbl_zone FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION hunnypot.dnsbl_address, hunnypot.dnsbl, hunnypot.dnsbl_zone TO hunnypot_reader;
 
 COMMIT;

@@ -1,10 +1,16 @@
 """The list without an export: Postfix asks the database, and PowerDNS answers from it as a DNSBL."""
+import collections
+import re
+from datetime import timedelta
 from pathlib import Path
 
+import dns.name
+import dns.query
+import dns.rdatatype
 import pytest
 
-from testbed.base import DEBS, STATE, TOP, TRAP_HOST, TRAP_HOST6, Server, TestbedError, wait_for
-from testbed.offences import offend
+from testbed.base import DEBS, STATE, TOP, TRAP_HOST, TRAP_HOST6, Server, TestbedError, run, wait_for
+from testbed.offences import list_networks, offend
 from testbed.smtp import Smtp
 from testbed.zone import Zone
 
@@ -74,8 +80,9 @@ def test_postfix_goes_on_after_a_restart_of_the_database(pg, asking_postfix):
 
 
 @pytest.fixture
-def powerdns(pg):
-    """PowerDNS with the shipped configuration and functions, for the zone bl.test."""
+def start_powerdns(pg):
+    """start_powerdns("name=value") is PowerDNS with the shipped configuration, these lines on top, and the shipped functions, for
+    the zone bl.test."""
     with open(TOP / "sql/dnsbl/powerdns.sql", encoding="ascii") as script:
         text = script.read()
     for _ in range(2):
@@ -85,16 +92,31 @@ def powerdns(pg):
     pg.query("CREATE ROLE pdns LOGIN IN ROLE hunnypot_reader")
     folder = STATE / "pdns"
     (folder / "pdns.d").mkdir(parents=True, exist_ok=True)
-    (folder / "pdns.d/hunnypot.conf").write_text((TOP / "pdns/hunnypot.conf").read_text())
+    shipped = (TOP / "pdns/hunnypot.conf").read_text()
     (folder / "pdns.conf").write_text(
         f"launch=\ninclude-dir={folder}/pdns.d\nlocal-address=127.0.0.3\nsocket-dir={folder}\nguardian=no\ndaemon=no\n"
         f"setuid=\nsetgid=\nsecurity-poll-suffix=\nmodule-dir={DEBS}/pdns-backend/usr/lib/x86_64-linux-gnu/pdns\n")
-    zone = Zone("bl.test", 53, "127.0.0.3")
-    server = Server("pdns_server", [DEBS / "pdns/usr/sbin/pdns_server", f"--config-dir={folder}"], folder / "log",
-                    ports=zone.ports)
-    server.wait_ready(zone.answers)
-    yield zone
-    server.stop()
+    started = []
+
+    def start(*lines):
+        own = [line.split("=")[0] for line in lines]
+        kept = [line for line in shipped.splitlines() if line.split("=")[0] not in own]
+        (folder / "pdns.d/hunnypot.conf").write_text("\n".join([*kept, *lines]) + "\n")
+        zone = Zone("bl.test", 53, "127.0.0.3")
+        server = Server("pdns_server", [DEBS / "pdns/usr/sbin/pdns_server", f"--config-dir={folder}"], folder / "log",
+                        ports=zone.ports)
+        server.wait_ready(zone.answers)
+        started.append(server)
+        zone.folder = folder
+        return zone
+    yield start
+    for server in started:
+        server.stop()
+
+
+@pytest.fixture
+def powerdns(start_powerdns):
+    return start_powerdns()
 
 
 def test_powerdns_answers_from_the_listing(pg, powerdns):
@@ -140,7 +162,7 @@ def test_powerdns_has_the_test_entries(pg, powerdns, kind, answer):
 
 
 def test_powerdns_knows_the_zone_and_no_other_name(pg, powerdns):
-    pg.query("SELECT hunnypot.count_offences('{203.0.113.7}', '{trap}', '{a.example}', '{f}', '{now}')")
+    offend(pg, CLIENT)
     assert powerdns.ask("bl.test", "NS") == ("NOERROR", ["ns.example.org."])
     code, [soa] = powerdns.ask("bl.test", "SOA")
     assert code == "NOERROR" and soa.startswith("ns.example.org. hostmaster.example.org. ")
@@ -153,6 +175,51 @@ def test_powerdns_knows_the_zone_and_no_other_name(pg, powerdns):
     assert powerdns.ask("7.113.0.203.bl.test.example")[0] == "REFUSED"
     # Asked in capitals it answers likewise.
     assert powerdns.ask("7.113.0.203.TRAP.BL.TEST") == ("NOERROR", ["127.0.0.2"])
+
+
+def transfer(zone):
+    """{(name, type): texts} of the whole zone, as a secondary gets it; None when it is refused."""
+    found = collections.defaultdict(set)
+    try:
+        for message in dns.query.xfr(zone.server, zone.name, port=zone.port, lifetime=20):
+            for rrset in message.answer:
+                name = str(rrset.name.derelativize(dns.name.from_text(zone.name)))
+                found[name.rstrip("."), dns.rdatatype.to_text(rrset.rdtype)] |= {str(item) for item in rrset}
+    except dns.query.TransferError:
+        return None
+    return found
+
+
+def serial_of(zone):
+    return int(zone.ask(zone.name, "SOA")[1][0].split()[2])
+
+
+def test_powerdns_gives_the_zone_to_its_secondaries_and_to_nobody_else(pg, start_powerdns):
+    """What they get is what it answers itself, and the serial tells them when to come again."""
+    for client, kind in ((CLIENT, "trap"), (CLIENT6, "trap"), ("203.0.113.99", "backup")):
+        offend(pg, client, kind, "a.example", timedelta(hours=1))
+        offend(pg, client, kind, "b.example")
+    list_networks(pg, "VALUES (cidr '203.0.113.64/28'), ('203.0.113.66/32')")
+    zone = start_powerdns("disable-axfr=no", "allow-axfr-ips=127.0.0.1")
+    records = transfer(zone)
+    assert records["7.113.0.203.bl.test", "A"] == records["7.113.0.203.trap.bl.test", "A"] == {"127.0.0.2"}
+    assert ("7.113.0.203.backup.bl.test", "A") not in records and ("100.113.0.203.bl.test", "A") not in records
+    for (name, kind), texts in records.items():
+        asked = name.replace("*", ".".join("0" * 16))
+        assert (kind == "SOA" or set(zone.ask(asked, kind)[1]) == texts), name
+    assert sum(name.endswith("113.0.203.bl.test") for name, kind in records if kind == "A") == 1 + 1 + 16
+    checked = run(DEBS / "pdns/usr/bin/pdnsutil", f"--config-dir={zone.folder}", "check-zone", "bl.test")
+    assert re.search(r"Checked \d+ records of 'bl.test', 0 errors, 0 warnings", checked.stdout), checked.stdout
+    shown = run(DEBS / "pdns/usr/bin/pdnsutil", f"--config-dir={zone.folder}", "list-zone", "bl.test").stdout
+    assert "7.113.0.203.bl.test" in shown
+    before = serial_of(zone)
+    assert serial_of(zone) == before
+    offend(pg, "203.0.113.77")
+    assert serial_of(zone) > before and ("77.113.0.203.bl.test", "A") in transfer(zone)
+
+
+def test_powerdns_as_shipped_gives_the_zone_to_nobody(pg, powerdns):
+    assert transfer(powerdns) is None
 
 
 @pytest.fixture
