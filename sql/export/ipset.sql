@@ -1,18 +1,18 @@
--- consumer: ipset restore < FILE
--- syntax: ipset(8): a new set is filled, then changes places with the one in use; at most ipset's 24 days
+-- consumer: ipset: ipset restore < FILE, which fills two sets that are there; once after each boot, for a set that is not:
+--           ipset create hunnypot4 hash:net family inet; ipset create hunnypot6 hash:net family inet6
+-- syntax: ipset(8): a new set is filled, then changes places with the one in use, whatever options that has; at most ipset's 24 days
 -- parameter: class =   only this class (trap, backup, address ...); when empty all, the worst of each network
 -- parameter: inferred =   yes: also listings that are to be told to come again later, which this format cannot say
 -- parameter: set = hunnypot  name of the sets, followed by 4 and 6
 -- parameter: maxelem = 1048576  networks that a set can hold
 WITH sets AS (
-    SELECT f, :'set' || f AS name, format('hash:net family %s timeout 0 maxelem %s -exist',
+    SELECT f, :'set' || f AS name, format('hash:net family %s timeout 0 maxelem %s',
                                           CASE f WHEN 4 THEN 'inet' ELSE 'inet6' END, :'maxelem') AS kind
     FROM unnest(ARRAY[4, 6]) f
 )
 SELECT line FROM (
-    SELECT f, 1 AS part, format('create %s %s', name, kind) AS line, NULL::cidr AS network FROM sets
+    SELECT f, 1 AS part, format('destroy %s-new -exist', name) AS line, NULL::cidr AS network FROM sets -- of a run that was cut off
     UNION ALL SELECT f, 2, format('create %s-new %s', name, kind), NULL FROM sets
-    UNION ALL SELECT f, 3, format('flush %s-new', name), NULL FROM sets
     UNION ALL SELECT f, 4, format('add %s-new %s timeout %s', name, network,
                                     least(hunnypot.hours_left(until) * 3600, 2147483)), network
         FROM hunnypot.firm_listing(:'class', :'inferred') JOIN sets ON f = family(network)

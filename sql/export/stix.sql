@@ -1,5 +1,6 @@
 -- consumer: threat intelligence platforms: one bundle of indicators
 -- syntax: STIX 2.1, JSON; ids are name-based UUIDs (RFC 4122 version 3), so that an indicator keeps its own
+--         (a bundle without objects has no list of them: the schema wants one object at least)
 -- parameter: class =   only this class (trap, backup, address ...); when empty all, the worst of each network
 WITH entry AS (
     SELECT network, class, reason, proof, hunnypot.iso_time(since) AS since, hunnypot.iso_time(until) AS until,
@@ -9,8 +10,9 @@ WITH entry AS (
     FROM hunnypot.worst_listing(:'class')
 )
 SELECT line FROM (
-    SELECT format('{"type":"bundle","id":"bundle--%s","objects":[',
-                  overlay(overlay(md5('hunnypot' || :'class') PLACING '3' FROM 13) PLACING '8' FROM 17)::uuid) AS line,
+    SELECT format('{"type":"bundle","id":"bundle--%s"%s',
+                  overlay(overlay(md5('hunnypot' || :'class') PLACING '3' FROM 13) PLACING '8' FROM 17)::uuid,
+                  CASE WHEN EXISTS (SELECT FROM entry) THEN ',"objects":[' ELSE '}' END) AS line,
            0 AS number
     UNION ALL
     SELECT CASE number WHEN 1 THEN '' ELSE ',' END || json_build_object(
@@ -22,5 +24,5 @@ SELECT line FROM (
                'pattern', format('[ipv%s-addr:value = ''%s'']', family(network), network), 'pattern_type', 'stix',
                'valid_from', since, 'valid_until', until), number
     FROM entry
-    UNION ALL SELECT ']}', NULL
+    UNION ALL SELECT ']}', NULL WHERE EXISTS (SELECT FROM entry)
 ) l ORDER BY number NULLS LAST

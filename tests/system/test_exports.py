@@ -11,7 +11,9 @@ import pytest
 
 from cli_data import Sensor
 from testbed.base import DEBS, STATE, TOP, TRAP_HOST, TRAP_HOST6, Server, run
+from testbed.mx import PRIMARY, OpenSmtpd
 from testbed.offences import list_networks, offend
+from testbed.smtp import Smtp
 from testbed.zone import Zone
 
 FORMATS = sorted(path.stem for path in (TOP / "sql/export").glob("*.sql"))
@@ -296,23 +298,43 @@ def test_nftables_takes_a_network_within_a_network(listed, export):
     run("nft", "-c", "-f", export("nftables"))
 
 
-def test_ipset_loads(listed, export):
-    def load():
-        with open(export("ipset", set="mail"), encoding="ascii") as commands:
+CREATE = "ipset create mail4 hash:net family inet{0}; ipset create mail6 hash:net family inet6{0}"
+
+
+@pytest.fixture
+def ipset(net):
+    """ipset("words") runs it, ipset.load(file) restores it."""
+    def command(*words, **options):
+        return run("ipset", *words, **options)
+
+    def load(file):
+        with open(file, encoding="ascii") as commands:
             subprocess.run(["ipset", "restore"], stdin=commands, check=True)
-    load()
-    try:
-        for name, client in (("mail4", TRAP), ("mail4", BACKUP), ("mail6", TRAP6), ("mail6", ZERO6)):
-            run("ipset", "test", name, client)
-        for name, client in (("mail4", FREE), ("mail6", FREE6)):
-            assert run("ipset", "test", name, client, check=False).returncode == 1
-        listed.query("SELECT hunnypot.allow_add(%s)", TRAP)
-        load()
-        assert run("ipset", "test", "mail4", TRAP, check=False).returncode == 1
-        assert re.search(rf"^{BACKUP} timeout 6[01]\d{{4}}$", run("ipset", "list", "mail4").stdout, re.M)
-        assert run("ipset", "list", "-n").stdout.split() == ["mail4", "mail6"], "nothing is left over"
-    finally:
-        run("ipset", "destroy")
+    command.load = load
+    yield command
+    run("ipset", "destroy")
+
+
+@pytest.mark.parametrize("options", ["", " maxelem 7 counters", " timeout 5 maxelem 1048576"],
+                         ids=["as the format says", "an operator's own", "other limits"])
+def test_ipset_loads(listed, export, ipset, options):
+    """First and again, with another maxelem, fewer networks, none; whatever the set was like before."""
+    run("sh", "-c", CREATE.format(options))
+    ipset.load(export("ipset", set="mail"))
+    for name, client in (("mail4", TRAP), ("mail4", BACKUP), ("mail6", TRAP6), ("mail6", ZERO6)):
+        ipset("test", name, client)
+    for name, client in (("mail4", FREE), ("mail6", FREE6)):
+        assert ipset("test", name, client, check=False).returncode == 1
+    ipset("create", "mail4-new", "hash:net", "maxelem", "5")  # left by a run that was cut off
+    listed.query("SELECT hunnypot.allow_add(%s)", TRAP)
+    ipset.load(export("ipset", set="mail", maxelem=4711))
+    assert ipset("test", "mail4", TRAP, check=False).returncode == 1
+    shown = ipset("list", "mail4").stdout
+    assert re.search(rf"^{BACKUP} timeout 6[01]\d{{4}}$", shown, re.M) and "maxelem 4711" in shown
+    listed.query("SELECT hunnypot.allow_add(network) FROM hunnypot.listing")
+    ipset.load(export("ipset", set="mail"))
+    assert "Number of entries: 0" in ipset("list", "mail4").stdout
+    assert ipset("list", "-n").stdout.split() == ["mail4", "mail6"], "nothing is left over"
 
 
 # Files for other programs and for people
@@ -322,6 +344,64 @@ def test_spamd_and_plain_have_one_network_a_line(listed, export):
     assert export("plain").read_text().split("\n") == [f"{TRAP}/32", f"{BACKUP}/32", f"{ADDRESS}/32", "2001:db8::/64",
                                                        "2001:db8:c::/64", ""]
     assert export("plain", **{"class": "address"}).read_text().split() == [f"{TRAP}/32", f"{ADDRESS}/32"]
+
+
+def test_exim_refuses(listed, export, net):
+    """A session as from each address (exim -bh), with the condition and the message that the format's head has."""
+    path = export("exim")
+    head = (TOP / "sql/export/exim.sql").read_text()
+    deny, message = re.search(r"deny (hosts = \S+)  (message = .*)", head).groups()
+    configuration = STATE / "exim.conf"
+    configuration.write_text(f"""exim_user = root
+log_file_path = {STATE}/exim.%s.log
+spool_directory = {STATE}/exim
+acl_smtp_connect = check
+never_users =
+begin acl
+check:
+  deny {deny}
+       {message}
+  accept
+""".replace("FILE", str(path)))
+    for client, network in ((TRAP, TRAP), (BACKUP, BACKUP), (TRAP6, "2001:db8:c::"), (ZERO6, "2001:db8::"), (FREE, None), (FREE6, None)):
+        said = run(DEBS / "exim4-daemon/usr/sbin/exim4", "-C", configuration, "-bh", client, check=False).stdout
+        assert ("\n550 " in "\n" + said.replace("\r", "")) == (network is not None), (client, said)
+        assert network in (None, BACKUP) or text_about(network) in re.sub(r"\s+550[- ]", " ", said), (client, said)
+
+
+def test_opensmtpd_refuses(listed, export, syslog):
+    path = export("opensmtpd")
+    server = OpenSmtpd(syslog, "opensmtpd")
+    (rule,) = re.findall(r"match from src .*", (TOP / "sql/export/opensmtpd.sql").read_text())
+    server.configuration.write_text(f"""table hunnypot file:{path}
+listen on {PRIMARY} port 25
+listen on {TRAP_HOST} port 25
+listen on {TRAP_HOST6} port 25
+action "in" relay host smtp://127.0.0.9
+{rule}
+match from any for any action "in"
+""")
+    server.start()
+    try:
+        for client, taken in ((TRAP, False), (BACKUP, False), (TRAP6, False), (ZERO6, False), (FREE, True), (FREE6, True)):
+            with Smtp(client) as session:
+                session.command("EHLO client.example.com")
+                session.command("MAIL FROM:<a@sender.example>")
+                assert session.command("RCPT TO:<a@b.example>").startswith("250" if taken else "550"), client
+    finally:
+        server.stop()
+
+
+def test_forms_of_consumers_that_are_not_in_debian(listed, export):
+    networks = [f"{TRAP}/32", f"{BACKUP}/32", f"{ADDRESS}/32", "2001:db8::/64", "2001:db8:c::/64"]
+    assert export("pf").read_text().split() == networks
+    assert export("suricata", score=50).read_text().split() == [f"{network},1,50" for network in networks]
+
+
+def test_unbound_and_rspamd_have_every_network(listed, export):
+    assert f"access-control: {TRAP}/32 refuse\n" in export("unbound").read_text()
+    assert f"{TRAP}/32 # trap\n" in export("rspamd").read_text()
+    assert len(export("unbound").read_text().splitlines()) == len(export("rspamd").read_text().splitlines()) == 5
 
 
 def test_crowdsec_decisions(listed, export):
@@ -383,7 +463,10 @@ def test_an_empty_list_is_well_formed(pg, export):
     run("nft", "-c", "-f", export("nftables"))
     run("named-checkzone", "bl.test", export("bind"))
     run("named-checkzone", "rpz.test", export("rpz"))
-    json.loads(export("stix").read_text())
+    bundle = json.loads(export("stix").read_text())
+    assert set(bundle) == {"type", "id"}, "the schema wants an object at least in a list of objects"
+    for name in ("exim", "opensmtpd", "pf", "rspamd", "suricata", "unbound"):
+        assert export(name).read_text() == ""
     assert export("tcprules").read_text() == ":allow\n"
     assert export("plain").read_text() == ""
     assert ":127.0.0.2:Test entry\n" in export("rbldnsd-ip4").read_text()
