@@ -2,6 +2,7 @@
 import csv
 import json
 import re
+import shutil
 import socket
 import subprocess
 import uuid
@@ -404,12 +405,64 @@ def test_unbound_and_rspamd_have_every_network(listed, export):
     assert len(export("unbound").read_text().splitlines()) == len(export("rspamd").read_text().splitlines()) == 5
 
 
+@pytest.fixture
+def cscli(net):
+    """cscli("decisions list") asks a CrowdSec of its own, which talks to nobody."""
+    folder = STATE / "crowdsec"
+    shutil.copytree(DEBS / "crowdsec/etc/crowdsec", folder / "etc")
+    for sub in ("data", "hub", "plugins", "etc/notifications"):
+        (folder / sub).mkdir()
+    (folder / "hub/.index.json").write_text("{}")
+    (folder / "etc/profiles.yaml").write_text("name: none\nfilters: ['false']\ndecisions: []\n")
+    configuration = folder / "etc/config.yaml"
+    configuration.write_text(f"""
+common: {{daemonize: false, log_media: stdout, working_dir: {folder}}}
+config_paths: {{config_dir: {folder}/etc/, data_dir: {folder}/data/, simulation_path: {folder}/etc/simulation.yaml,
+  hub_dir: {folder}/hub/, index_path: {folder}/hub/.index.json, notification_dir: {folder}/etc/notifications/,
+  plugin_dir: {folder}/plugins/}}
+db_config: {{type: sqlite, db_path: {folder}/data/crowdsec.db, use_wal: true}}
+api:
+  client: {{credentials_path: {folder}/etc/local_api_credentials.yaml}}
+  server: {{listen_uri: "127.0.0.1:8080", profiles_path: {folder}/etc/profiles.yaml}}
+prometheus: {{enabled: false}}
+""")
+
+    def command(words, **options):
+        return run(DEBS / "crowdsec/usr/bin/cscli", "-c", configuration, *words.split(), **options)
+    command("machines add here --password secret -u http://127.0.0.1:8080 -f " + str(folder / "etc/local_api_credentials.yaml"))
+    server = Server("crowdsec", [DEBS / "crowdsec/usr/bin/crowdsec", "-c", configuration, "-no-cs"], folder / "log",
+                    ports=[("tcp", "127.0.0.1", 8080)])
+    server.wait_ready(timeout=30)
+    yield command
+    server.stop()
+    shutil.rmtree(folder)
+
+
+def test_crowdsec_bans_who_is_listed_and_nobody_else(listed, export, cscli):
+    """By the commands of the format's head: first, again, with fewer, with none; what is not ours stays."""
+    (line,) = re.findall(r"^-- consumer: CrowdSec: (.*)$", (TOP / "sql/export/crowdsec.sql").read_text(), re.M)
+
+    def banned():
+        path = export("crowdsec")
+        file = path.rename(path.with_suffix(".csv"))
+        for command in line.replace("FILE.csv", str(file)).split("; "):
+            cscli(command.removeprefix("cscli "))
+        rows = csv.DictReader(cscli("decisions list -a -o raw").stdout.splitlines())
+        return sorted((row["ip"], row["reason"], row["action"]) for row in rows)
+    cscli("decisions add -i 198.51.100.99 -R own")
+    own = ("Ip:198.51.100.99", "own", "ban")
+    wanted = [(f"Ip:{network}", "hunnypot", "ban") for network in (TRAP, BACKUP, ADDRESS, "2001:db8::/64", "2001:db8:c::/64")]
+    assert banned() == sorted([own, *wanted])
+    assert banned() == sorted([own, *wanted]), "a second run adds nothing"
+    listed.query("SELECT hunnypot.allow_add(%s)", TRAP)
+    assert banned() == sorted([own, *wanted[1:]]), "who is allowed is not banned any more"
+    listed.query("SELECT hunnypot.allow_add(network) FROM hunnypot.listing")
+    assert banned() == [own], "an empty list leaves nothing"
+
+
 def test_crowdsec_decisions(listed, export):
     rows = list(csv.DictReader(export("crowdsec").read_text().splitlines()))
-    assert [(row["scope"], row["value"], row["reason"], row["type"]) for row in rows] == [
-        ("ip", TRAP, "hunnypot-trap", "ban"), ("ip", BACKUP, "hunnypot-backup", "ban"),
-        ("ip", ADDRESS, "hunnypot-address", "ban"), ("range", "2001:db8::/64", "hunnypot-trap", "ban"),
-        ("range", "2001:db8:c::/64", "hunnypot-trap", "ban")]
+    assert {(row["reason"], row["type"]) for row in rows} == {("hunnypot", "ban")}
     assert [row["duration"] in ("720h", "721h") for row in rows] == [True, False, False, True, True]
     assert rows[1]["duration"] in ("168h", "169h")
 
