@@ -43,14 +43,17 @@ CREATE TABLE hunnypot.sensor (
     inbox      bigint,
     outbox     bigint,
     aside      bigint,
-    counters   jsonb
+    counters   jsonb,
+    instance   uuid   -- of the process that sent the last heartbeat
 );
 
--- One spool file of a sensor; last_seq is the number of the last hit that was taken over from it.
+-- One life of a sensor's spool: the time through which its file surely was the one that we knew (tests/model/spool.pml).
 CREATE TABLE hunnypot.spool (
     spool      uuid PRIMARY KEY,
     sensor_id  integer NOT NULL REFERENCES hunnypot.sensor,
-    last_seq   bigint NOT NULL DEFAULT 0,
+    mark       uuid,                      -- the link of the last hit that was taken over from it
+    ended      timestamptz,               -- a later life of this file, or of a copy, began
+    last_seq   bigint NOT NULL DEFAULT 0, -- the number of that hit
     last_batch timestamptz
 );
 

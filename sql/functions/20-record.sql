@@ -37,22 +37,37 @@ BEGIN
 END
 $$;
 
--- What a sensor says after it connected.  Returns the number of the last hit of this spool that is recorded.
+-- What stands for the mark of a life that has ended: no link that was ever drawn.
+CREATE OR REPLACE FUNCTION hunnypot.no_link() RETURNS uuid
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN '00000000-0000-0000-0000-000000000000'::uuid;
+
+-- What a sensor says after it connected.  Returns the mark of this life of its spool.  A life that begins ends the ones
+-- before it, wherever they are still being lived: what they share with it is in doubt for both.
 -- needs_schema: the oldest schema that the sensor can talk to.
-CREATE OR REPLACE FUNCTION hunnypot.sensor_hello(p_sensor text, p_spool uuid, needs_schema integer) RETURNS bigint
+CREATE OR REPLACE FUNCTION hunnypot.sensor_hello(p_sensor text, p_life uuid, p_ancestors uuid[], needs_schema integer)
+RETURNS uuid
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp AS $$
 DECLARE
     has_schema integer := (SELECT max(version) FROM schema_version);
-    seq bigint;
+    own_id integer;
+    life spool;
 BEGIN
     IF has_schema IS NULL OR has_schema < needs_schema THEN
         RAISE EXCEPTION 'the database has schema version %, and this milter needs % or newer: run "hunnypot db upgrade"',
             coalesce(has_schema, 0), needs_schema USING ERRCODE = 'invalid_schema_name';
     END IF;
-    INSERT INTO spool AS s (spool, sensor_id) VALUES (p_spool, find_sensor(p_sensor))
-    ON CONFLICT (spool) DO UPDATE SET sensor_id = excluded.sensor_id
-    RETURNING last_seq INTO seq;
-    RETURN seq;
+    own_id := find_sensor(p_sensor);
+    INSERT INTO spool (spool, sensor_id) VALUES (p_life, own_id) ON CONFLICT (spool) DO NOTHING;
+    IF FOUND THEN
+        INSERT INTO spool AS s (spool, sensor_id, ended)
+        SELECT DISTINCT ancestor, own_id, now() FROM unnest(p_ancestors) ancestor ORDER BY ancestor
+        ON CONFLICT (spool) DO UPDATE SET ended = coalesce(s.ended, now());
+    ELSE
+        UPDATE spool SET sensor_id = own_id WHERE spool = p_life AND sensor_id <> own_id;
+    END IF;
+    SELECT * INTO life FROM spool WHERE spool = p_life;
+    RETURN CASE WHEN life.ended IS NULL THEN life.mark ELSE no_link() END;
 END
 $$;
 
@@ -62,20 +77,38 @@ CREATE OR REPLACE FUNCTION hunnypot.counted_class(class text, null_sender boolea
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE WHEN null_sender AND recipients_total <= 1 THEN 'null-sender' ELSE class END;
 
--- Record a batch of hits of one spool, in the order of their numbers; returns how many were new.  Numbers up to the
--- spool's last_seq are skipped, so a batch whose outcome the sensor does not know can be sent again.
+-- Record a batch of hits of one life of a spool, and move its mark from p_from to p_to, the link of the last of them.  When
+-- the mark is not at p_from nothing happens, so a batch whose outcome the sensor does not know can be sent again.  Returns
+-- where the mark is then.
+-- p_check: some may be recorded already, under another life; those are skipped.  Only then does it cost to look, and no
+-- other batch is under way meanwhile, which might be recording the same hits.
 -- A sensor whose clock is ahead must not make a listing last longer, hence least().
-CREATE OR REPLACE FUNCTION hunnypot.record_batch(p_sensor text, p_spool uuid, hits hunnypot.new_hit[]) RETURNS bigint
+CREATE OR REPLACE FUNCTION hunnypot.record_batch(p_sensor text, p_life uuid, p_from uuid, p_to uuid, p_check boolean,
+                                                 hits hunnypot.new_hit[]) RETURNS uuid
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp SET timezone = 'UTC' SET enable_seqscan = off
 SET enable_bitmapscan = off AS $$
 DECLARE
-    from_spool spool;
+    life spool;
     new_count bigint;
     first_due timestamptz;
 BEGIN
-    SELECT * INTO from_spool FROM spool WHERE spool = p_spool FOR UPDATE;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION 'spool % of sensor % has not said hello', p_spool, p_sensor;
+    SELECT * INTO life FROM spool WHERE spool = p_life FOR UPDATE;
+    IF NOT FOUND OR life.ended IS NOT NULL THEN
+        RETURN no_link();
+    ELSIF life.mark IS DISTINCT FROM p_from THEN
+        RETURN life.mark;
+    END IF;
+    -- The sensor will forget what it is told is recorded.  Of the transaction, not of the session: a pooler may be between.
+    IF current_setting('synchronous_commit') IN ('off', 'local', 'remote_write') THEN
+        PERFORM set_config('synchronous_commit', 'on', true);
+    END IF;
+    IF p_check THEN
+        IF current_setting('transaction_isolation') <> 'read committed' THEN
+            RAISE EXCEPTION 'hits in doubt need transaction isolation "read committed", and default_transaction_isolation is not';
+        END IF;
+        PERFORM pg_advisory_xact_lock(hashtext('hunnypot.record'));
+    ELSE
+        PERFORM pg_advisory_xact_lock_shared(hashtext('hunnypot.record'));
     END IF;
     PERFORM make_partitions(ARRAY(SELECT DISTINCT h.time::date FROM unnest(hits) h ORDER BY 1));
 
@@ -85,12 +118,14 @@ BEGIN
                EXISTS (SELECT FROM listed_network l
                        WHERE l.network = client_network(h.client) AND l.since <= h.time AND l.until > h.time
                          AND coalesce(l.removed > h.time, true)) AS while_listed, h.*
-        FROM unnest(hits) h WHERE seq > from_spool.last_seq
+        FROM unnest(hits) h
+        WHERE NOT p_check OR NOT EXISTS (SELECT FROM hit known WHERE known.client = h.client AND known.time = h.time
+                                                                     AND known.hit_id = h.hit_id)
     ), inserted AS (
         INSERT INTO hit (hit_id, time, sensor_id, spool, seq, client, client_port, client_name, helo, sender, recipients,
                          recipients_total, null_sender, tls, class, domain, primary_host, primary_age_ms, queue_id,
                          mta_name, local, owner, name_state, while_listed)
-        SELECT id, time, from_spool.sensor_id, p_spool, seq, client, client_port, client_name, helo, sender, recipients,
+        SELECT id, time, life.sensor_id, p_life, seq, client, client_port, client_name, helo, sender, recipients,
                recipients_total, null_sender, tls, class, domain, primary_host, primary_age_ms, queue_id, mta_name,
                local, whose, name, while_listed
         FROM new
@@ -109,27 +144,33 @@ BEGIN
     )
     SELECT count(*), min(due) INTO new_count, first_due FROM queued;
 
+    UPDATE spool SET mark = p_to, last_seq = greatest(last_seq, (SELECT max(seq) FROM unnest(hits))), last_batch = now()
+    WHERE spool = p_life;
     IF new_count > 0 THEN
-        UPDATE spool SET last_seq = greatest(last_seq, (SELECT max(seq) FROM unnest(hits))), last_batch = now()
-        WHERE spool = p_spool;
         PERFORM pg_notify('hunnypot_hit', p_sensor);
         -- What need not ripen is counted at once, unless somebody else is about to count anyway.
         IF first_due <= now() THEN
             PERFORM tick();
         END IF;
     END IF;
-    RETURN new_count;
+    RETURN p_to;
 END
 $$;
 
--- A sign of life.  It also makes today's and tomorrow's partition, so that midnight finds them there.
+-- A sign of life of the process p_instance.  Whether no other one by this name gave any since.  It also makes today's and
+-- tomorrow's partition, so that midnight finds them there.
 CREATE OR REPLACE FUNCTION hunnypot.sensor_heartbeat(p_sensor text, p_version text, p_inbox bigint, p_outbox bigint,
-                                                     p_aside bigint, p_counters jsonb) RETURNS void
+                                                     p_aside bigint, p_counters jsonb, p_instance uuid DEFAULT NULL)
+RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp SET timezone = 'UTC' AS $$
+DECLARE
+    before uuid := (SELECT instance FROM sensor WHERE name = p_sensor FOR UPDATE);
 BEGIN
     UPDATE sensor
-    SET last_seen = now(), version = p_version, inbox = p_inbox, outbox = p_outbox, aside = p_aside, counters = p_counters
+    SET last_seen = now(), version = p_version, inbox = p_inbox, outbox = p_outbox, aside = p_aside, counters = p_counters,
+        instance = p_instance
     WHERE name = p_sensor;
     PERFORM make_partitions(ARRAY[current_date, current_date + 1]);
+    RETURN before IS NOT DISTINCT FROM p_instance;
 END
 $$;

@@ -215,7 +215,7 @@ static bool start_spool(void)
 {
     char why[PLACE_WHY_SIZE] = "";
     enum spool_status status =
-        spool_open(&this.spool, this.settings->spool, this.settings->spool_limit, why, sizeof why);
+        spool_open(&this.spool, this.settings->spool, this.settings->spool_limit, this.settings->spool_keep_ms, why, sizeof why);
 
     if (status == SPOOL_LOCKED)
         snprintf(why, sizeof why, "another daemon has this spool");

@@ -60,6 +60,9 @@ struct hit {
     char *domain;
     char *primary; /* the primary that was accepting; "" for CLASS_TRAP */
     int64_t primary_age_ms;
+
+    char link[UUID_SIZE]; /* drawn when it joined the outbox: what a mark names (spool.h) */
+    bool doubt; /* the database may have it already, from another life of the spool (spool.h) */
 };
 
 /* Free what HIT owns, and make it empty. */

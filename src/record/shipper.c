@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -25,7 +26,12 @@ enum {
     BACKOFF_FIRST_MS = 500,
     BACKOFF_MAX_MS = 30000,
     GATHER_MS = 50, /* hits that come together go together */
-    LOG_EVERY_MS = 60000
+    LOG_EVERY_MS = 60000,
+    AGREE_ROUNDS = 3, /* each ends a life; more of them are somebody else's doing */
+    REPEATS = 2,      /* a failure that may go away by itself did not */
+    OTHERS_MAX = 20,
+    SLOWER = 4,       /* after a batch that took too long, the next one is a quarter of it */
+    EASY_MS = 5000    /* a batch that took no longer may grow */
 };
 #define NEVER_MS INT64_MAX
 
@@ -58,8 +64,15 @@ struct shipper {
     /* The thread's own. */
     struct errand errands[ERRAND_COUNT];
     bool announced;                 /* the log says that the database is there */
-    int64_t shipped;                /* the database has the outbox up to this number */
-    _Atomic int64_t spool_logged_ms;
+    struct spool_mark mark;         /* as agreed upon with the database */
+    size_t batch_max;
+    int64_t failed_first;           /* the last batch that was refused began with this hit, */
+    int failures;                   /* ... so often in a row */
+    int64_t suspect_last;           /* hits up to this number were in a batch that was refused in this session, */
+    uint64_t suspect_passed;        /* ... when so many had gone through */
+    uint64_t passed;                /* batches of this session */
+    int not_alone;                  /* heartbeats in a row before which another daemon reported by our name */
+    _Atomic int64_t spool_logged_ms, twice_logged_ms;
     uint64_t seen;
 };
 
@@ -69,68 +82,183 @@ static void spool_trouble(struct shipper *shipper, const char *step)
         log_event(LOG_LEVEL_ERROR, "spool-failed step=%s", step);
 }
 
-/* Should the spool not be able to forget now, it will with the next batch. */
-static void confirm(struct shipper *shipper)
+static enum db_status say_hello(struct shipper *shipper, char recorded[UUID_SIZE])
 {
-    if (spool_confirm(shipper->spool, shipper->shipped) != SPOOL_OK)
-        spool_trouble(shipper, "confirm");
+    char *ancestors = spool_ancestors(shipper->spool);
+    enum db_status status = DB_ERROR;
+
+    if (ancestors != NULL)
+        status = store_hello(shipper->store, shipper->mark.life, ancestors, recorded);
+    free(ancestors);
+    return status;
 }
 
-/* The database knows what it has: a hit whose COMMIT went unanswered is forgotten here, not sent again. */
+/* What the database has was agreed on: the life may be another one from here on. */
+static enum errand_end agree(struct shipper *shipper, const char *link)
+{
+    char life[UUID_SIZE], recorded[UUID_SIZE];
+
+    for (int round = 0; round < AGREE_ROUNDS; round++) {
+        memcpy(life, shipper->mark.life, sizeof life);
+        if (spool_agree(shipper->spool, link, &shipper->mark) == SPOOL_FAILED) {
+            spool_trouble(shipper, "agree");
+            return ERRAND_FAILED;
+        }
+        if (strcmp(life, shipper->mark.life) == 0)
+            return ERRAND_MORE;
+        if (say_hello(shipper, recorded) != DB_OK)
+            return ERRAND_FAILED;
+        link = recorded;
+    }
+    return ERRAND_FAILED;
+}
+
+/* Each says how far it thinks that the database has the outbox. */
 static enum errand_end run_connect(struct shipper *shipper)
 {
-    if (store_connect(shipper->store, &shipper->shipped) != DB_OK)
+    char recorded[UUID_SIZE];
+
+    if (spool_mark(shipper->spool, &shipper->mark) != SPOOL_OK) {
+        spool_trouble(shipper, "mark");
         return ERRAND_FAILED;
-    confirm(shipper);
-    return ERRAND_DONE;
+    }
+    shipper->passed = shipper->suspect_passed = 0;
+    shipper->suspect_last = 0;
+    if (store_connect(shipper->store) != DB_OK || say_hello(shipper, recorded) != DB_OK)
+        return ERRAND_FAILED;
+    return agree(shipper, recorded) == ERRAND_FAILED ? ERRAND_FAILED : ERRAND_DONE;
 }
 
-/* False when HIT still is in the outbox: nothing behind it may be recorded before it is kept apart, or else the next
- * confirmation would forget it. */
-static bool keep_apart(struct shipper *shipper, const struct hit *hit)
+/* False when HIT still is in the outbox: nothing behind it may be recorded before it is kept apart, or else the mark would pass
+ * over it. */
+static bool keep_apart(struct shipper *shipper, const struct hit *hit, const char *why)
 {
-    if (spool_set_aside(shipper->spool, hit->id, store_why(shipper->store)) != SPOOL_OK) {
+    if (spool_set_aside(shipper->spool, hit->id, why) != SPOOL_OK) {
         spool_trouble(shipper, "set-aside");
         return false;
     }
     counter_add(COUNTER_SET_ASIDE, 1);
-    log_event(LOG_LEVEL_ERROR, "set-aside number=%lld reason=\"%s\"", (long long)hit->id, store_why(shipper->store));
+    log_event(LOG_LEVEL_ERROR, "set-aside number=%lld reason=\"%s\"", (long long)hit->id, why);
     return true;
 }
 
-/* Record HITS; what the database refuses is narrowed down to the single hit, which is set aside.
- * NOLINTNEXTLINE(misc-no-recursion): each step halves a batch. */
-static bool record(struct shipper *shipper, const struct hit *hits, size_t count)
+/* Would the database take any other hit now?  What is behind number AFTER is tried, and not recorded. */
+static bool takes_others(struct shipper *shipper, int64_t after)
 {
-    enum db_status status = store_record(shipper->store, hits, count);
+    struct hit others[OTHERS_MAX] = {{0}};
+    struct spool_mark mark = shipper->mark;
+    bool taken = false;
+    size_t count = 0;
 
-    if (status == DB_OK) {
-        counter_add(COUNTER_SHIPPED, count);
-        return true;
+    mark.number = after;
+    if (spool_read_outbox(shipper->spool, &mark, others, OTHERS_MAX, &count) != SPOOL_OK)
+        count = 0;
+    for (size_t i = 0; i < count; i++) {
+        taken = taken || store_try(shipper->store, &shipper->mark, &others[i]) == DB_OK;
+        hit_clear(&others[i]);
     }
-    if (status != DB_REFUSED)
-        return false;
-    if (count > 1)
-        return record(shipper, hits, count / 2) && record(shipper, hits + count / 2, count - count / 2);
-    return keep_apart(shipper, hits);
+    return taken;
+}
+
+/* The database does not take HIT by itself.  It is to blame only when another one gets through after that: a right that is missing
+ * must not set the whole outbox aside.  That may have happened since; or one behind it is tried, or the last one recorded. */
+static enum errand_end blame(struct shipper *shipper, const struct hit *hit)
+{
+    char *why = alloc_text(store_why(shipper->store));
+    bool gets_through = shipper->passed > shipper->suspect_passed && hit->id <= shipper->suspect_last;
+    enum errand_end end = ERRAND_FAILED;
+
+    if (!gets_through && (takes_others(shipper, shipper->mark.number - 1) || takes_others(shipper, hit->id))) {
+        if (store_try(shipper->store, &shipper->mark, hit) == DB_OK)
+            end = ERRAND_MORE; /* what stood against all of them has just gone */
+        else
+            gets_through = store_is_connected(shipper->store);
+    }
+    if (gets_through)
+        end = keep_apart(shipper, hit, why) ? ERRAND_MORE : ERRAND_FAILED;
+    free(why);
+    return end;
+}
+
+/* The database said no to HITS.  What may go away by itself is tried again as it was; what repeats is narrowed down to the hit. */
+static enum errand_end refused(struct shipper *shipper, enum db_status status, const struct hit *hits, size_t count)
+{
+    shipper->failures = shipper->failed_first == hits[0].id ? shipper->failures + 1 : 1;
+    shipper->failed_first = hits[0].id;
+    if (hits[count - 1].id > shipper->suspect_last) {
+        shipper->suspect_last = hits[count - 1].id;
+        shipper->suspect_passed = shipper->passed;
+    }
+    if (status != DB_REFUSED && shipper->failures < REPEATS)
+        return ERRAND_FAILED;
+    if (count == 1)
+        return blame(shipper, hits);
+    shipper->batch_max = (count + 1) / 2;
+    return ERRAND_MORE;
+}
+
+/* The mark is where this batch ends, or the database has it elsewhere: somebody moved it, or the database is older. */
+static enum errand_end recorded(struct shipper *shipper, const struct hit *hits, size_t count, const char *mark, int64_t took_ms)
+{
+    const struct hit *last = &hits[count - 1];
+
+    if (strcmp(mark, last->link) != 0)
+        return agree(shipper, mark);
+    counter_add(COUNTER_SHIPPED, count);
+    shipper->passed++;
+    shipper->failures = 0;
+    if (took_ms < EASY_MS)
+        shipper->batch_max = shipper->batch_max * 2 < STORE_BATCH_MAX ? shipper->batch_max * 2 : STORE_BATCH_MAX;
+    shipper->mark.number = last->id;
+    memcpy(shipper->mark.link, last->link, sizeof shipper->mark.link);
+    switch (spool_confirm(shipper->spool, &shipper->mark)) {
+    case SPOOL_OK:
+        break;
+    case SPOOL_OTHER_LIFE:
+        return ERRAND_MORE;
+    default: /* the mark in the spool moves with the next batch */
+        spool_trouble(shipper, "confirm");
+    }
+    return ERRAND_DONE;
+}
+
+static enum errand_end send_hits(struct shipper *shipper, const struct hit *hits, size_t count)
+{
+    int64_t begun_ms = clock_monotonic_ms();
+    char mark[UUID_SIZE];
+    enum db_status status = store_record(shipper->store, &shipper->mark, hits, count, mark);
+
+    switch (status) {
+    case DB_OK:
+        return recorded(shipper, hits, count, mark, clock_monotonic_ms() - begun_ms);
+    case DB_UNREACHABLE: /* it may have been too much for a slow link */
+        shipper->batch_max = count > SLOWER ? count / SLOWER : 1;
+        return ERRAND_FAILED;
+    case DB_STOPPED:
+    case DB_READ_ONLY:
+        return ERRAND_FAILED;
+    default:
+        return refused(shipper, status, hits, count);
+    }
 }
 
 /* One batch. */
 static enum errand_end run_hits(struct shipper *shipper)
 {
-    struct hit *hits = alloc_zeroed(STORE_BATCH_MAX, sizeof *hits);
+    size_t max = shipper->batch_max, count = 0;
+    struct hit *hits = alloc_zeroed(max, sizeof *hits);
+    enum spool_status status = spool_read_outbox(shipper->spool, &shipper->mark, hits, max, &count);
     enum errand_end end = ERRAND_DONE;
-    size_t count = 0;
 
-    if (spool_read_outbox(shipper->spool, shipper->shipped, hits, STORE_BATCH_MAX, &count) != SPOOL_OK) {
+    if (status == SPOOL_OTHER_LIFE) {
+        end = run_connect(shipper) == ERRAND_FAILED ? ERRAND_FAILED : ERRAND_MORE;
+    } else if (status != SPOOL_OK) {
         spool_trouble(shipper, "read");
         end = ERRAND_FAILED;
-    } else if (count > 0 && !record(shipper, hits, count)) {
-        end = ERRAND_FAILED;
     } else if (count > 0) {
-        shipper->shipped = hits[count - 1].id;
-        confirm(shipper);
-        end = count == STORE_BATCH_MAX ? ERRAND_MORE : ERRAND_DONE;
+        end = send_hits(shipper, hits, count);
+        if (end == ERRAND_DONE && count == max)
+            end = ERRAND_MORE;
     }
     for (size_t i = 0; i < count; i++)
         hit_clear(&hits[i]);
@@ -141,14 +269,20 @@ static enum errand_end run_hits(struct shipper *shipper)
 static enum errand_end run_heartbeat(struct shipper *shipper)
 {
     struct spool_depth depth;
-    char *counters;
     enum db_status status;
+    char *counters;
+    bool alone;
 
     spool_depth(shipper->spool, &depth);
     counters = counter_json();
-    status = store_heartbeat(shipper->store, shipper->version, depth.inbox, depth.outbox, depth.aside, counters);
+    status = store_heartbeat(shipper->store, shipper->version, depth.inbox, depth.outbox, depth.aside, counters, &alone);
     free(counters);
-    return status == DB_OK ? ERRAND_DONE : ERRAND_FAILED;
+    if (status != DB_OK)
+        return ERRAND_FAILED;
+    shipper->not_alone = alone ? 0 : shipper->not_alone + 1;
+    if (shipper->not_alone >= REPEATS && log_is_due(&shipper->twice_logged_ms, LOG_EVERY_MS))
+        log_event(LOG_LEVEL_WARNING, "sensor-twice reason=\"another daemon reports by the same name\"");
+    return ERRAND_DONE;
 }
 
 /* The database has no clock that works while nobody is there: each sensor tells it that time went by. */
@@ -196,7 +330,7 @@ static void announce(struct shipper *shipper)
     shipper->announced = true;
     for (int i = 0; i < ERRAND_COUNT; i++)
         atomic_store(&shipper->errands[i].logged_ms, 0);
-    log_event(LOG_LEVEL_INFO, "database-connected recorded=%lld", (long long)shipper->shipped);
+    log_event(LOG_LEVEL_INFO, "database-connected recorded=%lld", (long long)shipper->mark.number);
 }
 
 static void errand_ended(struct shipper *shipper, enum errand_name name, enum errand_end end)
@@ -316,7 +450,8 @@ struct shipper *shipper_start(struct spool *spool, const char *database, const c
         shipper->errands[i].backoff_ms = BACKOFF_FIRST_MS;
     shipper->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     shipper->ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    shipper->store = store_create(database, sensor, spool_id(spool), shipper->stop_fd);
+    shipper->batch_max = STORE_BATCH_MAX;
+    shipper->store = store_create(database, sensor, shipper->stop_fd);
     if (shipper->stop_fd < 0 || shipper->ended_fd < 0)
         error = errno;
     else

@@ -24,8 +24,16 @@ enum spool_statement {
     SPOOL_COPY_INBOX,   /* number ?1 to `aside`, for reason ?2 */
     SPOOL_SEND,         /* SPOOL_HIT_MARKS, SPOOL_VERDICT_MARKS */
     SPOOL_READ_OUTBOX,  /* as SPOOL_READ_INBOX */
-    SPOOL_CONFIRM,      /* up to number ?1 */
-    SPOOL_SKIP,         /* the next number is behind ?1 */
+    SPOOL_SET_MARK,     /* number ?1, link ?2 */
+    SPOOL_SKIP,         /* the next number of the outbox is behind ?1 */
+    SPOOL_FIND_LINK,    /* ?1 in the outbox: its number */
+    SPOOL_COUNT_KEPT,   /* of the outbox, up to number ?1 */
+    SPOOL_FORGET,       /* of the outbox, up to number ?1 */
+    SPOOL_FORGET_SOME,  /* the first ?1 of the outbox */
+    SPOOL_ANCESTORS,    /* the lives before, joined by commas */
+    SPOOL_END_LIFE,
+    SPOOL_BEGIN_LIFE,   /* life ?1, in place ?2 */
+    SPOOL_DOUBT_OUTBOX, SPOOL_DOUBT_ASIDE,
     SPOOL_COPY_OUTBOX,  /* as SPOOL_COPY_INBOX */
     SPOOL_LEAVE_OUTBOX, /* number ?1 */
     SPOOL_STATEMENT_COUNT
@@ -35,20 +43,22 @@ enum spool_statement {
 struct spool_tally {
     struct spool_depth depth;
     int64_t last_inbox, last_outbox;
+    struct spool_mark mark;
+    int64_t doubt_inbox; /* hits of the inbox up to this number are in doubt */
 };
 
 struct spool_file {
     char *path;
-    char id[UUID_SIZE]; /* "" before the file was open for the first time, then as it was found or drawn */
     sqlite3 *db;        /* NULL: not open */
     sqlite3_stmt *prepared[SPOOL_STATEMENT_COUNT];
     struct spool_tally tally;
+    uint64_t wal_inode; /* 0: not seen yet */
     int64_t lost_inbox; /* hits up to this number were in a file that was set aside */
     char why[SPOOL_WHY_SIZE];
 };
 
-/* Open or create the file `path`.  A damaged one is set aside, and a new one started in its place: while we run, its id and its
- * numbers go on, so that what others remember of them stays true. */
+/* Open or create the file `path`.  A damaged one is set aside, and a new one started in its place: while we run, its numbers go
+ * on, so that what others remember of them stays true.  When the file is not where it was, a new life begins. */
 int spool_file_open(struct spool_file *file);
 
 /* CHECKPOINT: let the file be one file again. */
@@ -56,6 +66,17 @@ void spool_file_close(struct spool_file *file, bool checkpoint);
 
 /* Close the file and rename it, with its -wal and -shm. */
 bool spool_file_set_aside(struct spool_file *file);
+
+/* Does the name still lead to the file that is open, and to its -wal? */
+bool spool_file_is_there(struct spool_file *file);
+
+/* It does not: write what is open to a new file under that name, and go on with it.  What is in its place is renamed. */
+int spool_file_rescue(struct spool_file *file);
+
+/* End the life: the mark goes back to the beginning, and all hits are in doubt.  Within a transaction; or, with the REASON for the
+ * log (may be NULL), as one. */
+int spool_file_begin_life(struct spool_file *file);
+int spool_file_new_life(struct spool_file *file, const char *reason);
 
 /* Does RESULT say that the file is damaged? */
 bool spool_file_is_damage(int result);

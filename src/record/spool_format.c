@@ -31,6 +31,11 @@ enum { APPLICATION_ID = 0x48756e79 /* marks a file as ours */ };
     "ALTER TABLE " table " ADD COLUMN hashes BLOB NOT NULL DEFAULT x'';" \
     "ALTER TABLE " table " ADD COLUMN hashes_whole INTEGER NOT NULL DEFAULT 0;"
 
+#define LINK_4(table) \
+    "ALTER TABLE " table " ADD COLUMN link TEXT NOT NULL DEFAULT '';" \
+    "ALTER TABLE " table " ADD COLUMN doubt INTEGER NOT NULL DEFAULT 0;" \
+    "UPDATE " table " SET link = " SPOOL_FORMAT_LINK ";"
+
 /* birth_step makes format 1, with the members of struct spool_birth in it; steps[N] makes format N + 1 out of format N.  A released
  * step never changes. */
 static const char birth_step[] =
@@ -46,6 +51,15 @@ static const char *const steps[] = {
     NULL,
     HIT_ID_2("inbox", "8") HIT_ID_2("outbox", "9") HIT_ID_2("aside", "a"),
     ENVELOPE_3("inbox") ENVELOPE_3("outbox") ENVELOPE_3("aside"),
+
+    /* Format 4: lives.  The mark names the link of a row of the outbox; a row up to it is only kept. */
+    "ALTER TABLE spool RENAME COLUMN id TO life;"
+    "ALTER TABLE spool ADD COLUMN place TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE spool ADD COLUMN mark INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE spool ADD COLUMN mark_link TEXT NOT NULL DEFAULT '';"
+    "CREATE TABLE ended (life TEXT NOT NULL);"
+    "ALTER TABLE spool ADD COLUMN doubt_inbox INTEGER NOT NULL DEFAULT 0;"
+    LINK_4("outbox") LINK_4("aside"),
 };
 enum { FORMAT = sizeof steps / sizeof *steps };
 
@@ -79,7 +93,7 @@ int spool_format_text(sqlite3 *db, const char *sql, char *text, size_t size)
 
 static char *birth_script(const struct spool_birth *birth)
 {
-    return alloc_format(birth_step, birth->id, (long long)birth->last_inbox, (long long)birth->last_outbox);
+    return alloc_format(birth_step, birth->life, (long long)birth->last_inbox, (long long)birth->last_outbox);
 }
 
 static int step_forward(sqlite3 *db, int64_t version, const struct spool_birth *birth)

@@ -12,9 +12,14 @@
 
 #include <sqlite3.h>
 
+/* A link, in SQL: a UUID of version 4. */
+#define SPOOL_FORMAT_LINK \
+    "lower(printf('%s-%s-4%s-8%s-%s', hex(randomblob(4)), hex(randomblob(2)), substr(hex(randomblob(2)), 2), " \
+    "substr(hex(randomblob(2)), 2), hex(randomblob(6))))"
+
 /* What a file that is made now begins with. */
 struct spool_birth {
-    const char *id;
+    const char *life;
     int64_t last_inbox, last_outbox; /* numbers go on behind these */
 };
 

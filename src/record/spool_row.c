@@ -49,6 +49,8 @@ static void bind_verdict(sqlite3_stmt *statement, int mark, const struct hit *hi
     bind_text(statement, &mark, hit->domain);
     bind_text(statement, &mark, hit->primary);
     bind_number(statement, &mark, hit->primary_age_ms);
+    bind_text(statement, &mark, hit->link);
+    bind_number(statement, &mark, hit->doubt);
 }
 
 void spool_row_bind(sqlite3_stmt *statement, const struct hit *hit, bool with_verdict)
@@ -222,6 +224,8 @@ static void row_verdict(struct spool_row *row, struct hit *hit)
     hit->domain = row_text(row);
     hit->primary = row_text(row);
     hit->primary_age_ms = row_number(row, SPOOL_NUMBER_MAX);
+    row_uuid(row, hit->link);
+    hit->doubt = row_bool(row);
 }
 
 bool spool_row_read(sqlite3_stmt *statement, int64_t last, struct hit *hit)

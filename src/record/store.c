@@ -24,20 +24,22 @@ enum {
 static const char hex_digits[] = "0123456789abcdef";
 
 struct store {
-    char *conninfo, *sensor, *spool_id;
+    char *conninfo, *sensor;
+    char instance[UUID_SIZE]; /* of this process */
     int stop_fd;
     struct db *db;
     uint32_t row_type; /* the database's number for hunnypot.new_hit */
     char why[512];
 };
 
-struct store *store_create(const char *conninfo, const char *sensor, const char *spool_id, int stop_fd)
+struct store *store_create(const char *conninfo, const char *sensor, int stop_fd)
 {
     struct store *store = alloc_zeroed(1, sizeof *store);
 
     store->conninfo = alloc_text(conninfo);
     store->sensor = alloc_text(sensor);
-    store->spool_id = alloc_text(spool_id);
+    if (!uuid_draw(store->instance))
+        store->instance[0] = '\0';
     store->stop_fd = stop_fd;
     return store;
 }
@@ -49,7 +51,6 @@ void store_destroy(struct store **store)
     store_disconnect(*store);
     free((*store)->conninfo);
     free((*store)->sensor);
-    free((*store)->spool_id);
     free(*store);
     *store = NULL;
 }
@@ -78,35 +79,45 @@ static enum db_status outcome(struct store *store, enum db_status status)
     return status;
 }
 
-/* The database knows what is recorded; and the number of the type that batches are made of, which is its own. */
-static enum db_status say_hello(struct store *store, int64_t *recorded)
+/* The mark that the database gave, "" for none; and what comes with it. */
+static void take_mark(const struct db_result *result, char mark[UUID_SIZE])
 {
+    const char *value = db_value(result, 0, 0);
+
+    snprintf(mark, UUID_SIZE, "%s", value != NULL ? value : "");
+}
+
+enum db_status store_connect(struct store *store)
+{
+    enum db_status status;
+
+    store_disconnect(store);
+    status = outcome(store, db_connect(&store->db, store->conninfo, "hunnypot-milter", CONNECT_TIMEOUT_MS, store->stop_fd));
+    if (status != DB_OK)
+        store_disconnect(store);
+    return status;
+}
+
+/* With the mark comes the number of the type that batches are made of, which is the database's own. */
+enum db_status store_hello(struct store *store, const char *life, const char *ancestors, char mark[UUID_SIZE])
+{
+    char *array = alloc_format("{%s}", ancestors);
     char schema[16];
-    const char *const texts[] = {store->sensor, store->spool_id, schema};
+    const char *const texts[] = {store->sensor, life, array, schema};
     struct db_result *result = NULL;
     enum db_status status;
 
     snprintf(schema, sizeof schema, "%d", STORE_SCHEMA_VERSION);
     status = db_query_texts(store->db, QUERY_TIMEOUT_MS,
-                            "SELECT hunnypot.sensor_hello($1, $2::uuid, $3::integer), "
+                            "SELECT hunnypot.sensor_hello($1, $2::uuid, $3::uuid[], $4::integer), "
                             "coalesce(to_regtype('hunnypot.new_hit')::oid, 0)",
                             texts, sizeof texts / sizeof *texts, &result);
     if (status == DB_OK) {
-        *recorded = strtoll(db_value(result, 0, 0), NULL, 10);
+        take_mark(result, mark);
         store->row_type = (uint32_t)strtoul(db_value(result, 0, 1), NULL, 10);
     }
     db_result_free(&result);
-    return status;
-}
-
-enum db_status store_connect(struct store *store, int64_t *recorded)
-{
-    enum db_status status;
-
-    store_disconnect(store);
-    status = db_connect(&store->db, store->conninfo, "hunnypot-milter", CONNECT_TIMEOUT_MS, store->stop_fd);
-    if (status == DB_OK)
-        status = say_hello(store, recorded);
+    free(array);
     outcome(store, status);
     if (status != DB_OK)
         store_disconnect(store);
@@ -315,19 +326,48 @@ static void put_batch(struct wire *wire, uint32_t row_type, const struct hit *hi
     }
 }
 
-enum db_status store_record(struct store *store, const struct hit *hits, size_t count)
+static bool any_in_doubt(const struct hit *hits, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (hits[i].doubt)
+            return true;
+    return false;
+}
+
+enum db_status store_record(struct store *store, const struct spool_mark *from, const struct hit *hits, size_t count,
+                            char mark[UUID_SIZE])
 {
     struct wire batch = {.used = 0};
+    struct db_result *result = NULL;
     enum db_status status;
 
     put_batch(&batch, store->row_type, hits, count);
-    status = db_query(store->db, QUERY_TIMEOUT_MS, "SELECT hunnypot.record_batch($1, $2::uuid, $3)",
+    status = db_query(store->db, QUERY_TIMEOUT_MS, "SELECT hunnypot.record_batch($1, $2::uuid, $3::uuid, $4::uuid, $5::boolean, $6)",
                       (const struct db_param[]){{.value = store->sensor, .type = OID_TEXT},
-                                                {.value = store->spool_id},
+                                                {.value = from->life},
+                                                {.value = from->link[0] != '\0' ? from->link : NULL},
+                                                {.value = hits[count - 1].link},
+                                                {.value = any_in_doubt(hits, count) ? "t" : "f"},
                                                 {.value = batch.bytes, .length = (int)batch.used, .binary = true}},
-                      3, NULL);
+                      6, &result);
+    if (status == DB_OK)
+        take_mark(result, mark);
+    db_result_free(&result);
     free(batch.bytes);
     return outcome(store, status);
+}
+
+/* What HIT is refused for shows in the statement; ROLLBACK takes the rest back. */
+enum db_status store_try(struct store *store, const struct spool_mark *from, const struct hit *hit)
+{
+    char mark[UUID_SIZE];
+    enum db_status status = outcome(store, db_script(store->db, QUERY_TIMEOUT_MS, "BEGIN"));
+
+    if (status == DB_OK)
+        status = store_record(store, from, hit, 1, mark);
+    if (store->db != NULL && db_script(store->db, QUERY_TIMEOUT_MS, "ROLLBACK") != DB_OK)
+        store_disconnect(store);
+    return status == DB_OK && strcmp(mark, hit->link) != 0 ? DB_ERROR : status;
 }
 
 enum db_status store_tick(struct store *store, bool *more)
@@ -341,16 +381,21 @@ enum db_status store_tick(struct store *store, bool *more)
 }
 
 enum db_status store_heartbeat(struct store *store, const char *version, int64_t inbox, int64_t outbox, int64_t aside,
-                               const char *counters)
+                               const char *counters, bool *alone)
 {
     char depths[3][24];
-    const char *const texts[] = {store->sensor, version, depths[0], depths[1], depths[2], counters};
+    const char *const texts[] = {store->sensor, version, depths[0], depths[1], depths[2], counters, store->instance};
+    struct db_result *result = NULL;
+    enum db_status status;
 
     snprintf(depths[0], sizeof depths[0], "%lld", (long long)inbox);
     snprintf(depths[1], sizeof depths[1], "%lld", (long long)outbox);
     snprintf(depths[2], sizeof depths[2], "%lld", (long long)aside);
-    return outcome(store, db_query_texts(store->db, QUERY_TIMEOUT_MS,
-                                         "SELECT hunnypot.sensor_heartbeat($1, $2, $3::bigint, $4::bigint, $5::bigint, "
-                                         "$6::jsonb)",
-                                         texts, sizeof texts / sizeof *texts, NULL));
+    status = db_query_texts(store->db, QUERY_TIMEOUT_MS,
+                            "SELECT hunnypot.sensor_heartbeat($1, $2, $3::bigint, $4::bigint, $5::bigint, $6::jsonb, "
+                            "nullif($7, '')::uuid)",
+                            texts, sizeof texts / sizeof *texts, &result);
+    *alone = status != DB_OK || strcmp(db_value(result, 0, 0), "t") == 0;
+    db_result_free(&result);
+    return outcome(store, status);
 }

@@ -13,24 +13,36 @@
 
 #include "record/db.h"
 #include "record/hit.h"
+#include "record/spool.h"
 
 enum { STORE_SCHEMA_VERSION = 1, STORE_BATCH_MAX = 500 };
 
 struct store;
 
-struct store *store_create(const char *conninfo, const char *sensor, const char *spool_id, int stop_fd);
+struct store *store_create(const char *conninfo, const char *sensor, int stop_fd);
 void store_destroy(struct store **store);
 
-/* Connect if needed and say hello; *RECORDED is the highest outbox number that the database has of this spool. */
-enum db_status store_connect(struct store *store, int64_t *recorded) __attribute__((warn_unused_result));
+/* Connect anew. */
+enum db_status store_connect(struct store *store) __attribute__((warn_unused_result));
 
-/* Record HITS (outbox order); in one transaction with the high-water mark, so sending them again changes nothing. */
-enum db_status store_record(struct store *store, const struct hit *hits, size_t count)
+/* Ask for the mark of LIFE: the link of the last hit that it took, "" for none, or what is no link when the life has ended.  When the
+ * database does not know it, the life begins, and ANCESTORS (joined by commas) end. */
+enum db_status store_hello(struct store *store, const char *life, const char *ancestors, char mark[UUID_SIZE])
     __attribute__((warn_unused_result));
 
-/* Tell that this sensor is alive; COUNTERS is a JSON object. */
+/* Record HITS (outbox order), and move the mark from FROM to the last of them, in one durable transaction.  With the mark elsewhere
+ * nothing happens, so that sending them again changes nothing.  Hits in doubt that are recorded already are skipped.  MARK gets
+ * where the mark is then. */
+enum db_status store_record(struct store *store, const struct spool_mark *from, const struct hit *hits, size_t count,
+                            char mark[UUID_SIZE]) __attribute__((warn_unused_result));
+
+/* Would HIT be recorded?  Nothing is. */
+enum db_status store_try(struct store *store, const struct spool_mark *from, const struct hit *hit)
+    __attribute__((warn_unused_result));
+
+/* Tell that this sensor is alive; COUNTERS is a JSON object.  *ALONE: no other process said so by the same name since. */
 enum db_status store_heartbeat(struct store *store, const char *version, int64_t inbox, int64_t outbox, int64_t aside,
-                               const char *counters) __attribute__((warn_unused_result));
+                               const char *counters, bool *alone) __attribute__((warn_unused_result));
 
 /* What time alone changes in the database: one bounded step.  *MORE: there is more to do, do it again soon. */
 enum db_status store_tick(struct store *store, bool *more) __attribute__((warn_unused_result));

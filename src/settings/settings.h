@@ -90,6 +90,7 @@ struct settings {
     char *spool;
     char *envelope_key; /* the file that envelope_keys came from; "": none */
     int64_t spool_limit;
+    int64_t spool_keep_ms;
     enum log_level log_level;
     int64_t verdict_timeout_ms;
     struct settings_judge judge;

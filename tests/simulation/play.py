@@ -1,6 +1,7 @@
 """One run: a population plays for some days against the daemon's judge and the database, in steps of virtual time."""
 import collections
 import time
+import uuid
 from dataclasses import dataclass
 
 from simulation import engine as engine_part
@@ -49,7 +50,7 @@ class Play:
                     self.by_address[address].append(sender)
                     if ":" in address:
                         self.by_address[world_part.network(address) + "::/64"].append(sender)
-        self.sequence = 0
+        self.sequence, self.mark = 0, None
         self.spent = collections.Counter()
         self.sensor.on_verdict = self._judged
 
@@ -67,7 +68,7 @@ class Play:
         try:
             self.cursor, self.operator = connection.cursor(), operator.cursor()
             self.database.set_clock(self.engine.now)
-            self.cursor.execute(f"SELECT hunnypot.sensor_hello('mx9', '{SPOOL}', 1)")
+            self.cursor.execute(f"SELECT hunnypot.sensor_hello('mx9', '{SPOOL}', '{{}}', 1)")
             self.operator.execute("SELECT attname FROM pg_attribute WHERE attrelid = 'hunnypot.new_hit'::regclass AND attnum > 0 "
                                   "AND NOT attisdropped ORDER BY attnum")
             self.columns = [name for name, in self.operator.fetchall()]
@@ -94,8 +95,10 @@ class Play:
             self.cursor.execute("SELECT hunnypot.sensor_heartbeat('mx9', 'simulation', 0, 0, 0, '{}')")
         hits, self.sensor.recorded = self.sensor.recorded, []
         if hits:
-            self.cursor.execute(f"SELECT hunnypot.record_batch('mx9', '{SPOOL}', %s::hunnypot.new_hit[])",
-                                [[self._row(hit) for hit in hits]])
+            link = str(uuid.uuid4())
+            self.cursor.execute(f"SELECT hunnypot.record_batch('mx9', '{SPOOL}', %s, %s, false, %s::hunnypot.new_hit[])",
+                                [self.mark, link, [self._row(hit) for hit in hits]])
+            self.mark = link
 
     def _row(self, hit):
         """In the order of the type's columns."""

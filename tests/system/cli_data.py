@@ -10,7 +10,7 @@ HIT = {"ago": "0 s", "client": "203.0.113.7", "client_port": 50000, "client_name
 # The columns of hunnypot.new_hit.
 COLUMNS = """seq hit_id time client client_port client_name helo sender recipients recipients_total null_sender tls class domain
     primary_host primary_age_ms queue_id mta_name local owner name_state key_id envelope envelope_whole primaries""".split()
-SQL = f"""SELECT hunnypot.record_batch(%(sensor)s, %(spool)s::uuid, ARRAY(
+SQL = f"""SELECT hunnypot.record_batch(%(sensor)s, %(spool)s::uuid, %(mark)s::uuid, %(link)s::uuid, false, ARRAY(
     SELECT ({", ".join("now() - ago" if column == "time" else column for column in COLUMNS)})::hunnypot.new_hit
     FROM jsonb_to_recordset(%(hits)s) h (seq bigint, hit_id uuid, ago interval, client inet, client_port int, client_name text,
         helo text, sender text, recipients text[], recipients_total int, null_sender boolean, tls boolean, class text,
@@ -21,8 +21,8 @@ SQL = f"""SELECT hunnypot.record_batch(%(sensor)s, %(spool)s::uuid, ARRAY(
 
 class Sensor:
     def __init__(self, pg, name="trap1"):
-        self.pg, self.name, self.spool, self.seq = pg, name, str(uuid.uuid4()), 0
-        pg.query("SELECT hunnypot.sensor_hello(%s, %s, 1)", name, self.spool)
+        self.pg, self.name, self.spool, self.seq, self.mark = pg, name, str(uuid.uuid4()), 0, None
+        pg.query("SELECT hunnypot.sensor_hello(%s, %s, '{}', 1)", name, self.spool)
 
     def record(self, *hits):
         """Record HITS, dictionaries of what differs from HIT, as one batch."""
@@ -32,8 +32,11 @@ class Sensor:
         self.seq += len(hits)
         connection = self.pg.connect()
         with connection.cursor() as cursor:
-            cursor.execute(SQL, {"sensor": self.name, "spool": self.spool, "hits": json.dumps(hits)})
-            assert cursor.fetchone()[0] == len(hits)
+            link = str(uuid.uuid4())
+            cursor.execute(SQL, {"sensor": self.name, "spool": self.spool, "mark": self.mark, "link": link,
+                                 "hits": json.dumps(hits)})
+            assert cursor.fetchone()[0] == link
+            self.mark = link
         connection.close()
 
     def heartbeat(self, counters='{"hits": 3, "lost": 0}'):

@@ -48,7 +48,8 @@ class Scene:
                 shutil.copy(part, folder)
         copy = sqlite3.connect(folder / "spool.db")
         try:
-            return copy.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+            unsent = " WHERE id > (SELECT mark FROM spool)" if table == "outbox" else ""
+            return copy.execute(f"SELECT count(*) FROM {table}{unsent}").fetchone()[0]
         finally:
             copy.close()
 

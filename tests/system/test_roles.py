@@ -34,7 +34,7 @@ FUNCTIONS = {
                      "publish_check", "published", "dnsbl", "dnsbl_address"], READER),
     **dict.fromkeys(["brake_release", "allow_add", "allow_del", "forget", "expire", "rebuild", "policy_enable",
                      "witness_remove", "witness_forget"], OPERATOR),
-    **dict.fromkeys(["make_partitions", "find_sensor", "counted_class", "count_ripe", "lasting", "is_enough", "judge",
+    **dict.fromkeys(["make_partitions", "find_sensor", "no_link", "counted_class", "count_ripe", "lasting", "is_enough", "judge",
                      "judge_anew", "rework_step", "refresh", "list_lock", "list_changed", "policy_changed",
                      "allow_changed", "setting_changed", "entered_since", "left_since", "last_within",
                      "listing_term", "letters_accepted", "watched_times", "redeem", "from_micros", "find_witness", "set_published"], set()),
@@ -46,7 +46,7 @@ def roles(pg):
     """The database with all that can be in it, a partition for today and somebody who is a member of no role."""
     if not pg.query("SELECT 1 FROM pg_roles WHERE rolname = 'nobody'"):
         pg.query("CREATE ROLE nobody LOGIN")
-    pg.query("SELECT hunnypot.sensor_hello('s', gen_random_uuid(), 1); SELECT hunnypot.sensor_heartbeat('s', '', 0, 0, 0, '{}')")
+    pg.query("SELECT hunnypot.sensor_hello('s', gen_random_uuid(), '{}', 1); SELECT hunnypot.sensor_heartbeat('s', '', 0, 0, 0, '{}')")
     pg.query((TOP / "sql/dnsbl/powerdns.sql").read_text())
     return pg
 
@@ -106,7 +106,7 @@ def test_members_and_schema(roles):
         assert (usage, create) == (role != "nobody", False)
 
 
-RECORDING = ["SELECT hunnypot.sensor_hello('s', gen_random_uuid(), 1)", "SELECT hunnypot.record_batch('s', gen_random_uuid(), '{}')",
+RECORDING = ["SELECT hunnypot.sensor_hello('s', gen_random_uuid(), '{}', 1)", "SELECT hunnypot.record_batch('s', gen_random_uuid(), NULL, gen_random_uuid(), false, '{}')",
              "SELECT hunnypot.sensor_heartbeat('s', '', 0, 0, 0, '{}')"]
 FOR_NONE = [
     "COPY hunnypot.hit TO PROGRAM 'cat'", "COPY hunnypot.hit TO '/tmp/x'", "COPY (SELECT 1) TO PROGRAM 'cat'",
@@ -151,7 +151,7 @@ def test_nothing_needs_a_superuser(pg, hunnypot, tmp_path):
                                                          "CREATE FUNCTION hunnypot.more() RETURNS int LANGUAGE sql RETURN 1")
     assert run("keeper", "db", "upgrade") == f"{number:03}-more.sql\n"
     assert pg.query("SELECT pg_get_userbyid(proowner) FROM pg_proc WHERE proname = 'more'", database="own") == [("hunnypot_owner",)]
-    pg.query("SELECT hunnypot.sensor_hello('s', gen_random_uuid(), 1); SELECT hunnypot.sensor_heartbeat('s', '', 0, 0, 0, '{}')",
+    pg.query("SELECT hunnypot.sensor_hello('s', gen_random_uuid(), '{}', 1); SELECT hunnypot.sensor_heartbeat('s', '', 0, 0, 0, '{}')",
              user="sensor", database="own")
     pg.query("UPDATE hunnypot.setting SET value = '1 s' WHERE name = 'keep_hits'", user="operator", database="own")
     for words in ("allow add 192.0.2.0/24", "allow del 192.0.2.0/24", "forget 192.0.2.0/24", "expire"):

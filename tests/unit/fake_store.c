@@ -2,6 +2,7 @@
 
 #include <poll.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -23,6 +24,10 @@ void fake_store_reset(const struct fake_store *to)
 {
     pthread_mutex_lock(&mutex);
     fake = *to;
+    if (fake.record_most == 0)
+        fake.record_most = FAKE_STORE_MAX;
+    if (fake.refusal == DB_OK)
+        fake.refusal = DB_REFUSED;
     pthread_mutex_unlock(&mutex);
 }
 
@@ -69,13 +74,12 @@ static enum db_status freeze(struct store *store)
     return DB_STOPPED;
 }
 
-struct store *store_create(const char *conninfo, const char *sensor, const char *spool_id, int stop_fd)
+struct store *store_create(const char *conninfo, const char *sensor, int stop_fd)
 {
     struct store *store = alloc_zeroed(1, sizeof *store);
 
     (void)conninfo;
     (void)sensor;
-    (void)spool_id;
     store->stop_fd = stop_fd;
     return store;
 }
@@ -86,13 +90,12 @@ void store_destroy(struct store **store)
     *store = NULL;
 }
 
-enum db_status store_connect(struct store *store, int64_t *recorded)
+enum db_status store_connect(struct store *store)
 {
     pthread_mutex_lock(&mutex);
     fake.connects++;
     if (fake.frozen)
         return freeze(store);
-    *recorded = fake.last;
     fake.connected = fake.connect == DB_OK;
     return answer(fake.connect);
 }
@@ -108,6 +111,26 @@ bool store_is_connected(const struct store *store)
     return connected;
 }
 
+static struct fake_life *find_life(const char *life)
+{
+    for (size_t i = 0; i < FAKE_LIVES_MAX; i++) {
+        if (fake.lives[i].life[0] == '\0')
+            snprintf(fake.lives[i].life, UUID_SIZE, "%s", life);
+        if (strcmp(fake.lives[i].life, life) == 0)
+            return &fake.lives[i];
+    }
+    abort();
+}
+
+enum db_status store_hello(struct store *store, const char *life, const char *ancestors, char mark[UUID_SIZE])
+{
+    (void)store;
+    (void)ancestors;
+    pthread_mutex_lock(&mutex);
+    memcpy(mark, find_life(life)->mark, UUID_SIZE);
+    return answer(DB_OK);
+}
+
 static bool refuses(const struct hit *hits, size_t count)
 {
     for (size_t i = 0; i < count && fake.refuse_helo != NULL; i++)
@@ -116,7 +139,38 @@ static bool refuses(const struct hit *hits, size_t count)
     return false;
 }
 
-enum db_status store_record(struct store *store, const struct hit *hits, size_t count)
+static bool is_recorded(const char *uuid)
+{
+    for (size_t i = 0; i < fake.recorded_count; i++)
+        if (strcmp(fake.recorded_hits[i], uuid) == 0)
+            return true;
+    return false;
+}
+
+static void record(const struct hit *hit)
+{
+    if (fake.recorded_count == FAKE_STORE_MAX || (hit->doubt && is_recorded(hit->uuid)))
+        return;
+    memcpy(fake.recorded_hits[fake.recorded_count], hit->uuid, UUID_SIZE);
+    memcpy(fake.recorded_links[fake.recorded_count], hit->link, UUID_SIZE);
+    fake.last = fake.recorded[fake.recorded_count++] = hit->id;
+}
+
+/* As record_batch() does. */
+static void move_mark(const struct spool_mark *from, const struct hit *hits, size_t count, char mark[UUID_SIZE])
+{
+    struct fake_life *life = find_life(from->life);
+
+    if (strcmp(life->mark, from->link) == 0) {
+        for (size_t i = 0; i < count; i++)
+            record(&hits[i]);
+        memcpy(life->mark, hits[count - 1].link, UUID_SIZE);
+    }
+    memcpy(mark, life->mark, UUID_SIZE);
+}
+
+enum db_status store_record(struct store *store, const struct spool_mark *from, const struct hit *hits, size_t count,
+                            char mark[UUID_SIZE])
 {
     bool fails;
 
@@ -126,20 +180,26 @@ enum db_status store_record(struct store *store, const struct hit *hits, size_t 
     if (fake.frozen)
         return freeze(store);
     fails = fake.record_failures > 0 && fake.record_failures-- > 0;
-    if (fails && !fake.record_then_fail)
+    if ((fails && !fake.record_then_fail) || count > fake.record_most)
         return answer(DB_UNREACHABLE);
     if (refuses(hits, count))
-        return answer(DB_REFUSED);
+        return answer(fake.refusal);
     if (fake.record != DB_OK)
         return answer(fake.record);
-    for (size_t i = 0; i < count; i++)
-        if (hits[i].id > fake.last && fake.recorded_count < FAKE_STORE_MAX)
-            fake.last = fake.recorded[fake.recorded_count++] = hits[i].id;
+    move_mark(from, hits, count, mark);
     return answer(fails ? DB_UNREACHABLE : DB_OK);
 }
 
+enum db_status store_try(struct store *store, const struct spool_mark *from, const struct hit *hit)
+{
+    (void)store;
+    (void)from;
+    pthread_mutex_lock(&mutex);
+    return answer(refuses(hit, 1) ? fake.refusal : fake.record);
+}
+
 enum db_status store_heartbeat(struct store *store, const char *version, int64_t inbox, int64_t outbox, int64_t aside,
-                               const char *counters)
+                               const char *counters, bool *alone)
 {
     (void)store;
     (void)version;
@@ -147,6 +207,7 @@ enum db_status store_heartbeat(struct store *store, const char *version, int64_t
     (void)outbox;
     (void)aside;
     (void)counters;
+    *alone = true;
     pthread_mutex_lock(&mutex);
     fake.heartbeats++;
     return answer(fake.heartbeat);

@@ -1,6 +1,6 @@
 /* fake_store.h - a database for tests of the shipper, in place of record/store.
  *
- * Keeps the numbers of recorded hits and the high-water mark as record_batch() does, over reconnects.
+ * Keeps recorded hits, and the mark of each life, as record_batch() does, over reconnects.
  * Threads: the shipper's and the test's; one mutex covers all.
  */
 #ifndef FAKE_STORE_H
@@ -10,9 +10,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/uuid.h"
 #include "record/db.h"
 
-enum { FAKE_STORE_MAX = 4096 };
+enum { FAKE_STORE_MAX = 4096, FAKE_LIVES_MAX = 8 };
+
+struct fake_life {
+    char life[UUID_SIZE], mark[UUID_SIZE];
+};
 
 struct fake_store {
     enum db_status connect;  /* the answer to each connect */
@@ -23,12 +28,16 @@ struct fake_store {
     enum db_status heartbeat; /* the answer to each heartbeat */
     enum db_status tick;      /* the answer to each tick */
     enum db_status record;   /* the answer to each batch that is not otherwise decided */
-    const char *refuse_helo; /* a batch with such a hit is refused */
+    const char *refuse_helo; /* a batch with such a hit is refused, */
+    enum db_status refusal;  /* ... with this; 0: DB_REFUSED */
+    size_t record_most;      /* a batch with more hits takes too long; 0: none does */
     const char *why;
 
     int connects, batches, heartbeats, ticks;
     int64_t last, recorded[FAKE_STORE_MAX]; /* in the order in which they came */
+    char recorded_hits[FAKE_STORE_MAX][UUID_SIZE], recorded_links[FAKE_STORE_MAX][UUID_SIZE];
     size_t recorded_count;
+    struct fake_life lives[FAKE_LIVES_MAX];
     bool connected;
 };
 

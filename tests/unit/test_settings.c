@@ -84,6 +84,7 @@ static void an_empty_file_gives_the_defaults(void **state)
     assert_string_equal(settings->database, "");
     assert_string_equal(settings->spool, HP_LOCALSTATEDIR "/lib/hunnypot/spool.db");
     assert_int_equal(settings->spool_limit, 1000000);
+    assert_int_equal(settings->spool_keep_ms, 600000);
     assert_int_equal(settings->log_level, LOG_LEVEL_INFO);
     assert_int_equal(settings->session.connections, 20);
     assert_int_equal(settings->session.connections_per_client, 3);
@@ -137,7 +138,7 @@ static void every_setting_arrives(void **state)
 {
     struct settings *settings = load_good(
         "socket = 'inet:8891@127.0.0.1' socket_group = mail user = trap sensor = mx9 database = 'service=x'\n"
-        "spool = /var/x.db spool_limit = 7 log_level = debug ignore_clients = {203.0.113.0/24} # one\n"
+        "spool = /var/x.db spool_limit = 7 spool_keep = 8s log_level = debug ignore_clients = {203.0.113.0/24} # one\n"
         "exempt_localparts = {Abuse} record_envelope = full reply = \"451 4.7.9 one\\ntwo\"\n"
         "limits { connections = 0 connections_per_client = 9 idle = 2m client_bytes = 99 }\n"
         "liveness { remember = 1s probe_timeout = 100ms verdict_timeout = 2s port = 2525 require = all\n"
@@ -158,6 +159,7 @@ static void every_setting_arrives(void **state)
     assert_string_equal(settings->database, "service=x");
     assert_string_equal(settings->spool, "/var/x.db");
     assert_int_equal(settings->spool_limit, 7);
+    assert_int_equal(settings->spool_keep_ms, 8000);
     assert_int_equal(settings->log_level, LOG_LEVEL_DEBUG);
     assert_int_equal(judge->ignored_count, 1);
     assert_int_equal(settings->session.exempt_localpart_count, 1);
@@ -219,7 +221,8 @@ static void text_of_members(const struct settings *settings, FILE *out)
     fprintf(out, "socket=%s\nsocket_group=%s\nuser=%s\nsensor=%s\ndatabase=%s\nspool=%s\n", settings->socket,
             settings->socket_group, settings->user, settings->sensor, settings->database, settings->spool);
     fprintf(out, "envelope_key=%s\n", settings->envelope_key);
-    fprintf(out, "spool_limit=%lld\nlog_level=%d\n", (long long)settings->spool_limit, (int)settings->log_level);
+    fprintf(out, "spool_limit=%lld\nspool_keep=%lld\nlog_level=%d\n", (long long)settings->spool_limit,
+            (long long)settings->spool_keep_ms, (int)settings->log_level);
     fprintf(out, "liveness.verdict_timeout=%lld\nliveness.remember=%lld\nliveness.probe_timeout=%lld\n",
             (long long)settings->verdict_timeout_ms, (long long)judge->remember_ms, (long long)judge->probe_timeout_ms);
     fprintf(out, "liveness.probe_interval=%lld\nliveness.fresh=%lld\n", (long long)judge->probe_interval_ms,
@@ -281,6 +284,7 @@ static const struct {
     {"spool", "spool = /f"},
     {"envelope_key", "envelope_key = ''"},
     {"spool_limit", "spool_limit = 1001"},
+    {"spool_keep", "spool_keep = 1001s"},
     {"log_level", "log_level = debug"},
     {"ignore_clients", "ignore_clients = {192.0.2.0/24}"},
     {"exempt_localparts", "exempt_localparts = {g}"},
