@@ -31,7 +31,7 @@ FUNCTIONS = {
     **dict.fromkeys(["client_network", "setting", "covering", "listed", "units", "hours_left", "iso_time", "reversed",
                      "address", "postfix_action", "known_class", "worst_listing", "firm_listing", "listing_serial",
                      "changes", "why", "policy_test", "witness_list", "was_watched", "mx_watched", "machine_watched",
-                     "publish_check", "published", "dnsbl", "dnsbl_address"], READER),
+                     "publish_check", "published", "dnsbl", "dnsbl_address", "dnsbl_zone"], READER),
     **dict.fromkeys(["brake_release", "allow_add", "allow_del", "forget", "expire", "rebuild", "policy_enable",
                      "witness_remove", "witness_forget"], OPERATOR),
     **dict.fromkeys(["make_partitions", "find_sensor", "no_link", "counted_class", "count_ripe", "lasting", "is_enough", "judge",
