@@ -16,6 +16,7 @@
 
 #include "base/log.h"
 #include "base/text.h"
+#include "milter/workers.h"
 
 enum { COMPLAINT_INTERVAL_MS = 60000 };
 
@@ -59,6 +60,12 @@ bool server_address(struct sockaddr_storage *address, socklen_t *length)
 
 bool server_run(void)
 {
+    int failed = workers_start();
+
+    if (failed != 0) {
+        log_event(LOG_LEVEL_ERROR, "no-thread part=spare error=\"%s\"", strerror(failed));
+        return false;
+    }
     return smfi_main() == MI_SUCCESS;
 }
 

@@ -76,23 +76,53 @@ int spool_file_run(struct spool_file *file, enum spool_statement which)
     return result == SQLITE_DONE ? SQLITE_OK : result;
 }
 
+/* Can every byte of it be read?  To quick_check a page that cannot is one that is wrong.  By SQLite's own descriptor: closing
+ * another one would give up its locks, fcntl(2). */
+static int file_read_through(sqlite3 *db)
+{
+    enum { BLOCK = 1 << 16 };
+    sqlite3_file *disk = NULL;
+    sqlite3_int64 size = 0;
+    char block[BLOCK];
+    int result = sqlite3_file_control(db, "main", SQLITE_FCNTL_FILE_POINTER, &disk);
+
+    if (result == SQLITE_OK)
+        result = disk->pMethods->xFileSize(disk, &size);
+    for (sqlite3_int64 at = 0; result == SQLITE_OK && at < size; at += BLOCK)
+        result = disk->pMethods->xRead(disk, block, size - at < BLOCK ? (int)(size - at) : BLOCK, at);
+    return result;
+}
+
+/* A disk that cannot be read, or no memory, is no damage: the file may be as good as ever. */
+static int file_check_whole(struct spool_file *file)
+{
+    char answer[SPOOL_WHY_SIZE];
+    int result;
+
+    for (int tries = 0; tries < 2; tries++) {
+        result = spool_format_text(file->db, "PRAGMA quick_check(1)", answer, sizeof answer);
+        if (result != SQLITE_OK || strcmp(answer, "ok") == 0)
+            return result;
+        result = file_read_through(file->db);
+        if (result != SQLITE_OK)
+            return result;
+    }
+    spool_file_note(file, answer);
+    return SQLITE_CORRUPT;
+}
+
 /* Bring the file to our format, and look whether it is whole. */
 static int file_check(struct spool_file *file)
 {
     struct spool_birth birth = {.last_inbox = file->tally.last_inbox, .last_outbox = file->tally.last_outbox};
-    char life[UUID_SIZE], answer[SPOOL_WHY_SIZE];
+    char life[UUID_SIZE];
     int result;
 
     if (!uuid_draw(life))
         return SQLITE_IOERR;
     birth.life = life;
     result = spool_format_upgrade(file->db, &birth, file->why, sizeof file->why);
-    if (result == SQLITE_OK)
-        result = spool_format_text(file->db, "PRAGMA quick_check(1)", answer, sizeof answer);
-    if (result != SQLITE_OK || strcmp(answer, "ok") == 0)
-        return result;
-    spool_file_note(file, answer);
-    return SQLITE_CORRUPT;
+    return result == SQLITE_OK ? file_check_whole(file) : result;
 }
 
 static int file_prepare(struct spool_file *file)
@@ -247,6 +277,10 @@ static int file_open_once(struct spool_file *file)
     if (!file_touch(file))
         return SQLITE_CANTOPEN;
     result = sqlite3_open_v2(file->path, &file->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
+    if (file->db == NULL) { /* no memory for that */
+        snprintf(file->why, SPOOL_WHY_SIZE, "%s", sqlite3_errstr(result));
+        return result;
+    }
     /* As found, with its -wal: closing must not write into a file that turns out to be damaged. */
     sqlite3_db_config(file->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     sqlite3_busy_timeout(file->db, BUSY_MS);
