@@ -114,10 +114,12 @@ END $$;
 
 -- What the policy makes of all FACTS of a network in a class, in the order in which they were counted: its listing at MOMENT,
 -- which may begin later (it pauses), or NULLs.  Pure: the same facts, policy and moment always give the same, however they
--- came about.  It is called for each network, so it is without settings of its own, which would take longer than the rest:
--- refresh() has them.
-CREATE OR REPLACE FUNCTION hunnypot.judge(policy hunnypot.policy, facts hunnypot.offence_day[], letters bigint,
-                                          moment timestamptz, OUT since timestamptz, OUT until timestamptz,
+-- came about.  PROVEN_HITS and ALL_HITS: how many of the hits in FACTS are witnessed, and how many there are, without those of
+-- a client that was on the list; where they cannot be enough, nobody need look closer.
+-- It is called for each network, so it is without settings of its own, which would take longer than the rest: refresh() has
+-- them.
+CREATE OR REPLACE FUNCTION hunnypot.judge(policy hunnypot.policy, facts hunnypot.offence_day[], proven_hits bigint,
+                                          all_hits bigint, letters bigint, moment timestamptz, OUT since timestamptz, OUT until timestamptz,
                                           OUT witnessed bool, OUT soft_until timestamptz)
     LANGUAGE plpgsql STABLE AS $$
 DECLARE
@@ -125,13 +127,18 @@ DECLARE
     cycle  interval := policy.inferred_lasts + policy.inferred_pause;
     cycles float8;
 BEGIN
-    term := hunnypot.listing_term(policy, facts, true, letters);
-    witnessed := true;
-    IF term.until > moment THEN
-        since := term.since;
-        until := term.until;
-        -- One letter that has not arrived yet may still be on its way.
-        soft_until := CASE term.hits WHEN 1 THEN term.first_seen + policy.firm_after ELSE term.first_seen END;
+    IF proven_hits >= least(policy.witnessed_hits, policy.named_hits) THEN
+        term := hunnypot.listing_term(policy, facts, true, letters);
+        IF term.until > moment THEN
+            witnessed := true;
+            since := term.since;
+            until := term.until;
+            -- One letter that has not arrived yet may still be on its way.
+            soft_until := CASE term.hits WHEN 1 THEN term.first_seen + policy.firm_after ELSE term.first_seen END;
+            RETURN;
+        END IF;
+    END IF;
+    IF all_hits < policy.min_hits THEN
         RETURN;
     END IF;
     term := hunnypot.listing_term(policy, facts, false, letters);
@@ -164,17 +171,19 @@ DECLARE
 BEGIN
     -- All classes that a network has facts for or is listed under.
     WITH known AS MATERIALIZED (
-        SELECT n.network, k.class, k.facts, k.hits, k.domains, k.last_seen, k.is_named,
+        SELECT n.network, k.class, k.facts, k.hits, k.proven_hits, k.all_hits, k.domains, k.last_seen, k.is_named,
                -- RFC 5782: 127.0.0.1 is never listed, nor is its IPv6 form; what else is in these networks are test entries.
                n.network <<= '127.0.0.0/8' OR n.network <<= '::/64'
                OR EXISTS (SELECT FROM allow a
                           WHERE a.network && n.network::inet AND (a.expires IS NULL OR a.expires > now())) AS is_allowed
         FROM unnest(networks) n(network)
         CROSS JOIN LATERAL (
-            SELECT class, f.facts, f.hits, f.domains, f.last_seen, f.is_named
+            SELECT class, f.facts, f.hits, f.proven_hits, f.all_hits, f.domains, f.last_seen, f.is_named
             FROM (SELECT class, array_agg(o ORDER BY o.counted, o.first_seen, o.domain, o.day, o.named, o.witnessed) AS facts,
-                         sum(o.hits)::bigint AS hits, count(DISTINCT o.domain) AS domains, max(o.last_seen) AS last_seen,
-                         bool_or(o.named) AS is_named
+                         sum(o.hits)::bigint AS hits,
+                         (sum(o.hits) FILTER (WHERE o.witnessed AND NOT o.while_listed))::bigint AS proven_hits,
+                         (sum(o.hits) FILTER (WHERE NOT o.while_listed))::bigint AS all_hits,
+                         count(DISTINCT o.domain) AS domains, max(o.last_seen) AS last_seen, bool_or(o.named) AS is_named
                   FROM offence_day o WHERE o.network = n.network GROUP BY class) f
             FULL JOIN (SELECT class FROM listed_network l WHERE l.network = n.network AND l.removed IS NULL) l
                 USING (class)) k
@@ -185,8 +194,9 @@ BEGIN
         LEFT JOIN LATERAL (
             SELECT p.rank, j.*
             FROM policy p
-            CROSS JOIN LATERAL judge(p, k.facts, CASE WHEN k.is_named AND p.named_share > 0
-                                                      THEN letters_accepted(k.network) ELSE 0 END, now()) j
+            CROSS JOIN LATERAL judge(p, k.facts, k.proven_hits, k.all_hits,
+                                     CASE WHEN k.is_named AND p.named_share > 0 THEN letters_accepted(k.network) ELSE 0 END,
+                                     now()) j
             WHERE p.class = k.class AND p.listed AND NOT k.is_allowed AND k.facts IS NOT NULL) j ON true
     ), written AS (
         INSERT INTO listed_network AS l (network, class, since, until, witnessed, soft_until, worse_until, hits, domains,
