@@ -8,6 +8,9 @@ import subprocess
 import uuid
 from datetime import datetime, timedelta
 
+import dns.message
+import dns.query
+import dns.rcode
 import pytest
 
 from cli_data import Sensor
@@ -399,10 +402,42 @@ def test_forms_of_consumers_that_are_not_in_debian(listed, export):
     assert export("suricata", score=50).read_text().split() == [f"{network},1,50" for network in networks]
 
 
-def test_unbound_and_rspamd_have_every_network(listed, export):
-    assert f"access-control: {TRAP}/32 refuse\n" in export("unbound").read_text()
-    assert f"{TRAP}/32 # trap\n" in export("rspamd").read_text()
-    assert len(export("unbound").read_text().splitlines()) == len(export("rspamd").read_text().splitlines()) == 5
+def test_unbound_refuses(listed, export, net):
+    """A resolver that is open to all: included, the file closes it to who is listed."""
+    folder = STATE / "unbound"
+    folder.mkdir()
+    (folder / "unbound.conf").write_text(f"""server:
+  interface: {TRAP_HOST}
+  interface: {TRAP_HOST6}
+  username: ""
+  chroot: ""
+  directory: "{folder}"
+  pidfile: ""
+  use-syslog: no
+  module-config: "iterator"
+  access-control: 0.0.0.0/0 allow
+  access-control: ::/0 allow
+  local-data: "x.test. A 192.0.2.9"
+  include: "{export("unbound")}"
+remote-control:
+  control-enable: no
+""")
+    server = Server("unbound", [DEBS / "unbound/usr/sbin/unbound", "-d", "-c", folder / "unbound.conf"], folder / "log",
+                    ports=[("udp", TRAP_HOST, 53), ("udp", TRAP_HOST6, 53)])
+    server.wait_ready()
+    try:
+        for client, answer in ((TRAP, "REFUSED"), (BACKUP, "REFUSED"), (TRAP6, "REFUSED"), (ZERO6, "REFUSED"), (FREE, "NOERROR"),
+                               (FREE6, "NOERROR")):
+            reply = dns.query.udp(dns.message.make_query("x.test", "A"), TRAP_HOST6 if ":" in client else TRAP_HOST, timeout=5,
+                                  source=client)
+            assert dns.rcode.to_text(reply.rcode()) == answer, client
+    finally:
+        server.stop()
+
+
+def test_rspamd_has_every_network(listed, export):
+    assert export("rspamd").read_text().splitlines()[:2] == [f"{TRAP}/32 # trap", f"{BACKUP}/32 # backup"]
+    assert len(export("rspamd").read_text().splitlines()) == 5
 
 
 @pytest.fixture
