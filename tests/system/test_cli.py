@@ -210,6 +210,44 @@ def test_allow_del_of_what_is_not_there(pg, hunnypot, hunnypot_json):
     assert len(hunnypot_json("allow", "list")) == 1
 
 
+# policy, why
+
+def test_policy_of_a_new_installation(pg_plain, hunnypot, hunnypot_json):
+    """Nobody is listed before a class is enabled, and what that lists is seen before."""
+    classes = hunnypot_json("policy", "show")
+    assert [(row["class"], row["listed"]) for row in classes] == [(name, False) for name in ("trap", "backup", "address",
+                                                                                             "null-sender")]
+    hunnypot("policy", "set", "trap", "ripens=0", "firm_after=0", user="operator")
+    Sensor(pg_plain).record({"class": "trap", "client": "203.0.113.9"}, {"class": "trap", "client": "203.0.113.8"})
+    hunnypot("allow", "add", "203.0.113.8")
+    results = {row["network"]: row["result"] for row in hunnypot_json("policy", "test", "trap", user="reader")}
+    assert results == {"203.0.113.9/32": "listed, witnessed", "203.0.113.8/32": "allowed"}
+    assert hunnypot("listed", "203.0.113.9", check=False).returncode == 1
+    assert "listed, witnessed  1" in hunnypot("policy", "enable", "trap", user="operator").stdout
+    assert hunnypot_json("listed", "203.0.113.9")[0]["proof"] == "witnessed"
+    hunnypot("policy", "disable", "trap", user="operator")
+    assert hunnypot("listed", "203.0.113.9", check=False).returncode == 1
+
+
+@pytest.mark.parametrize("words, why", [
+    (["set", "trap", "nonsense=1"], 'column "nonsense"'), (["set", "trap", "min_hits=0"], "policy_min_hits_check"),
+    (["set", "trap", "ripens=soon"], "soon"), (["set", "tarp", "min_hits=1"], 'no class "tarp"'),
+    (["enable", "tarp"], 'no class "tarp"'), (["test", "tarp"], 'no class "tarp"')], ids=" ".join)
+def test_policy_errors(pg, hunnypot, words, why):
+    before = pg.query("SELECT * FROM hunnypot.policy ORDER BY rank")
+    assert why in fails(hunnypot, "policy", *words)
+    assert pg.query("SELECT * FROM hunnypot.policy ORDER BY rank") == before
+
+
+def test_why_tells_it_in_order(caught, hunnypot, hunnypot_json):
+    hunnypot("allow", "add", "203.0.113.7", "--reason", "a friend")
+    told = [row["what"] for row in hunnypot_json("why", "203.0.113.7", user="reader")]
+    assert told[0] == "came to mx2.example.org as a backup for backup.example; primary mx1.backup.example took mail then"
+    assert "2 hits" in told[2] and "inferred: nobody watched" in told[2] and told[-1] == "allowed with 203.0.113.7/32: a friend"
+    told = [row["what"] for row in hunnypot_json("why", "203.0.113.9")]
+    assert "witnessed: a trap gets no mail" in told[1] and told[2].startswith("on the list (trap, witnessed) until ")
+
+
 # forget, expire
 
 def test_forget(caught, hunnypot, hunnypot_json):
@@ -351,7 +389,8 @@ def one_line(text):
     ["show", "192.0.2.1", "--limit", "all"], ["show", "192.0.2.1", "192.0.2.2"], ["top", "--by", "time"], ["listed"],
     ["listed", "example.com"], ["allow", "add"], ["allow", "add", "192.0.2.1/24"],
     ["allow", "add", "192.0.2.1", "--expires", "soon"], ["allow", "del"], ["forget"], ["forget", "0.0.0.0/0", "::/0"],
-    ["expire", "everything"], ["tail", "--format", "csv"], ["export"], ["export", "../plain"], ["export", "plain", "--watch"],
+    ["expire", "everything"], ["policy", "set"], ["policy", "set", "trap"], ["policy", "set", "trap", "min_hits"],
+    ["policy", "set", "trap", "a; DROP TABLE x=1"], ["policy", "enable"], ["policy", "test", "trap", "backup"], ["why"], ["why", "192.0.2.0/24"], ["tail", "--format", "csv"], ["export"], ["export", "../plain"], ["export", "plain", "--watch"],
     ["export", "plain", "--set", "class"], ["export", "plain", "--set", "nonsense=1"], ["export", "--list", "plain"],
     ["export", "plain", "-o", "/tmp/x", "--interval", "-1s"], ["export", "plain", "-o", "/tmp/x", "--interval", "100d"],
     ["export", "plain", "-o", "/tmp/x", "--watch", "--force"], ["--nonsense"], ["-d"], ["status", "\x1b[31m\n"],
