@@ -10,7 +10,8 @@
 enum { UNWRAP_MAX = 4, BATV_TAG_LENGTH = 10 };
 
 /* What a hash is of: the first byte of what is hashed, so that no two kinds are ever the same. */
-enum kind { KIND_ID = 'i', KIND_SENDER = 's', KIND_RECIPIENT = 'r', KIND_DOMAIN = 'd', KIND_LETTER = 'l', KIND_CLIENT = 'c' };
+enum kind { KIND_ID = 'i', KIND_SENDER = 's', KIND_RECIPIENT = 'r', KIND_DOMAIN = 'd', KIND_LETTER = 'l', KIND_CLIENT = 'c',
+            KIND_BYTES = 'b' };
 
 static void keyed(const struct envelope_key *key, enum kind kind, const void *data, size_t length, uint8_t *out,
                   size_t out_length)
@@ -174,6 +175,14 @@ struct envelope_hash envelope_hash(const struct envelope_key *key, const struct 
     if (recipient != NULL)
         parts[1] = *recipient;
     keyed(key, KIND_LETTER, parts, recipient != NULL ? sizeof parts : sizeof *parts, hash.bytes, sizeof hash.bytes);
+    return hash;
+}
+
+struct envelope_hash envelope_hash_bytes(const struct envelope_key *key, const void *bytes, size_t length)
+{
+    struct envelope_hash hash;
+
+    keyed(key, KIND_BYTES, bytes, length, hash.bytes, sizeof hash.bytes);
     return hash;
 }
 

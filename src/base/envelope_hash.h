@@ -56,6 +56,9 @@ bool envelope_domain_part(const struct envelope_key *key, const char *reduced, s
 struct envelope_hash envelope_hash(const struct envelope_key *key, const struct envelope_part *sender,
                                    const struct envelope_part *recipient);
 
+/* LENGTH bytes of whatever it be. */
+struct envelope_hash envelope_hash_bytes(const struct envelope_key *key, const void *bytes, size_t length);
+
 /* A client's address. */
 struct envelope_hash envelope_hash_client(const struct envelope_key *key, const struct ipaddr *client);
 

@@ -17,7 +17,7 @@ enum {
     CLI_FAILED = 1,
     CLI_USAGE = 64, /* EX_USAGE of sysexits.h */
 
-    CLI_SCHEMA_VERSION = 2,    /* the oldest schema that this program works with: the number of a file in sql/ */
+    CLI_SCHEMA_VERSION = 3,    /* the oldest schema that this program works with: the number of a file in sql/ */
     CLI_TIMEOUT_MS = 10000,    /* to connect, and for what is done at once */
     CLI_WORK_MS = 24 * 3600000 /* for what takes as long as it takes */
 };
@@ -36,7 +36,8 @@ struct cli_command {
 };
 
 /* The commands of each file, ended by one without a name. */
-extern const struct cli_command query_commands[], policy_commands[], schema_commands[], manage_commands[], export_commands[];
+extern const struct cli_command query_commands[], policy_commands[], schema_commands[], manage_commands[], export_commands[],
+    witness_commands[];
 
 enum { CLI_TEXTS_MAX = 64 };
 struct cli_texts {
@@ -88,6 +89,9 @@ int cli_open(struct cli *cli);
 /* Connect and run BODY, which returns when the connection broke, and again, for as long as it does not return DB_STOPPED.
  * Only the first connection must come about: what cannot work is said and ends at once. */
 int cli_keep_open(struct cli *cli, enum db_status (*body)(struct cli *cli, void *context), void *context);
+
+/* From here on SIGINT and SIGTERM end what waits for the database, and nothing is left behind. */
+int cli_stop_on_signals(struct cli *cli);
 
 /* Wait; true when it is to end before MS have gone by. */
 bool cli_stopped_within(const struct cli *cli, int64_t ms);

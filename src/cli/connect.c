@@ -1,6 +1,9 @@
+#include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/signalfd.h>
 
 #include "base/alloc.h"
 #include "cli/cli.h"
@@ -81,6 +84,18 @@ char *cli_data_path(const char *name)
     const char *folder = getenv("HUNNYPOT_DATADIR");
 
     return alloc_format("%s/%s", folder == NULL || *folder == '\0' ? HP_DATADIR : folder, name);
+}
+
+int cli_stop_on_signals(struct cli *cli)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    cli->stop_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    return cli->stop_fd >= 0 ? CLI_OK : cli_fail("signalfd: %s", strerror(errno));
 }
 
 bool cli_stopped_within(const struct cli *cli, int64_t ms)

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
-#include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -359,19 +358,6 @@ static int watch_always(struct cli *cli, const struct export *export)
     return status;
 }
 
-/* From here on SIGINT and SIGTERM end what waits for the database, and nothing is left behind. */
-static int catch_signals(struct cli *cli)
-{
-    sigset_t set;
-
-    sigemptyset(&set);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGTERM);
-    sigprocmask(SIG_BLOCK, &set, NULL);
-    cli->stop_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    return cli->stop_fd >= 0 ? CLI_OK : cli_fail("signalfd: %s", strerror(errno));
-}
-
 /* Command line */
 
 static int run_format(struct cli *cli, struct export *export, const char *const folders[FORMAT_FOLDERS],
@@ -387,7 +373,7 @@ static int run_format(struct cli *cli, struct export *export, const char *const 
         export->select = format_select(format, &status);
     }
     if (status == CLI_OK && export->target != NULL)
-        status = catch_signals(cli);
+        status = cli_stop_on_signals(cli);
     if (status == CLI_OK)
         status = watching ? watch_always(cli, export) : export_once(cli, export);
     free(export->select);

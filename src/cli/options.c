@@ -71,7 +71,7 @@ int cli_bad_option(const char *argument, int got)
     return cli_usage("%.*s: %s", (int)strcspn(argument, "="), argument, what);
 }
 
-enum { OPTIONS_MAX = 16, FIRST_LONG = 256 /* above all letters */ };
+enum { OPTIONS_MAX = 20, FIRST_LONG = 256 /* above all letters */ };
 
 /* getopt_long's view of OPTIONS and the common ones; what it returns for each is FIRST_LONG and the index here. */
 static size_t join_options(const struct cli_option *options, const struct cli_option *all[OPTIONS_MAX],

@@ -15,7 +15,7 @@
 #include "record/hit.h"
 #include "record/spool.h"
 
-enum { STORE_SCHEMA_VERSION = 1, STORE_BATCH_MAX = 500 };
+enum { STORE_SCHEMA_VERSION = 3, STORE_BATCH_MAX = 500 };
 
 struct store;
 

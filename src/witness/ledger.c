@@ -603,8 +603,8 @@ bool ledger_place(struct ledger *ledger, const char *log, struct ledger_place *p
     place->device = (uint64_t)sqlite3_column_int64(statement, 0);
     place->inode = (uint64_t)sqlite3_column_int64(statement, 1);
     place->offset = sqlite3_column_int64(statement, 2);
-    take_bytes(statement, 3, place->head, sizeof place->head);
-    take_bytes(statement, 4, place->tail, sizeof place->tail);
+    take_bytes(statement, 3, place->head.bytes, sizeof place->head.bytes);
+    take_bytes(statement, 4, place->tail.bytes, sizeof place->tail.bytes);
     place->stamp_us = sqlite3_column_int64(statement, 5);
     take_text(statement, 6, place->cursor, sizeof place->cursor);
     sqlite3_reset(statement);
@@ -614,7 +614,8 @@ bool ledger_place(struct ledger *ledger, const char *log, struct ledger_place *p
 bool ledger_set_place(struct ledger *ledger, const char *log, const struct ledger_place *place)
 {
     return query_run(ledger, Q_PLACE_SET, "tiiibbit", log, (int64_t)place->device, (int64_t)place->inode, place->offset,
-               place->head, sizeof place->head, place->tail, sizeof place->tail, place->stamp_us, place->cursor);
+               place->head.bytes, sizeof place->head.bytes, place->tail.bytes, sizeof place->tail.bytes, place->stamp_us,
+               place->cursor);
 }
 
 void ledger_begin_stretch(const struct ledger *ledger, struct ledger_stretch *stretch, int64_t since_us)

@@ -24,7 +24,6 @@ enum {
     LEDGER_LETTERS_MAX = 200000,
     LEDGER_HIT_ID_SIZE = 37, /* a UUID as text */
     LEDGER_WHY_SIZE = 256,
-    LEDGER_MARK_BYTES = 64,
     LEDGER_CURSOR_SIZE = 512,
 
     /* A letter that was accepted from so long before the hit to so long after it redeems it. */
@@ -73,10 +72,10 @@ bool ledger_probe(struct ledger *ledger, const struct ipaddr *sensor, int64_t ti
 
 struct ledger_place {
     uint64_t device, inode;
-    int64_t offset;                 /* of the next byte that was not read */
-    uint8_t head[LEDGER_MARK_BYTES]; /* the first bytes of the file, as far as `offset` */
-    uint8_t tail[LEDGER_MARK_BYTES]; /* the last bytes before `offset` */
-    int64_t stamp_us;               /* of the last entry */
+    int64_t offset;            /* of the next byte that was not read */
+    struct envelope_hash head; /* of the first bytes of the file, as far as `offset` */
+    struct envelope_hash tail; /* of the last bytes before `offset` */
+    int64_t stamp_us;          /* of the last entry */
     char cursor[LEDGER_CURSOR_SIZE]; /* the journal's */
 };
 

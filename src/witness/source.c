@@ -23,7 +23,7 @@
 #include "base/alloc.h"
 #include "base/text.h"
 
-enum { BUFFER_SIZE = 1 << 16, SETTLE_MS = 3000, CHAIN_MAX = 64, FIELD_MAX = 512 };
+enum { BUFFER_SIZE = 1 << 16, MARK_BYTES = 64, SETTLE_MS = 3000, CHAIN_MAX = 64, FIELD_MAX = 512 };
 
 extern char **environ;
 
@@ -43,7 +43,8 @@ struct source {
     size_t start, used;     /* bytes that were read and not given: buffer[start..used) */
     int64_t offset;         /* of buffer[start] in the file */
     bool skipping, ended;
-    uint8_t head[LEDGER_MARK_BYTES], tail[LEDGER_MARK_BYTES];
+    uint8_t head[MARK_BYTES], tail[MARK_BYTES]; /* the bytes themselves: the first ones, and those before `offset` */
+    struct envelope_key key;
 
     char cursor[LEDGER_CURSOR_SIZE], program[FIELD_MAX], host[FIELD_MAX], message[SOURCE_LINE_MAX + 1];
 };
@@ -60,25 +61,36 @@ static void say(char why[SOURCE_WHY_SIZE], const char *path, const char *reason)
 
 static size_t mark_length(int64_t offset)
 {
-    return offset < LEDGER_MARK_BYTES ? (size_t)offset : LEDGER_MARK_BYTES;
+    return offset < MARK_BYTES ? (size_t)offset : MARK_BYTES;
 }
 
-static bool has_bytes(int fd, int64_t offset, const uint8_t *bytes, size_t length)
+/* Are the LENGTH bytes at OFFSET those of HASH?  They go to BYTES. */
+static bool has_bytes(const struct source *source, int fd, int64_t offset, const struct envelope_hash *hash, uint8_t *bytes,
+                      size_t length)
 {
-    uint8_t got[LEDGER_MARK_BYTES];
+    struct envelope_hash got;
 
-    return pread(fd, got, length, offset) == (ssize_t)length && memcmp(got, bytes, length) == 0;
+    if (pread(fd, bytes, length, offset) != (ssize_t)length)
+        return false;
+    got = envelope_hash_bytes(&source->key, bytes, length);
+    return memcmp(&got, hash, sizeof got) == 0;
 }
 
-/* Is FD what PLACE was taken in, or a copy of it? */
-static bool holds_place(int fd, const struct stat *about, const struct ledger_place *place)
+/* Is FD what PLACE was taken in, or a copy of it?  Then the marks are its. */
+static bool holds_place(struct source *source, int fd, const struct stat *about, const struct ledger_place *place)
 {
+    uint8_t head[MARK_BYTES], tail[MARK_BYTES];
     size_t length = mark_length(place->offset);
     bool same = about->st_dev == place->device && about->st_ino == place->inode;
 
     /* By a few bytes only, another log may look the same. */
-    return S_ISREG(about->st_mode) && about->st_size >= place->offset && (same || length == LEDGER_MARK_BYTES) &&
-           has_bytes(fd, 0, place->head, length) && has_bytes(fd, place->offset - (int64_t)length, place->tail, length);
+    if (!S_ISREG(about->st_mode) || about->st_size < place->offset || (!same && length < MARK_BYTES) ||
+        !has_bytes(source, fd, 0, &place->head, head, length) ||
+        !has_bytes(source, fd, place->offset - (int64_t)length, &place->tail, tail, length))
+        return false;
+    memcpy(source->head, head, length);
+    memcpy(source->tail, tail, length);
+    return true;
 }
 
 /* LENGTH more bytes were given out, from `offset` on. */
@@ -86,13 +98,13 @@ static void keep_marks(struct source *source, const char *bytes, size_t length)
 {
     size_t had = mark_length(source->offset), keep;
 
-    for (size_t i = 0; i < length && source->offset + (int64_t)i < LEDGER_MARK_BYTES; i++)
+    for (size_t i = 0; i < length && source->offset + (int64_t)i < MARK_BYTES; i++)
         source->head[source->offset + (int64_t)i] = (uint8_t)bytes[i];
-    if (length >= LEDGER_MARK_BYTES) {
-        memcpy(source->tail, bytes + length - LEDGER_MARK_BYTES, LEDGER_MARK_BYTES);
+    if (length >= MARK_BYTES) {
+        memcpy(source->tail, bytes + length - MARK_BYTES, MARK_BYTES);
         return;
     }
-    keep = had < LEDGER_MARK_BYTES - length ? had : LEDGER_MARK_BYTES - length;
+    keep = had < MARK_BYTES - length ? had : MARK_BYTES - length;
     memmove(source->tail, source->tail + had - keep, keep);
     memcpy(source->tail + keep, bytes, length);
 }
@@ -196,7 +208,7 @@ static bool find_beside(struct source *source, const struct ledger_place *place)
         struct stat about;
         int fd = files[i].compressed ? -1 : open_log(files[i].path, &about);
 
-        if (fd >= 0 && holds_place(fd, &about, place)) {
+        if (fd >= 0 && holds_place(source, fd, &about, place)) {
             use_file(source, fd, &about, place->offset);
             found = i;
         } else if (fd >= 0) {
@@ -222,7 +234,7 @@ static bool source_find(struct source *source, const struct ledger_place *place,
     struct stat about;
     int fd = open_log(source->path, &about), saved = errno;
 
-    if (fd >= 0 && holds_place(fd, &about, place)) {
+    if (fd >= 0 && holds_place(source, fd, &about, place)) {
         chain_clear(source);
         use_file(source, fd, &about, place->offset);
         return true;
@@ -243,7 +255,8 @@ static bool source_find(struct source *source, const struct ledger_place *place,
     return true;
 }
 
-struct source *source_open_file(const char *path, const struct ledger_place *place, bool follow, char why[SOURCE_WHY_SIZE])
+struct source *source_open_file(const char *path, const struct ledger_place *place, const struct envelope_key *key, bool follow,
+                                char why[SOURCE_WHY_SIZE])
 {
     struct source *source = alloc_zeroed(1, sizeof *source);
     bool ok = true;
@@ -252,12 +265,11 @@ struct source *source_open_file(const char *path, const struct ledger_place *pla
     source->path = alloc_text(path);
     source->fd = -1;
     source->follow = follow;
+    source->key = *key;
     if (strcmp(path, "-") == 0) {
         source->fd = STDIN_FILENO;
         source->is_pipe = true;
     } else if (place != NULL) {
-        memcpy(source->head, place->head, sizeof source->head);
-        memcpy(source->tail, place->tail, sizeof source->tail);
         ok = source_find(source, place, why);
     } else if ((fd = open_log(path, &source->about)) >= 0) {
         source->fd = fd;
@@ -357,8 +369,8 @@ static enum source_got cut_line(struct source *source, struct source_entry *entr
 void source_place(const struct source *source, struct ledger_place *place)
 {
     *place = (struct ledger_place){.device = source->about.st_dev, .inode = source->about.st_ino, .offset = source->offset};
-    memcpy(place->head, source->head, sizeof place->head);
-    memcpy(place->tail, source->tail, sizeof place->tail);
+    place->head = envelope_hash_bytes(&source->key, source->head, mark_length(source->offset));
+    place->tail = envelope_hash_bytes(&source->key, source->tail, mark_length(source->offset));
     memcpy(place->cursor, source->cursor, sizeof place->cursor);
 }
 
@@ -409,6 +421,7 @@ static bool check_cut(struct source *source, char why[SOURCE_WHY_SIZE])
 {
     struct ledger_place place;
     struct stat about;
+    uint8_t tail[MARK_BYTES];
     size_t length = mark_length(source->offset);
 
     if (fstat(source->fd, &about) != 0)
@@ -416,7 +429,8 @@ static bool check_cut(struct source *source, char why[SOURCE_WHY_SIZE])
     if (about.st_size >= source->offset + (int64_t)(source->used - source->start) &&
         ((about.st_size == source->about.st_size && about.st_mtim.tv_sec == source->about.st_mtim.tv_sec &&
           about.st_mtim.tv_nsec == source->about.st_mtim.tv_nsec) ||
-         has_bytes(source->fd, source->offset - (int64_t)length, source->tail, length))) {
+         (pread(source->fd, tail, length, source->offset - (int64_t)length) == (ssize_t)length &&
+          memcmp(tail, source->tail, length) == 0))) {
         source->about = about;
         return true;
     }

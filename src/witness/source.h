@@ -37,8 +37,10 @@ struct source_entry {
 
 struct source;
 
-/* PATH is "-" for standard input.  PLACE may be NULL: from the beginning.  FOLLOW: a file never ends. */
-struct source *source_open_file(const char *path, const struct ledger_place *place, bool follow, char why[SOURCE_WHY_SIZE]);
+/* PATH is "-" for standard input.  PLACE may be NULL: from the beginning.  FOLLOW: a file never ends.  KEY hashes the bytes by
+ * which the file is known again; it is copied. */
+struct source *source_open_file(const char *path, const struct ledger_place *place, const struct envelope_key *key, bool follow,
+                                char why[SOURCE_WHY_SIZE]);
 struct source *source_open_journal(const struct ledger_place *place, bool follow, char why[SOURCE_WHY_SIZE]);
 /* What `journalctl --output=export` writes, from FD, which is taken over. */
 struct source *source_open_export(int fd, bool follow);

@@ -408,7 +408,7 @@ def test_help(net, hunnypot, words):
 
 
 def test_the_manual_page_has_every_command_and_option(net, hunnypot):
-    page = (TOP / "man/hunnypot.1").read_text().replace("\\-", "-")
+    page = "".join((TOP / f"man/{name}").read_text() for name in ("hunnypot.1", "hunnypot-witness.8")).replace("\\-", "-")
     commands = re.findall(r"^  (\w+(?: \w+)?)  ", hunnypot("--help").stdout, re.M)
     assert len(commands) > 12
     for command in commands:

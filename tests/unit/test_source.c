@@ -17,6 +17,7 @@
 static char folder[64], path[80], why[SOURCE_WHY_SIZE];
 static struct source *source;
 static int64_t now_ms;
+static const struct envelope_key key = {.secret = {1}};
 
 static int set_up(void **state)
 {
@@ -90,14 +91,14 @@ static void restart(bool follow)
 
     source_place(source, &place);
     source_close(&source);
-    source = source_open_file(path, &place, follow, why);
+    source = source_open_file(path, &place, &key, follow, why);
     if (source == NULL)
         fail_msg("%s", why);
 }
 
 static void begin(bool follow)
 {
-    source = source_open_file(path, NULL, follow, why);
+    source = source_open_file(path, NULL, &key, follow, why);
     if (source == NULL)
         fail_msg("%s", why);
 }
@@ -306,9 +307,9 @@ static void test_restart_at_each_step(void **state)
 static void test_what_cannot_be_opened(void **state)
 {
     (void)state;
-    assert_null(source_open_file(path, NULL, true, why));
+    assert_null(source_open_file(path, NULL, &key, true, why));
     assert_non_null(strstr(why, "No such file"));
-    assert_null(source_open_file(folder, NULL, true, why));
+    assert_null(source_open_file(folder, NULL, &key, true, why));
     assert_non_null(strstr(why, "no file"));
 }
 

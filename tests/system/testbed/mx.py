@@ -4,31 +4,20 @@ as they are made to.  Whom to turn away is in the client's address:
     203.0.113.66   refused at RCPT with a 450, as by a greylist
 """
 import os
-import pwd
 import re
-import shutil
-import socket
-from pathlib import Path
 
-from testbed.base import DEBS, STATE, Server, run, wait_for
+from testbed.base import DEBS, STATE, Server, run
 from testbed.postfix import Postfix
-from testbed.sendmail import Sendmail
+from testbed.sendmail import PREFIX, Sendmail
 
 PRIMARY = "198.51.100.1"
 GREYLISTED = "203.0.113.66"
+PORTS = [("tcp", PRIMARY, 25)]
 PLACES = (("smtpd", "pass - - n - - smtpd"), ("dnsblog", "unix - - n - 0 dnsblog"), ("tlsproxy", "unix - - n - 0 tlsproxy"))
-
-
-def listens(address=PRIMARY):
-    """Is somebody on port 25 there?  To connect would be a line in its log."""
-    wanted = "".join(f"{int(octet):02X}" for octet in reversed(address.split(".")))
-    return re.search(f" {wanted}:0019 \\S+ 0A ", Path("/proc/net/tcp").read_text())
 
 
 class PostfixMx(Postfix):
     """With POSTSCREEN in front, who speaks before the greeting is turned away by that."""
-
-    format = "postfix"
 
     def __init__(self, postscreen=False, main=None, name="mx"):
         smtp = "postscreen" if postscreen else "smtpd"
@@ -47,17 +36,13 @@ class PostfixMx(Postfix):
             **(main or {})})
         self.log_path = self.maillog
 
-    def start(self):
-        super().start()
-        wait_for(listens, 10, "Postfix on the primary")
-
 
 class SyslogFile:
     """What comes to /dev/log as a syslog daemon of old writes it into a file."""
 
     def __init__(self, syslog, path, host="mx1"):
-        self.syslog, self.path, self.host, self.done = syslog, path, host, 0
-        path.touch()
+        self.syslog, self.path, self.host, self.done = syslog, path, host, len(syslog.lines)
+        path.write_text("")
 
     def write(self):
         lines = self.syslog.lines[self.done:]
@@ -70,14 +55,9 @@ class SyslogFile:
 
 
 class SendmailMx(Sendmail):
-    format = "sendmail"
-
     def __init__(self, syslog, name="mx"):
         self.log_path = STATE / f"{name}.log"
-        access = STATE / name / "access"
-        super().__init__(syslog, name, extra="define(`confTRY_NULL_MX_LIST', `true')dnl", interfaces=(PRIMARY, "::1"))
-        access.write_text(f"Connect:{GREYLISTED}\tERROR:4.2.0:450 Greylisted\n")
-        run("/usr/bin/env", f"LD_LIBRARY_PATH={DEBS}/sendmail/usr/lib/x86_64-linux-gnu", "true")
+        super().__init__(syslog, name)
         self.file = SyslogFile(syslog, self.log_path)
 
     def configure(self, replace, extra, interfaces):
@@ -109,17 +89,18 @@ LOCAL_RULESETS
 SLocal_check_rcpt
 R$*			$: $&{{client_addr}}
 R{GREYLISTED}		$#error $@ 4.2.0 $: "450 Greylisted"
-""".replace("$#error", "$" + "#error"))
+""")
         cf = run("m4", f"-D_CF_DIR_={self.cf}/", self.etc / "sendmail.mc").stdout
         (self.etc / "sendmail.cf").write_text(cf)
 
-    @staticmethod
-    def _listens():
-        return listens()
+    def start(self):
+        self.server = Server("sendmail", [self.binary, "-bD", "-C", self.etc / "sendmail.cf"], self.folder / "out",
+                             env={"PATH": os.environ["PATH"], "LD_LIBRARY_PATH": f"{PREFIX}/usr/lib/x86_64-linux-gnu"},
+                             ports=PORTS)
+        self.server.wait_ready()
 
 
 class Exim:
-    format = "exim"
     binary = DEBS / "exim4-daemon/usr/sbin/exim4"
 
     def __init__(self, name="mx", settings=""):
@@ -175,8 +156,9 @@ begin retry
         self.server = None
 
     def start(self):
-        self.server = Server("exim", [self.binary, "-bdf", "-q30m", "-C", self.configuration], self.folder / "out")
-        self.server.wait_ready(listens)
+        self.server = Server("exim", [self.binary, "-bdf", "-q30m", "-C", self.configuration], self.folder / "out",
+                             ports=PORTS)
+        self.server.wait_ready()
 
     def stop(self):
         if self.server:
@@ -185,7 +167,6 @@ begin retry
 
 
 class OpenSmtpd:
-    format = "opensmtpd"
     binary = DEBS / "opensmtpd/usr/sbin/smtpd"
 
     def __init__(self, syslog, name="mx"):
@@ -216,8 +197,8 @@ exec {self.binary} -F -f {self.configuration}
 
     def start(self):
         self.server = Server("opensmtpd", ["unshare", "--mount", "--propagation", "private", self.start_script],
-                             self.folder / "out")
-        self.server.wait_ready(listens)
+                             self.folder / "out", ports=PORTS)
+        self.server.wait_ready()
 
     def stop(self):
         if self.server:
