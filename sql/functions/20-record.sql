@@ -132,7 +132,7 @@ BEGIN
     ), kept AS (
         -- Of a trap no letter ever arrives elsewhere.
         INSERT INTO envelope (hit_id, time, client, class, domain, primaries, key_id, hashes, whole)
-        SELECT id, time, client, kind, domain, coalesce(primaries, ARRAY[primary_host]), key_id, envelope,
+        SELECT id, time, client, kind, domain, coalesce(primaries, '{}'), key_id, envelope,
                coalesce(envelope_whole, false)
         FROM new WHERE key_id IS NOT NULL AND class <> 'trap'
     ), queued AS (

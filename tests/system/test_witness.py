@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from cli_data import Sensor
 from testbed import base, mx
 from testbed.base import STATE, run, wait_for
 from testbed.milter import confined, environment
@@ -337,6 +338,21 @@ def test_probes_that_are_missing_in_the_log_are_gaps(pg, witness, tmp_path):
     assert pg.query("SELECT count(*) FROM hunnypot.witness_probe") == [(3,)]
     assert watched(pg, -1050, -700) and watched(pg, -400, -110)
     assert not watched(pg, -700, -400)
+
+
+def test_not_to_know_all_primaries_proves_nothing(pg, witness, tmp_path):
+    """Where only one of them is known, another may have taken the letter."""
+    log = tmp_path / "mail.log"
+    entries(log, 26 * 3600, *range(25 * 3600, 0, -1500), 10)
+    witness(log)
+    key, = pg.query("SELECT keys[1] FROM hunnypot.witness")[0]
+    known, unknown = Sensor(pg, "known"), Sensor(pg, "unknown")
+    about = {"ago": "30 min", "key_id": key, "envelope": "\\x", "envelope_whole": True}
+    known.record({**about, "primaries": [HOST]})
+    unknown.record(about)
+    assert pg.query("SELECT s.name, hunnypot.was_watched(e.hit_id, now() - interval '1 min') FROM hunnypot.envelope e "
+                    "JOIN hunnypot.hit h USING (hit_id) JOIN hunnypot.sensor s USING (sensor_id) ORDER BY 1") == [
+                        ("known", True), ("unknown", False)]
 
 
 def test_an_older_key_still_redeems_and_another_does_not(sensor, witness, hits, pg, tmp_path, key, hunnypot):
