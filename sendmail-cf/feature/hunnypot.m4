@@ -10,6 +10,12 @@ dnl # There the Hunnypot milter answers every DATA; other daemons (127.0.0.1, fo
 dnl # argument is the path of the milter's unix socket (this one is the default).  Over a TCP socket each step of a session would
 dnl # cost sendmail 44 ms.
 dnl #
+dnl # A second argument, `backup', is for a host whose hunnypot.conf has a `domain' section that says on_outage = accept or role = off:
+dnl # the second net below would put off what is to be taken there, and is left out.  `hunnypot-milter --check' says when the two
+dnl # do not fit.
+dnl #
+dnl #	FEATURE(`hunnypot', `/run/hunnypot/milter.sock', `backup')
+dnl #
 dnl # Copy this file to the feature folder of sendmail's configuration (Debian: /usr/share/sendmail/cf/feature), put the line
 dnl # into sendmail.mc before the MAILER lines, and make sendmail.cf anew.
 dnl #
@@ -23,7 +29,8 @@ dnl # SLocal_check_rcpt: a recipient elsewhere, such as in a domain that was lef
 dnl #	again (450), and gets to a primary; sendmail would refuse it for good (550).  Nobody may relay, not even this host.
 dnl # SLocal_srv_features, F: a client that sends everything in one packet, without waiting to be asked, is the kind that a trap is
 dnl #	for.  What ends a message stays CRLF.CRLF and nothing else: no second message can be smuggled in one that is taken.
-dnl # Scheck_eom: the second net.  Should a message get past DATA all the same, it is answered 451 at its end.
+dnl # Scheck_eom: the second net, without `backup'.  Should a message get past DATA all the same, it is answered 451 at its end.
+dnl #	With `backup' the milter's own answer at the end of the message is that net, and F=T while it is away.
 dnl #
 dnl # For all of sendmail:
 dnl #
@@ -67,7 +74,8 @@ R<trap> $| $*		$#error $@ 4.7.1 $: "450 4.7.1 No mail for this domain here. Plea
 SLocal_srv_features
 R$*			$: $&{daemon_name}
 RTrap			$# F
-
+ifelse(_ARG2_, `backup', `', `
 Scheck_eom
 R$*			$: $&{daemon_name}
 RTrap			$#error $@ 4.7.1 $: "451 4.7.1 Please try another mail server of this domain, and try again"
+')

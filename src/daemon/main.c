@@ -27,6 +27,7 @@
 #include "daemon/outages.h"
 #include "daemon/place.h"
 #include "daemon/privileges.h"
+#include "daemon/second_net.h"
 #include "daemon/signals.h"
 #include "milter/prime.h"
 #include "milter/server.h"
@@ -152,9 +153,11 @@ static bool start_descriptors(void)
 static bool start_milter(void)
 {
     const struct session_calls calls = {
+        .context = &this.judge,
         .hold_settings = hold_settings,
         .prefetch = prefetch,
         .put = put,
+        .conduct_at_rcpt = conduct_at_rcpt,
         .conduct_at_data = conduct_at_data,
         .conduct_at_end = conduct_at_end,
         .when_stopping = CONDUCT_WHEN_STOPPING,
@@ -432,7 +435,7 @@ static int check(const struct settings *settings)
     const char *path = place_unix_path(settings->socket);
     struct privileges_user user = {0};
     bool fine = true;
-    char why[PLACE_WHY_SIZE];
+    char why[PLACE_WHY_SIZE], where[SECOND_NET_WHERE_SIZE];
     gid_t group;
 
     if (!privileges_find_user(settings->user, &user, why)) {
@@ -450,6 +453,11 @@ static int check(const struct settings *settings)
     if (!place_check_folder(settings->spool, why)) {
         fine = false;
         fprintf(stderr, "%s: spool: %s; make that folder\n", this.shown_path, why);
+    }
+    if (settings_may_take(settings) && second_net_is_there(settings->socket, where)) {
+        fine = false;
+        fprintf(stderr, "%s: mail may be taken (on_outage = accept, role = off), but the mail server puts it off; %s\n",
+                this.shown_path, where);
     }
     if (fine)
         printf("%s: ok\n", this.shown_path);

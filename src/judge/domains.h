@@ -27,6 +27,7 @@ struct domain {
     struct mx_answer *answer;   /* NULL: none yet.  Only as many hosts as it has are allocated */
     bool looking_up;            /* a worker asks DNS */
     bool configured;            /* the settings name it */
+    bool accepts;               /* they say on_outage = accept */
     bool kept;                  /* it does not leave, and is kept fresh */
     int64_t taken_ms, usable_ms; /* when it was asked, and for how long the answer is used */
     int64_t seen_ms;            /* when a hit on it was last asked about; DOMAINS_NEVER */

@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "judge/known.h"
+#include "judge/outage.h"
 #include "judge/verdict.h"
 
 struct judge {
@@ -179,4 +180,25 @@ void judge_ask(struct judge *judge, const struct judge_question *question, struc
         snprintf(answer->domain, sizeof answer->domain, "%s", result.domain);
     }
     settings_release(settings);
+}
+
+bool judge_outage_is_sure(struct judge *judge, const struct ipaddr *client, const struct ipaddr *local, const char *mta_name,
+                          const char *domain)
+{
+    const struct settings *settings = known_settings(judge->known);
+    struct known_view *view = alloc_zeroed(1, sizeof *view);
+    struct known_asker asker = {.settings = &settings->judge, .client = *client, .now_ms = known_now(judge->known)};
+    struct outage_egress egress;
+    struct self self;
+    bool sure;
+
+    asker.taken_ms = asker.now_ms;
+    self_make(&self, asker.settings, local, mta_name);
+    asker.self = &self;
+    known_facts(judge->known, &asker, domain, self_role(asker.settings, domain), view);
+    known_egress(judge->known, view, &egress);
+    sure = outage_is_sure(&view->domain, client->family, &egress);
+    free(view);
+    settings_release(settings);
+    return sure;
 }

@@ -68,6 +68,11 @@ void judge_prefetch(struct judge *judge, const char *domain, const struct ipaddr
 /* Answer QUESTION from what is known now, and start whatever is missing; returns at once. */
 void judge_ask(struct judge *judge, const struct judge_question *question, struct judge_answer *answer);
 
+/* By what is known now, are all primaries of DOMAIN, whose backup this host is, surely down for CLIENT?  What is missing is asked
+ * for; returns at once. */
+bool judge_outage_is_sure(struct judge *judge, const struct ipaddr *client, const struct ipaddr *local, const char *mta_name,
+                          const char *domain);
+
 /* As known_wait() and known_wake(). */
 void judge_wait(struct judge *judge, uint64_t *seen, int64_t deadline_ms);
 void judge_wake(struct judge *judge);

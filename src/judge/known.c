@@ -27,10 +27,11 @@ enum {
     DAY_MS = 86400000,
     HOUR_MS = 3600000,
     NO_ROLE_LINES_PER_HOUR = 100,
+    EGRESS_KEPT = 8, /* more than the primaries of one domain are likely to push out */
     BLOCKED_PROBES = 10 /* so many without a single connection, to more than one address: it is not them, it is us */
 };
 
-enum { AGENDA_DOMAIN, AGENDA_ADDRESS };
+enum { AGENDA_DOMAIN, AGENDA_ADDRESS, AGENDA_EGRESS };
 
 /* Has any probe ever come through?  Under the mutex. */
 struct egress {
@@ -38,7 +39,10 @@ struct egress {
     unsigned failures;
     bool several;
     struct ipaddr first;
-    int64_t answered_ms[2]; /* IPv4, IPv6: when the last probe began that something answered; LIVENESS_NEVER */
+    struct answered {
+        struct ipaddr address; /* family 0: none */
+        int64_t began_ms;      /* of the probe */
+    } answered[2][EGRESS_KEPT]; /* IPv4, IPv6: the last that answered */
 };
 
 struct known {
@@ -52,6 +56,7 @@ struct known {
     struct domains *domains;
     struct liveness *liveness;
     struct egress egress;
+    struct agenda_entry egress_entry;
     int64_t no_role_hour_ms;
     unsigned no_role_lines;
     void (*keep)(void *context, const char *text);
@@ -119,9 +124,17 @@ static int64_t refresh_due_ms(const struct domain *domain)
     return domain->taken_ms + (after_ms > REFRESH_MIN_MS ? after_ms : REFRESH_MIN_MS);
 }
 
-static int64_t fresh_due_ms(const struct domain *domain, int64_t interval_ms)
+/* How often the primaries of DOMAIN are probed though nobody asks. */
+static int64_t fresh_interval_ms(const struct known *known, const struct domain *domain)
 {
-    return domain->fresh_ms == DOMAINS_NEVER ? 0 : domain->fresh_ms + interval_ms;
+    int64_t interval_ms = known->settings->judge.fresh_ms;
+
+    return domain->accepts && interval_ms > OUTAGE_PROBE_MS ? OUTAGE_PROBE_MS : interval_ms;
+}
+
+static int64_t fresh_due_ms(const struct known *known, const struct domain *domain)
+{
+    return domain->fresh_ms == DOMAINS_NEVER ? 0 : domain->fresh_ms + fresh_interval_ms(known, domain);
 }
 
 /* Is DOMAIN to be kept fresh?  One that no hit was for within FRESH_DAYS is not, unless the settings name it. */
@@ -142,7 +155,7 @@ static void domain_plan(struct known *known, struct domain *domain, int64_t now_
     if (domain->looking_up || !domain->kept)
         return;
     refresh_ms = refresh_due_ms(domain);
-    probes_ms = fresh_due_ms(domain, known->settings->judge.fresh_ms);
+    probes_ms = fresh_due_ms(known, domain);
     agenda_put(&known->agenda, &domain->entry,
                domain->role.primary_count > 0 && probes_ms < refresh_ms ? probes_ms : refresh_ms, false);
     pthread_cond_signal(&known->work);
@@ -336,14 +349,34 @@ int64_t known_age_ms(struct known *known)
     return clock_now().boot_ms - known->created_ms;
 }
 
-int64_t known_egress_age_ms(struct known *known, uint8_t family)
+static bool is_primary(const struct known_view *view, const struct ipaddr *address)
 {
-    int64_t answered_ms;
+    for (size_t i = 0; i < view->domain.primary_count; i++) {
+        for (size_t j = 0; j < view->primaries[i].address_count; j++) {
+            if (ipaddr_equal(&view->addresses[i][j], address))
+                return true;
+        }
+    }
+    return false;
+}
 
+void known_egress(struct known *known, const struct known_view *view, struct outage_egress *egress)
+{
+    int64_t now_ms;
+
+    *egress = (struct outage_egress){.age_ms = {FACTS_NEVER, FACTS_NEVER}};
     pthread_mutex_lock(&known->mutex);
-    answered_ms = known->egress.answered_ms[family == 6];
+    now_ms = time_look(known);
+    for (int family = 0; family < 2; family++) {
+        for (int i = 0; i < EGRESS_KEPT; i++) {
+            const struct answered *answered = &known->egress.answered[family][i];
+            int64_t age_ms = now_ms - answered->began_ms;
+
+            if (answered->address.family != 0 && age_ms < egress->age_ms[family] && !is_primary(view, &answered->address))
+                egress->age_ms[family] = age_ms;
+        }
+    }
     pthread_mutex_unlock(&known->mutex);
-    return answered_ms == LIVENESS_NEVER ? FACTS_NEVER : clock_now().boot_ms - answered_ms;
 }
 
 /* Once a day for each domain, and no more than so many in an hour: strangers choose the domains. */
@@ -386,9 +419,28 @@ static void probes_refresh(struct known *known, struct domain *domain, int64_t n
         const struct mx_addresses *addresses = &domain->answer->hosts[domain->role.primaries[i]].addresses;
 
         for (size_t j = 0; j < addresses->count; j++)
-            liveness_want(known->liveness, &addresses->list[j], domain->name, now_ms - settings->fresh_ms / 2,
+            liveness_want(known->liveness, &addresses->list[j], domain->name, now_ms - fresh_interval_ms(known, domain) / 2,
                           settings->probe_interval_ms, now_ms, false);
     }
+}
+
+/* The hosts that tell an outage of others from one of ours are asked, as long as somebody wants to know. */
+static void egress_plan(struct known *known, int64_t due_ms)
+{
+    if (known->settings->judge.egress_host_count > 0 && settings_accept_in_outage(&known->settings->judge))
+        agenda_put(&known->agenda, &known->egress_entry, due_ms, false);
+    else
+        agenda_drop(&known->agenda, &known->egress_entry);
+}
+
+static void egress_refresh(struct known *known, int64_t now_ms)
+{
+    const struct settings_judge *settings = &known->settings->judge;
+
+    for (size_t i = 0; i < settings->egress_host_count; i++)
+        liveness_want(known->liveness, &settings->egress_hosts[i], "egress_hosts", now_ms, settings->probe_interval_ms,
+                      now_ms, false);
+    egress_plan(known, now_ms + OUTAGE_PROBE_MS);
 }
 
 /* What is due for DOMAIN is a look-up (true; TASK is filled in), or was done at once. */
@@ -413,6 +465,10 @@ static bool domain_begin(struct known *known, struct domain *domain, struct task
 static bool task_begin(struct known *known, struct agenda_entry *entry, struct task *task, int64_t now_ms)
 {
     *task = (struct task){.is_probe = entry->kind == AGENDA_ADDRESS};
+    if (entry->kind == AGENDA_EGRESS) {
+        egress_refresh(known, now_ms);
+        return false;
+    }
     if (task->is_probe)
         liveness_begin(known->liveness, entry, now_ms, &task->address, task->domain);
     else if (!domain_begin(known, domains_of_entry(entry), task, now_ms))
@@ -464,6 +520,7 @@ static void lookup_run(struct known *known, const struct task *task)
 {
     const struct settings_judge *settings = &task->settings->judge;
     const struct clock_moment started = clock_now();
+    const struct settings_rule *rule = self_rule(settings, task->domain);
     struct mx_answer answer;
     struct role_result role;
     struct domain *domain;
@@ -474,7 +531,7 @@ static void lookup_run(struct known *known, const struct task *task)
     if (stood_still_since(&started))
         answer = (struct mx_answer){.status = MX_UNKNOWN};
     self_make(&self, settings, &task->local, task->mta_name);
-    role_decide(self_role(settings, task->domain), &answer, &self, &role);
+    role_decide(rule != NULL ? rule->role : ROLE_AUTO, &answer, &self, &role);
     pthread_mutex_lock(&known->mutex);
     domain = known->stop ? NULL : domain_wanted(known, task);
     if (domain != NULL) {
@@ -482,6 +539,7 @@ static void lookup_run(struct known *known, const struct task *task)
 
         too_many = answer.too_many && (domain->answer == NULL || !domain->answer->too_many);
         domain->looking_up = false;
+        domain->accepts = rule != NULL && rule->on_outage == ON_OUTAGE_ACCEPT;
         moved = domains_store(known->domains, domain, &answer, &role, started.boot_ms, settings->remember_ms, now_ms);
         domain_plan(known, domain, now_ms);
     }
@@ -499,13 +557,29 @@ static void lookup_run(struct known *known, const struct task *task)
     known_keep(known);
 }
 
+/* ADDRESS takes the place that it has, or that of the longest ago. */
+static void egress_remember(struct answered *answered, const struct ipaddr *address, int64_t began_ms)
+{
+    struct answered *place = answered;
+
+    for (int i = 0; i < EGRESS_KEPT; i++) {
+        if (ipaddr_equal(&answered[i].address, address)) {
+            place = &answered[i];
+            break;
+        }
+        if (place->address.family != 0 && (answered[i].address.family == 0 || answered[i].began_ms < place->began_ms))
+            place = &answered[i];
+    }
+    *place = (struct answered){.address = *address, .began_ms = began_ms};
+}
+
 /* Returns how many probes have failed to connect when all of them have, and that is no accident; else 0. */
 static unsigned egress_note(struct egress *egress, const struct ipaddr *address, enum liveness_state state,
                             int64_t started_ms)
 {
     if (state == LIVENESS_ACCEPTING || state == LIVENESS_DEFERRING) {
         egress->proven = true;
-        egress->answered_ms[address->family == 6] = started_ms;
+        egress_remember(egress->answered[address->family == 6], address, started_ms);
     }
     if (egress->proven || state != LIVENESS_DOWN)
         return 0;
@@ -624,10 +698,11 @@ struct known *known_create(const struct settings *settings, const struct known_l
     known->settings = settings_hold(settings);
     known->domains = domains_create(limits->domains, &known->agenda, AGENDA_DOMAIN);
     known->liveness = liveness_create(limits->addresses, &known->agenda, AGENDA_ADDRESS);
-    known->egress.answered_ms[0] = known->egress.answered_ms[1] = LIVENESS_NEVER;
+    known->egress_entry.kind = AGENDA_EGRESS;
     known->looked = clock_now();
     known->created_ms = known->looked.boot_ms;
     configured_add(known);
+    egress_plan(known, known->created_ms);
     known->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     known->ended_fd = eventfd(0, EFD_CLOEXEC);
     error = known->stop_fd < 0 || known->ended_fd < 0 ? errno : workers_start(known, settings->judge.probers);
@@ -702,6 +777,7 @@ void known_configure(struct known *known, const struct settings *settings)
     known->settings = settings_hold(settings);
     domains_forget_answers(known->domains);
     configured_add(known);
+    egress_plan(known, time_look(known));
     for (domain = domains_first(known->domains); domain != NULL; domain = domain->hh.next)
         domain_plan(known, domain, time_look(known));
     news_tell(known);

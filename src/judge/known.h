@@ -25,6 +25,7 @@
 #include <stdint.h>
 
 #include "judge/facts.h"
+#include "judge/outage.h"
 #include "judge/self.h"
 #include "settings/settings.h"
 
@@ -90,8 +91,8 @@ bool known_friend(struct known *known, const struct ipaddr *client);
 /* How long ago the workers began. */
 int64_t known_age_ms(struct known *known);
 
-/* How long ago something at an address of FAMILY last answered a probe; FACTS_NEVER. */
-int64_t known_egress_age_ms(struct known *known, uint8_t family);
+/* What tells an outage of VIEW's primaries from one of our own net: what else answered, and when. */
+void known_egress(struct known *known, const struct known_view *view, struct outage_egress *egress);
 
 /* Is it time to log that this host is nothing to DOMAIN?  Once a day for each, and not too many in an hour. */
 bool known_no_role_is_due(struct known *known, const char *domain);

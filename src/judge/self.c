@@ -34,9 +34,9 @@ bool self_has_address(const struct self *self, const struct ipaddr *address)
     return self->local.family != 0 && ipaddr_equal(&self->local, address);
 }
 
-enum role_setting self_role(const struct settings_judge *settings, const char *domain)
+const struct settings_rule *self_rule(const struct settings_judge *settings, const char *domain)
 {
-    enum role_setting role = ROLE_AUTO;
+    const struct settings_rule *found = NULL;
     size_t best = 0;
 
     for (size_t i = 0; i < settings->rule_count; i++) {
@@ -45,8 +45,15 @@ enum role_setting self_role(const struct settings_judge *settings, const char *d
 
         if (weight > best && domain_matches(rule->pattern, domain)) {
             best = weight;
-            role = rule->role;
+            found = rule;
         }
     }
-    return role;
+    return found;
+}
+
+enum role_setting self_role(const struct settings_judge *settings, const char *domain)
+{
+    const struct settings_rule *rule = self_rule(settings, domain);
+
+    return rule != NULL ? rule->role : ROLE_AUTO;
 }

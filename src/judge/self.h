@@ -34,4 +34,7 @@ bool self_has_address(const struct self *self, const struct ipaddr *address);
  * with a lock held. */
 enum role_setting self_role(const struct settings_judge *settings, const char *domain);
 
+/* The whole of that section; NULL when none matches.  DOMAIN is "" for a recipient without one. */
+const struct settings_rule *self_rule(const struct settings_judge *settings, const char *domain);
+
 #endif

@@ -9,6 +9,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/counter.h"
+#include "base/domain.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "milter/client_time.h"
@@ -19,6 +20,7 @@
 
 enum {
     SUMMARY_INTERVAL_MS = 60000,
+    BOND_DOMAINS_MAX = 100, /* RFC 5321 4.5.3.1.8: so many recipients must be taken */
     CUT_RECIPIENTS = 2 /* whoever had so many accepted meant to send */
 };
 
@@ -64,6 +66,10 @@ struct session {
     size_t bytes;
     uint16_t local_port; /* that the client connected to; 0: not told */
     bool keeps_back;     /* the MTA is Postfix, see pace.h */
+    bool may_take;   /* there is mail that this host may take: limits begin with the first recipient that is trapped */
+    bool trapping;   /* one of this transaction was */
+    bool bound;      /* this transaction has a recipient: `bond` holds */
+    struct session_bond bond;
     bool decided;    /* DATA came: `conduct` holds for this transaction */
     enum session_conduct conduct;
     bool recorded;   /* this transaction's hit has been put */
@@ -76,7 +82,7 @@ static struct limits *limits;
 /* What a step is answered with by CONDUCT, where nothing else is said. */
 static sfsistat answer_by(enum session_conduct conduct)
 {
-    return conduct == CONDUCT_DEFER ? SMFIS_TEMPFAIL : SMFIS_CONTINUE;
+    return conduct == CONDUCT_DEFER ? SMFIS_TEMPFAIL : conduct == CONDUCT_PASS ? SMFIS_ACCEPT : SMFIS_CONTINUE;
 }
 
 /* The answer to any step that takes one, without a session: the daemon stops. */
@@ -116,11 +122,34 @@ static void callback_end(void)
     pthread_mutex_unlock(&registry.mutex);
 }
 
+static void bond_clear(struct session *session)
+{
+    for (size_t i = 0; i < session->bond.domain_count; i++)
+        free(session->bond.domains[i]);
+    free(session->bond.domains);
+    session->bond = (struct session_bond){.conduct = CONDUCT_DEFER};
+    session->bound = false;
+}
+
+/* False when there is no room for DOMAIN. */
+static bool bond_add(struct session_bond *bond, const char *domain)
+{
+    for (size_t i = 0; i < bond->domain_count; i++)
+        if (strcmp(bond->domains[i], domain) == 0)
+            return true;
+    if (bond->domain_count == BOND_DOMAINS_MAX)
+        return false;
+    bond->domains = alloc_resized(bond->domains, bond->domain_count + 1, sizeof *bond->domains);
+    bond->domains[bond->domain_count++] = alloc_text(domain);
+    return true;
+}
+
 static struct session *session_create(void)
 {
     struct session *session = alloc_zeroed(1, sizeof *session);
 
     session->settings = calls.hold_settings(calls.context);
+    session->may_take = settings_may_take(session->settings);
     session->hit.client_name = alloc_text("");
     session->hit.helo = alloc_text("");
     session->hit.mta_name = alloc_text("");
@@ -137,6 +166,7 @@ static struct session *session_create(void)
 static void session_destroy(struct session *session)
 {
     limits_give_back(limits, &session->place);
+    bond_clear(session);
     settings_release(session->settings);
     hit_clear(&session->hit);
     free(session);
@@ -211,9 +241,9 @@ static bool is_recordable(const struct hit *hit)
 static void session_decide(SMFICTX *ctx, struct session *session)
 {
     if (!session->decided)
-        session->conduct = calls.conduct_at_data(calls.context, session->settings, &session->hit);
+        session->conduct = calls.conduct_at_data(calls.context, session->settings, &session->hit, &session->bond);
     session->decided = true;
-    if (session->conduct != CONDUCT_PASS && is_recordable(&session->hit))
+    if (session->conduct == CONDUCT_DEFER && is_recordable(&session->hit))
         session_record(ctx, session);
 }
 
@@ -229,6 +259,39 @@ static void take_place(struct session *session)
         session_refuse(session, &over_connections);
     else if (outcome == LIMITS_CLIENT_CONNECTIONS)
         session_refuse(session, &over_client_connections);
+}
+
+static bool is_limited(const struct session *session)
+{
+    return session->trapping || !session->may_take;
+}
+
+/* The first recipient that is trapped: from here on the client is one of ours. */
+static void begin_trapping(struct session *session)
+{
+    session->trapping = true;
+    session->bytes = 0;
+    pace_begin(&session->pace, clock_monotonic_ms());
+    take_place(session);
+}
+
+/* Bind the transaction to what is done about its first recipient; false when something else is done about PATH. */
+static bool session_bind(struct session *session, const char *path)
+{
+    struct recipient recipient;
+    enum session_conduct conduct;
+
+    if (!session->may_take)
+        return true;
+    recipient_parse(path, &recipient);
+    conduct = calls.conduct_at_rcpt(calls.context, session->settings, &session->hit, recipient.domain);
+    if (!session->bound && conduct == CONDUCT_DEFER)
+        begin_trapping(session);
+    if (!session->bound)
+        session->bond.conduct = conduct;
+    session->bound = true;
+    return session->bond.conduct == conduct &&
+           (conduct != CONDUCT_ACCEPT || bond_add(&session->bond, recipient.domain));
 }
 
 /* What is too late, or came from a session that had to give its place back, may have waited at the MTA: that is not the client's
@@ -271,6 +334,8 @@ static void session_step(SMFICTX *ctx, struct session *session, unsigned long no
 {
     unsigned limit = session->settings->session.client_bytes;
 
+    if (!is_limited(session))
+        return;
     session->bytes += bytes;
     if (!session_spoke(session, no_reply_bit))
         session_cut(ctx, session, &over_idle);
@@ -293,18 +358,22 @@ static sfsistat session_answer(SMFICTX *ctx, const struct session *session, unsi
 static void transaction_reset(struct session *session)
 {
     envelope_clear(&session->hit);
-    session->decided = session->recorded = false;
+    bond_clear(session);
+    if (session->trapping)
+        limits_give_back(limits, &session->place);
+    session->trapping = session->decided = session->recorded = false;
 }
 
-/* Steps that POLICY never answers: answering costs a wake-up each (libmilter), and both ends wait. */
-static unsigned long no_reply_for(const struct settings_session *settings)
+/* Steps that are never answered by SETTINGS: answering costs a wake-up each (libmilter), and both ends wait. */
+static unsigned long no_reply_for(const struct settings *settings, bool may_take)
 {
+    const struct settings_session *limits_of = &settings->session;
     unsigned long flags = SMFIP_NR_HELO | SMFIP_NR_MAIL;
 
-    if (settings->connections == 0 && settings->connections_per_client == 0)
+    if (may_take || (limits_of->connections == 0 && limits_of->connections_per_client == 0))
         flags |= SMFIP_NR_CONN;
-    if (settings->client_bytes == 0 && settings->idle_ms == 0)
-        flags |= SMFIP_NR_RCPT | SMFIP_NR_UNKN;
+    if (limits_of->client_bytes == 0 && limits_of->idle_ms == 0)
+        flags |= may_take ? SMFIP_NR_UNKN : SMFIP_NR_RCPT | SMFIP_NR_UNKN;
     return flags;
 }
 
@@ -354,7 +423,7 @@ static sfsistat negotiate(SMFICTX *ctx, unsigned long actions, unsigned long ste
     }
     session = session_create();
     smfi_setpriv(ctx, session);
-    session->no_reply = no_reply_for(&session->settings->session) & steps;
+    session->no_reply = no_reply_for(session->settings, session->may_take) & steps;
     *wanted_steps = (SMFIP_NOHDRS | SMFIP_NOEOH | SMFIP_NOBODY) | session->no_reply;
     *wanted_actions = actions & SMFIF_SETSYMLIST;
     if (*wanted_actions != 0)
@@ -417,7 +486,8 @@ static sfsistat on_connect(SMFICTX *ctx, char *hostname, _SOCK_ADDR *address)
     session->local_port = (uint16_t)strtoul(macro(ctx, "{daemon_port}"), NULL, 10);
     session->keeps_back = strncmp(macro(ctx, "v"), "Postfix", 7) == 0;
     session_step(ctx, session, SMFIP_NR_CONN, 0);
-    take_place(session);
+    if (is_limited(session))
+        take_place(session);
     log_event(LOG_LEVEL_DEBUG, "connect client=%s mta=%s", ipaddr_format(&hit->client, text), hit->mta_name);
     return session_leave(ctx, session, SMFIP_NR_CONN);
 }
@@ -464,8 +534,13 @@ static sfsistat on_rcpt(SMFICTX *ctx, char **arguments)
     if (session == NULL)
         return answer_stopping();
     session_step(ctx, session, SMFIP_NR_RCPT, strlen("RCPT TO:\r\n") + arguments_length(arguments));
+    if (session->refusal == NULL && !session->decided && !session_bind(session, arguments[0])) {
+        smfi_setmlreply(ctx, "452", "4.5.3", "This recipient needs a message of its own", NULL);
+        callback_end();
+        return SMFIS_TEMPFAIL;
+    }
     /* What comes after the 451 of a transaction is still that transaction, whose hit is out of our hands. */
-    if (session->refusal == NULL && !session->recorded) {
+    if (session->refusal == NULL && !session->decided && session->bond.conduct != CONDUCT_PASS) {
         domain = envelope_add_recipient(&session->hit, arguments[0], session->settings);
         if (domain != NULL)
             calls.prefetch(calls.context, domain, &session->hit.local, session->hit.mta_name);
@@ -540,7 +615,8 @@ static sfsistat on_abort(SMFICTX *ctx)
         return SMFIS_CONTINUE;
     transaction_reset(session);
     /* As HELO, it is never answered.  Never too late either: it may be the MTA that hung up. */
-    session_spoke(session, SMFIP_NR_HELO);
+    if (is_limited(session))
+        session_spoke(session, SMFIP_NR_HELO);
     callback_end();
     return SMFIS_CONTINUE;
 }

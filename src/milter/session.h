@@ -21,8 +21,16 @@
 /* What is done about a transaction. */
 enum session_conduct {
     CONDUCT_DEFER,  /* it is answered with the reply, and recorded */
-    CONDUCT_ACCEPT, /* the MTA may take the mail; it is recorded, to be judged */
-    CONDUCT_PASS    /* it is none of our business: nothing is said, and nothing recorded */
+    CONDUCT_ACCEPT, /* the MTA may take the mail, as whoever brings it did right; nothing is recorded */
+    CONDUCT_PASS    /* it is none of our business: nothing is said, nothing recorded, and no limit applies */
+};
+
+/* What the first recipient of a transaction bound it to; recipients for whom something else is done are told to come by
+ * themselves (452 4.5.3). */
+struct session_bond {
+    enum session_conduct conduct;
+    char **domains; /* of CONDUCT_ACCEPT: of the recipients, without duplicates */
+    size_t domain_count;
 };
 
 /* Where a session turns to; the daemon fills it in.  All are called from any thread. */
@@ -34,8 +42,13 @@ struct session_calls {
     void (*prefetch)(void *context, const char *domain, const struct ipaddr *local, const char *mta_name);
     /* DATA: keep HIT (its texts stay the session's); returns when it is safe or lost (the callee counts and logs). */
     void (*put)(void *context, struct hit *hit);
-    /* What is done about HIT at DATA, before it is put; its texts are the session's.  Returns at once. */
-    enum session_conduct (*conduct_at_data)(void *context, const struct settings *settings, const struct hit *hit);
+    /* What is done about mail for DOMAIN (normalized; "": none) from HIT's client.  Asked only where settings_may_take();
+     * elsewhere all is deferred.  Returns at once, as the next two do. */
+    enum session_conduct (*conduct_at_rcpt)(void *context, const struct settings *settings, const struct hit *hit,
+                                            const char *domain);
+    /* What is done about HIT at DATA, before it is put; its texts are the session's. */
+    enum session_conduct (*conduct_at_data)(void *context, const struct settings *settings, const struct hit *hit,
+                                            const struct session_bond *bond);
     /* The same at the end of the message, of which was DECIDED so at DATA. */
     enum session_conduct (*conduct_at_end)(void *context, const struct settings *settings, const struct hit *hit,
                                            enum session_conduct decided);

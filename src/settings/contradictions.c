@@ -35,6 +35,11 @@ static bool spool_is_socket(const struct settings *settings)
     return path != NULL && strcmp(path, settings->spool) == 0;
 }
 
+static bool accepts_without_looking(const struct settings *settings)
+{
+    return settings->judge.fresh_ms == 0 && settings_accept_in_outage(&settings->judge);
+}
+
 const struct settings_contradiction settings_contradictions[] = {
     {{"liveness", "liveness"}, {"verdict_timeout", "probe_timeout"}, gives_up_before_probe,
      "a hit would be given up while its first probe may still be answered", false},
@@ -45,5 +50,7 @@ const struct settings_contradiction settings_contradictions[] = {
     {{"limits", "limits"}, {"connections_per_client", "connections"}, client_may_more_than_all,
      "one client could never have so many", true},
     {{NULL, NULL}, {"spool", "socket"}, spool_is_socket, "one file cannot be both", false},
+    {{"domain", "liveness"}, {"on_outage", "fresh"}, accepts_without_looking,
+     "an outage that nobody looks for is never sure", false},
     {{0}, {0}, NULL, NULL, false},
 };

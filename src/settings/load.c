@@ -338,6 +338,8 @@ static void take_domain(cfg_t *section, int line)
             load->lines[row - settings_rows] = line;
             take_choice(row, cfg_getstr(section, row->name), (char *)&rule + row->offset);
         }
+    if (rule.on_outage == ON_OUTAGE_ACCEPT && rule.role != ROLE_AUTO && rule.role != ROLE_BACKUP)
+        fault(line, "domain \"%s\": on_outage = accept contradicts this role: only a backup has primaries to wait for", shown);
     if (!pattern_normalize(cfg_title(section), rule.pattern))
         fault(line, "domain \"%s\": is no domain; example.com, *.example.com or *", shown);
     for (size_t i = 0; i < judge->rule_count; i++)
@@ -387,12 +389,12 @@ static void name_sensor(struct settings_snapshot *snapshot)
     values->texts[0] = alloc_text(snapshot->settings.sensor);
 }
 
-/* "liveness.remember = 5s", as written or by default; the caller frees. */
+/* "liveness.remember = 5s", as written or by default, of what is in `domain` sections just the name; the caller frees. */
 static char *row_as_written(const struct settings_row *row)
 {
     const struct settings_values *values = &load->snapshot->values[row - settings_rows];
-    char *title = settings_row_title(row), *value = text_printable_new(values->texts[0], SHOWN_MAX);
-    char *text = alloc_format("%s = %s", title, value);
+    char *title = settings_row_title(row), *value = text_printable_new(values->count > 0 ? values->texts[0] : "", SHOWN_MAX);
+    char *text = alloc_format("%s%s%s", title, values->count > 0 ? " = " : "", value);
 
     free(title);
     free(value);

@@ -12,6 +12,22 @@ const struct settings *settings_hold(const struct settings *settings)
     return settings;
 }
 
+bool settings_accept_in_outage(const struct settings_judge *settings)
+{
+    for (size_t i = 0; i < settings->rule_count; i++)
+        if (settings->rules[i].on_outage == ON_OUTAGE_ACCEPT)
+            return true;
+    return false;
+}
+
+bool settings_may_take(const struct settings *settings)
+{
+    for (size_t i = 0; i < settings->judge.rule_count; i++)
+        if (settings->judge.rules[i].role == ROLE_OFF)
+            return true;
+    return settings_accept_in_outage(&settings->judge);
+}
+
 static void free_list(char **texts, size_t count)
 {
     for (size_t i = 0; i < count; i++)
@@ -35,6 +51,7 @@ static void free_snapshot(struct settings_snapshot *snapshot)
     free(settings->judge.rules);
     free(settings->judge.ignored);
     free(settings->judge.probe_allowed);
+    free(settings->judge.egress_hosts);
     free(snapshot);
 }
 

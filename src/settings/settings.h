@@ -30,6 +30,9 @@ enum role_setting { ROLE_AUTO, ROLE_TRAP, ROLE_BACKUP, ROLE_ADDRESS, ROLE_OFF };
 /* record_envelope */
 enum envelope_setting { ENVELOPE_FULL, ENVELOPE_DOMAIN, ENVELOPE_NONE };
 
+/* The `on_outage` of a `domain` section. */
+enum outage_setting { ON_OUTAGE_DEFER, ON_OUTAGE_ACCEPT };
+
 enum { SETTINGS_SERVER_MAX = 3 /* resolver(5) MAXNS */ };
 
 struct settings_dns {
@@ -42,6 +45,7 @@ struct settings_dns {
 struct settings_rule { /* one `domain` section */
     char pattern[DOMAIN_MAX + 3];
     enum role_setting role;
+    enum outage_setting on_outage;
 };
 
 /* What the judge goes by. */
@@ -67,6 +71,8 @@ struct settings_judge {
     size_t ignored_count;
     struct ipnet *probe_allowed; /* private or loopback networks where primaries may be probed all the same */
     size_t probe_allowed_count;
+    struct ipaddr *egress_hosts; /* elsewhere, always up: they tell an outage from a net of ours that is gone */
+    size_t egress_host_count;
 };
 
 /* What a session goes by. */
@@ -97,6 +103,12 @@ struct settings {
     struct settings_session session;
     struct settings_snapshot *snapshot; /* settings.c's */
 };
+
+/* Is there mail that this host may take (a role off, or on_outage = accept)?  Otherwise all that comes is trapped. */
+bool settings_may_take(const struct settings *settings);
+
+/* Does a section say on_outage = accept? */
+bool settings_accept_in_outage(const struct settings_judge *settings);
 
 /* Read PATH. */
 struct settings *settings_load(const char *path, void (*report)(void *context, const char *line), void *context);

@@ -153,6 +153,19 @@ static const char *take_probe_network(struct settings *settings, const char *tex
     return take_network(&settings->judge.probe_allowed, &settings->judge.probe_allowed_count, text);
 }
 
+static const char *take_egress_host(struct settings *settings, const char *text)
+{
+    struct settings_judge *judge = &settings->judge;
+    struct ipaddr address;
+
+    if (!ipaddr_parse(text, &address))
+        return "is no address";
+    if (ipaddr_is_unusable(&address))
+        return "is no address of a host elsewhere";
+    judge->egress_hosts = settings_append(judge->egress_hosts, &judge->egress_host_count, sizeof address, &address);
+    return NULL;
+}
+
 static const char *take_localpart(struct settings *settings, const char *text)
 {
     struct settings_session *session = &settings->session;
@@ -188,6 +201,8 @@ static const char *const log_levels[] = {"error", "warning", "info", "debug", NU
 static const char *const requires[] = {"any", "all", NULL};                          /* require_all */
 static const char *const envelopes[] = {"full", "domain", "none", NULL};             /* enum envelope_setting */
 static const char *const roles[] = {"auto", "trap", "backup", "address", "off", NULL}; /* enum role_setting */
+
+static const char *const outages[] = {"defer", "accept", NULL};                      /* enum outage_setting */
 
 #define MEMBER(path) .offset = offsetof(struct settings, path), .size = sizeof(((struct settings *)NULL)->path)
 #define RULE_MEMBER(path) .offset = offsetof(struct settings_rule, path), .size = sizeof(((struct settings_rule *)NULL)->path)
@@ -276,6 +291,9 @@ const struct settings_row settings_rows[] = {
      MEMBER(judge.probers), .help = "DNS look-ups and probes at once."},
     {.section = "liveness", .name = "probe_networks", .type = TYPE_LIST, .standard = "{}", .take = take_probe_network,
      .right = NETWORK_RIGHT, .help = "Private or loopback networks in which primaries may be probed all the same."},
+    {.section = "liveness", .name = "egress_hosts", .type = TYPE_LIST, .standard = "{}", .take = take_egress_host,
+     .right = "the address of a mail server elsewhere that is always up, such as your provider's",
+     .help = "Mail servers that prove, for on_outage = accept, that an outage is not ours."},
 
     {.section = "dns", .name = "nameservers", .type = TYPE_LIST, .standard = "{}", .take = take_nameserver,
      .right = "up to three of ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT", .help = "Name servers. None: the system's."},
@@ -293,6 +311,9 @@ const struct settings_row settings_rows[] = {
 
     {.section = "domain", .name = "role", .type = TYPE_CHOICE, .standard = "auto", .choices = roles,
      RULE_MEMBER(role), .help = "What this host is to the domain: auto (by DNS), trap, backup, address, or off."},
+    {.section = "domain", .name = "on_outage", .type = TYPE_CHOICE, .standard = "defer", .choices = outages,
+     RULE_MEMBER(on_outage),
+     .help = "When all primaries are surely down: defer as ever, or accept, so that the mail server queues."},
 };
 
 const size_t settings_row_count = sizeof settings_rows / sizeof *settings_rows;

@@ -38,13 +38,13 @@ static char own_name[] = "trap.example", *own_names[] = {own_name};
 static struct ipaddr own_addresses[1];
 static struct ipnet ignored[1];
 static struct settings_rule rules[] = {
-    {"*", ROLE_AUTO},
-    {"trap.test", ROLE_TRAP},
-    {"*.trap.test", ROLE_TRAP},
-    {"b.trap.test", ROLE_BACKUP},
-    {"*.off.trap.test", ROLE_OFF},
-    {"address.test", ROLE_ADDRESS},
-    {"off.test", ROLE_OFF},
+    {.pattern = "*", .role = ROLE_AUTO},
+    {.pattern = "trap.test", .role = ROLE_TRAP},
+    {.pattern = "*.trap.test", .role = ROLE_TRAP},
+    {.pattern = "b.trap.test", .role = ROLE_BACKUP},
+    {.pattern = "*.off.trap.test", .role = ROLE_OFF},
+    {.pattern = "address.test", .role = ROLE_ADDRESS},
+    {.pattern = "off.test", .role = ROLE_OFF},
 };
 
 static struct settings settings_default(void)
@@ -746,7 +746,7 @@ static void test_destroy_while_dns_is_frozen(void **state)
 
 static void test_configure(void **state)
 {
-    static struct settings_rule now_trap[] = {{"*", ROLE_TRAP}};
+    static struct settings_rule now_trap[] = {{.pattern = "*", .role = ROLE_TRAP}};
     struct settings settings = settings_default(), trap = settings, back = settings;
     struct judge *judge;
 
@@ -978,7 +978,7 @@ static void test_an_outage_that_nobody_visited(void **state)
 
     (void)state;
     for (size_t i = 0; i < COUNT(fresh_cases); i++) {
-        static struct settings_rule rule = {"d.test", ROLE_AUTO};
+        static struct settings_rule rule = {.pattern = "d.test", .role = ROLE_AUTO};
         struct settings settings = settings_default();
         struct judge *judge;
         unsigned times = 0;
@@ -1012,10 +1012,58 @@ static void test_an_outage_that_nobody_visited(void **state)
     }
 }
 
+static bool is_sure(struct judge *judge, const char *client)
+{
+    const struct ipaddr from = address_of(client), nowhere = {0};
+
+    return judge_outage_is_sure(judge, &from, &nowhere, NULL, "d.test");
+}
+
+/* Mail may be taken while the primaries are down and another host answered, both within the last minute: they are looked after. */
+static void test_a_sure_outage(void **state)
+{
+    static struct settings_rule rule = {.pattern = "d.test", .on_outage = ON_OUTAGE_ACCEPT};
+    struct ipaddr egress_hosts[] = {address_of("198.51.100.25")};
+
+    (void)state;
+    for (size_t count = 0; count < 2; count++) {
+        struct settings settings = settings_default();
+        struct judge *judge;
+
+        fake_clock_set_ms(1000000);
+        fake_mx_reset();
+        fake_probe_reset();
+        fake_mx_set("d.test", "10 a.mx 192.0.2.1;30 t.mx " US);
+        settings.judge.fresh_ms = 600 * SECOND_MS;
+        settings.judge.rules = &rule;
+        settings.judge.rule_count = 1;
+        settings.judge.egress_hosts = egress_hosts;
+        settings.judge.egress_host_count = count;
+        judge = judge_create(&settings, NULL);
+        await(fake_probe_made, "192.0.2.1", 1);
+        await(fake_probe_made, "198.51.100.25", (unsigned)count);
+        assert_false(is_sure(judge, CLIENT));
+        states_set("192.0.2.1", LIVENESS_DOWN);
+        for (unsigned probes = 2; probes < 6; probes++) {
+            time_goes_by(judge, 20 * SECOND_MS);
+            await(fake_probe_made, "192.0.2.1", probes);
+            await(fake_probe_made, "198.51.100.25", (unsigned)count * probes);
+            for (int64_t until_ms = real_ms() + PATIENCE_MS; count > 0 && !is_sure(judge, CLIENT) && real_ms() < until_ms;)
+                ; /* the probe was begun; its answer is about to be known */
+            assert_int_equal(is_sure(judge, CLIENT), count > 0);
+        }
+        fake_probe_freeze(true);
+        time_goes_by(judge, 61 * SECOND_MS);
+        assert_false(is_sure(judge, CLIENT));
+        fake_probe_freeze(false);
+        judge_destroy(&judge);
+    }
+}
+
 /* Who was hit long ago is left alone, and so is who is nothing to us. */
 static void test_what_is_not_kept_fresh(void **state)
 {
-    static struct settings_rule all_auto[] = {{"*", ROLE_AUTO}};
+    static struct settings_rule all_auto[] = {{.pattern = "*", .role = ROLE_AUTO}};
     struct settings settings = settings_default();
     struct judge *judge;
 
@@ -1183,6 +1231,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_an_address_is_probed_once_whatever_its_names_are, setup, teardown),
         cmocka_unit_test(test_an_outage_that_nobody_visited),
         cmocka_unit_test(test_what_is_not_kept_fresh),
+        cmocka_unit_test(test_a_sure_outage),
         cmocka_unit_test_setup_teardown(test_moved_mail, setup, teardown),
         cmocka_unit_test_setup_teardown(test_friends_of_all_domains, setup, teardown),
         cmocka_unit_test(test_time_that_stands_still),

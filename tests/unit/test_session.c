@@ -77,13 +77,30 @@ static void put(void *context, struct hit *hit)
              ipaddr_format(&hit->local, local));
 }
 
-static enum session_conduct data_conduct, end_conduct;
+static enum session_conduct data_conduct, end_conduct, accept_conduct;
+static struct session_bond bond_seen;
+static char bond_domains[256];
 
-static enum session_conduct conduct_at_data(void *context, const struct settings *with, const struct hit *hit)
+/* By the domain: off.test is off, accept.test as `accept_conduct` says. */
+static enum session_conduct conduct_at_rcpt(void *context, const struct settings *with, const struct hit *hit,
+                                            const char *domain)
 {
     (void)context;
     (void)with;
     (void)hit;
+    return strstr(domain, "off.test") != NULL ? CONDUCT_PASS : strstr(domain, "accept.test") != NULL ? accept_conduct : CONDUCT_DEFER;
+}
+
+static enum session_conduct conduct_at_data(void *context, const struct settings *with, const struct hit *hit,
+                                            const struct session_bond *bond)
+{
+    (void)context;
+    (void)with;
+    (void)hit;
+    bond_seen = *bond;
+    bond_domains[0] = '\0';
+    for (size_t i = 0; i < bond->domain_count; i++)
+        snprintf(bond_domains + strlen(bond_domains), sizeof bond_domains - strlen(bond_domains), "%s ", bond->domains[i]);
     return data_conduct;
 }
 
@@ -197,11 +214,13 @@ static int setup(void **state)
     static char postmaster[] = "postmaster", *exempt_localparts[] = {postmaster};
 
     (void)state;
+    snapshot.settings.judge.rule_count = 0;
     snapshot.settings.snapshot = &snapshot;
     atomic_init(&snapshot.holders, 1);
     *settings = (struct settings_session){.connections = 20, .connections_per_client = 3, .idle_ms = 30000,
                                           .client_bytes = 1024, .exempt_localparts = exempt_localparts,
                                           .exempt_localpart_count = 1};
+    data_conduct = end_conduct = CONDUCT_DEFER;
     hits = 0;
     data_conduct = end_conduct = CONDUCT_DEFER;
     return reply_parse("451 4.7.1 later, 100%\nreally", &settings->reply, NULL) ? 0 : -1;
@@ -475,9 +494,9 @@ static void conduct_comes_from_above(void **state)
         unsigned hits;
     } cases[] = {
         {CONDUCT_DEFER, CONDUCT_DEFER, SMFIS_TEMPFAIL, SMFIS_TEMPFAIL, 1},
-        {CONDUCT_ACCEPT, CONDUCT_ACCEPT, SMFIS_CONTINUE, SMFIS_CONTINUE, 1},
-        {CONDUCT_ACCEPT, CONDUCT_DEFER, SMFIS_CONTINUE, SMFIS_TEMPFAIL, 1},
-        {CONDUCT_PASS, CONDUCT_PASS, SMFIS_CONTINUE, SMFIS_CONTINUE, 0},
+        {CONDUCT_ACCEPT, CONDUCT_ACCEPT, SMFIS_CONTINUE, SMFIS_CONTINUE, 0},
+        {CONDUCT_ACCEPT, CONDUCT_DEFER, SMFIS_CONTINUE, SMFIS_TEMPFAIL, 0},
+        {CONDUCT_PASS, CONDUCT_PASS, SMFIS_ACCEPT, SMFIS_ACCEPT, 0},
     };
 
     (void)state;
@@ -500,6 +519,118 @@ static void conduct_comes_from_above(void **state)
             quit(&mta);
         }
     }
+}
+
+static struct settings_rule accept_rules[] = {{.pattern = "accept.test", .on_outage = ON_OUTAGE_ACCEPT}},
+                            off_rules[] = {{.pattern = "*", .role = ROLE_OFF}};
+
+static void may_take(struct settings_rule *rules)
+{
+    snapshot.settings.judge.rules = rules;
+    snapshot.settings.judge.rule_count = 1;
+}
+
+/* From the connection to HELO, where nothing is answered before RCPT. */
+static void arrive(struct mta *mta)
+{
+    assert_int_equal(negotiate(mta, ACTIONS, STEPS), SMFIS_CONTINUE);
+    assert_int_equal(connect_from(mta, "192.0.2.7"), SMFIS_NOREPLY);
+    assert_int_equal(helo(mta, "client.example"), SMFIS_NOREPLY);
+}
+
+/* The first recipient binds the transaction; others that need another answer come back by themselves. */
+static void the_first_recipient_binds_the_transaction(void **state)
+{
+    static const struct {
+        const char *recipients[4];
+        int refused; /* which of them; -1: none */
+        enum session_conduct bound;
+        const char *domains;
+    } cases[] = {
+        {{"<a@trap.test>", "<b@other.test>"}, -1, CONDUCT_DEFER, ""},
+        {{"<a@off.test>", "<b@off.test>", "<c@x.off.test>"}, -1, CONDUCT_PASS, ""},
+        {{"<a@accept.test>", "<postmaster@ACCEPT.test>", "<c@x.accept.test>"}, -1, CONDUCT_ACCEPT, "accept.test x.accept.test "},
+        {{"<a@trap.test>", "<b@off.test>"}, 1, CONDUCT_DEFER, ""},
+        {{"<a@trap.test>", "<b@accept.test>"}, 1, CONDUCT_DEFER, ""},
+        {{"<a@off.test>", "<b@off.test>", "<b@trap.test>"}, 2, CONDUCT_PASS, ""},
+        {{"<a@off.test>", "<b@accept.test>"}, 1, CONDUCT_PASS, ""},
+        {{"<a@accept.test>", "<b@trap.test>"}, 1, CONDUCT_ACCEPT, "accept.test "},
+        {{"<a@accept.test>", "<b@[192.0.2.1]>"}, 1, CONDUCT_ACCEPT, "accept.test "},
+    };
+
+    (void)state;
+    may_take(accept_rules);
+    accept_conduct = CONDUCT_ACCEPT;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct mta mta = postfix();
+
+        data_conduct = end_conduct = cases[i].bound;
+        arrive(&mta);
+        for (int twice = 0; twice < 2; twice++) { /* what bound the first transaction does not bind the second */
+            mail(&mta, "<>");
+            for (int n = 0; n < 4 && cases[i].recipients[n] != NULL; n++) {
+                sfsistat got = rcpt(&mta, cases[i].recipients[n]);
+
+                if (got != (n == cases[i].refused ? SMFIS_TEMPFAIL : SMFIS_CONTINUE))
+                    fail_msg("case %zu, recipient %d: got %d", i, n, got);
+                if (n == cases[i].refused)
+                    assert_memory_equal(mta.ctx.reply, "452 4.5.3 ", 10);
+            }
+            data(&mta);
+            assert_int_equal(bond_seen.conduct, cases[i].bound);
+            assert_string_equal(bond_domains, cases[i].domains);
+        }
+        quit(&mta);
+    }
+}
+
+/* On a host with ordinary mail no limit is felt before the first recipient that is trapped, and none after that transaction. */
+static void limits_begin_with_the_first_recipient_that_is_trapped(void **state)
+{
+    char filler[400];
+    struct mta mta = sendmail(), others[3] = {sendmail(), sendmail(), sendmail()};
+
+    (void)state;
+    may_take(off_rules);
+    settings->client_bytes = 200;
+    settings->connections = 1;
+    memset(filler, 'x', sizeof filler);
+    memcpy(filler + sizeof filler - 16, "@x.off.test", 12);
+    data_conduct = end_conduct = CONDUCT_PASS;
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        arrive(&others[i]);
+    arrive(&mta);
+    mail(&mta, "<>");
+    now_ms += 3600000;
+    for (int n = 0; n < 3; n++)
+        assert_int_equal(rcpt(&mta, filler), SMFIS_CONTINUE);
+    now_ms += 3600000;
+    assert_int_equal(data(&mta), SMFIS_ACCEPT);
+
+    data_conduct = end_conduct = CONDUCT_DEFER;
+    mail(&mta, "<>");
+    assert_int_equal(rcpt(&mta, "<a@trap.test>"), SMFIS_CONTINUE);
+    mail(&others[0], "<>");
+    assert_int_equal(rcpt(&others[0], "<a@trap.test>"), SMFIS_TEMPFAIL);
+    assert_memory_equal(others[0].ctx.reply, "421 4.7.0 ", 10);
+    assert_int_equal(data(&mta), SMFIS_TEMPFAIL);
+    assert_int_equal(hits, 1);
+
+    data_conduct = end_conduct = CONDUCT_PASS; /* and ordinary mail again, in the same session and from others */
+    mail(&mta, "<>");
+    now_ms += 3600000;
+    assert_int_equal(rcpt(&mta, filler), SMFIS_CONTINUE);
+    assert_int_equal(data(&mta), SMFIS_ACCEPT);
+    data_conduct = end_conduct = CONDUCT_DEFER;
+    mail(&others[1], "<>");
+    assert_int_equal(rcpt(&others[1], "<a@trap.test>"), SMFIS_CONTINUE);
+    mail(&mta, "<>");
+    now_ms += 1000;
+    rcpt(&mta, "<a@trap.test>");
+    assert_memory_equal(mta.ctx.reply, "421 4.7.0 ", 10);
+    quit(&mta);
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        quit(&others[i]);
 }
 
 /* Cut off by a limit, a client with two accepted recipients is a hit all the same; once. */
@@ -666,7 +797,7 @@ int main(void)
 {
     const struct session_calls calls = {
         .hold_settings = hold_settings, .prefetch = prefetch, .put = put,
-        .conduct_at_data = conduct_at_data, .conduct_at_end = conduct_at_end, .when_stopping = CONDUCT_DEFER};
+        .conduct_at_rcpt = conduct_at_rcpt, .conduct_at_data = conduct_at_data, .conduct_at_end = conduct_at_end, .when_stopping = CONDUCT_DEFER};
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(steps_that_are_never_answered_are_negotiated_so, setup, teardown),
         cmocka_unit_test_setup_teardown(an_mta_without_no_reply_is_answered, setup, teardown),
@@ -680,6 +811,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(esmtp_parameters_are_counted, setup, teardown),
         cmocka_unit_test_setup_teardown(too_many_connections_are_refused_at_connect, setup, teardown),
         cmocka_unit_test_setup_teardown(conduct_comes_from_above, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_first_recipient_binds_the_transaction, setup, teardown),
+        cmocka_unit_test_setup_teardown(limits_begin_with_the_first_recipient_that_is_trapped, setup, teardown),
         cmocka_unit_test_setup_teardown(a_client_that_is_cut_off_is_a_hit_with_two_recipients, setup, teardown),
         cmocka_unit_test_setup_teardown(late_commands_are_told_by_the_ways_of_each_mta, setup, teardown),
         cmocka_unit_test_setup_teardown(hanging_up_late_is_no_late_command, setup, teardown),

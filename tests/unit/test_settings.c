@@ -249,6 +249,12 @@ static void text_of_members(const struct settings *settings, FILE *out)
     text_of_nets(judge->ignored, judge->ignored_count, out);
     fputs("\nliveness.probe_networks=", out);
     text_of_nets(judge->probe_allowed, judge->probe_allowed_count, out);
+    fputs("\nliveness.egress_hosts=", out);
+    for (size_t i = 0; i < judge->egress_host_count; i++)
+        fprintf(out, "%s ", ipaddr_format(&judge->egress_hosts[i], text));
+    fputs("\ndomain.on_outage=", out);
+    for (size_t i = 0; i < judge->rule_count; i++)
+        fprintf(out, "%d ", (int)judge->rules[i].on_outage);
     fputs("\ndomain.role=", out);
     for (size_t i = 0; i < judge->rule_count; i++)
         fprintf(out, "%s:%d ", judge->rules[i].pattern, (int)judge->rules[i].role);
@@ -305,12 +311,14 @@ static const struct {
     {"liveness.outage_grace", "liveness { outage_grace = 110s }"},
     {"liveness.probers", "liveness { probers = 11 }"},
     {"liveness.probe_networks", "liveness { probe_networks = {198.51.100.0/24} }"},
+    {"liveness.egress_hosts", "liveness { egress_hosts = {203.0.113.25} }"},
     {"dns.nameservers", "dns { nameservers = {203.0.113.1} }"},
     {"dns.timeout", "dns { timeout = 12s }"},
     {"dns.attempts", "dns { attempts = 5 }"},
     {"trap_host.names", "trap_host { names = {i.example} }"},
     {"trap_host.addresses", "trap_host { addresses = {192.0.2.77} }"},
     {"domain.role", "domain '*' { role = trap }"},
+    {"domain.on_outage", "domain '*' { on_outage = accept }"},
 };
 
 /* The titles of the lines that differ between A and B, each with a blank behind it; A and B are taken apart. */
@@ -436,6 +444,14 @@ static void faults_are_told(void **state)
         {"limits {\n connections_per_client = 21\n connections = 20\n}",
          "3: limits.connections_per_client = 21 contradicts limits.connections = 20: one client could never"},
         {"\nsocket = 'unix:/x/y'\nspool = /x/y", "3: spool = /x/y contradicts socket = unix:/x/y: one file"},
+        {"domain a.example {\n role = trap\n on_outage = accept\n}", "4: domain \"a.example\": on_outage = accept contradicts"},
+        {"domain a.example { role = off on_outage = accept }", "1: domain \"a.example\": on_outage = accept contradicts"},
+        {"domain a.example { role = address on_outage = accept }", "on_outage = accept contradicts"},
+        {"domain a.example { on_outage = bounce }", "1: domain.on_outage: \"bounce\" is not among the choices; defer or accept"},
+        {"domain a.example { on_outage = accept }\nliveness { fresh = 0 }",
+         "2: domain.on_outage contradicts liveness.fresh = 0: an outage that nobody looks for"},
+        {"liveness { egress_hosts = {mx.example.org} }", "1: liveness.egress_hosts: \"mx.example.org\" is no address"},
+        {"liveness { egress_hosts = {127.0.0.1} }", "\"127.0.0.1\" is no address of a host elsewhere"},
         {"limits { connections_per_client = 5 connections = 2 }\nliveness { verdict_timeout = 9s }",
          "1: limits.connections|2: liveness.verdict"},
     };
@@ -515,6 +531,7 @@ static void a_dump_loads_back_to_the_same(void **state)
         "domain 'b\303\274cher.example' { role = trap } domain '*.x.example' { role = off }",
         "database = 'host=/run/x user=y application_name=$z'",
         "limits { connections = 1 }",
+        "domain a.example { role = backup on_outage = accept } domain b.example { on_outage = accept }",
     };
 
     (void)state;

@@ -27,11 +27,12 @@ class Syslog:
 
 
 class Sendmail:
-    """Sendmail(replace={"O Timeout.command=30s": "O Timeout.command=2s"})"""
+    """Sendmail(replace={"O Timeout.command=30s": "O Timeout.command=2s"}): in sendmail.cf; MC: in sendmail.mc."""
 
     name = "sendmail"
 
-    def __init__(self, syslog, name="sendmail", replace=None, extra="", interfaces=(TRAP_HOST, TRAP_HOST6)):
+    def __init__(self, syslog, name="sendmail", replace=None, extra="", interfaces=(TRAP_HOST, TRAP_HOST6),
+                 mc=None):
         self.folder = STATE / name
         self.syslog = syslog
         self.etc, self.queue, self.cf = (self.folder / sub for sub in ("etc", "queue", "cf"))
@@ -47,10 +48,11 @@ class Sendmail:
             run("install", "-m", "755", f"{PREFIX}/usr/libexec/sendmail/sendmail", self.binary)
         (self.etc / "service.switch").write_text("hosts dns files\n")
         self.interfaces = interfaces
-        self.configure(replace or {}, extra, interfaces)
+        self.environment = {"PATH": os.environ["PATH"], "LD_LIBRARY_PATH": f"{PREFIX}/usr/lib/x86_64-linux-gnu"}
+        self.configure(replace or {}, extra, interfaces, mc or {})
         self.server = None
 
-    def configure(self, replace, extra, interfaces):
+    def configure(self, replace, extra, interfaces, changes):
         """The shipped example, with the paths and interfaces of this instance."""
         mc = (TOP / "sendmail-cf/hunnypot.mc").read_text()
         ours = f"""define(`MAIL_SETTINGS_DIR', `{self.etc}/')dnl
@@ -74,6 +76,9 @@ define(`confREFUSE_LA', `999')dnl
         for shipped, address in zip((TRAP_HOST, TRAP_HOST6), interfaces):
             assert f"Addr={shipped}," in mc
             mc = mc.replace(f"Addr={shipped},", f"Addr={address},")
+        for wanted, instead in changes.items():
+            assert wanted in mc, f"sendmail.mc has no {wanted}"
+            mc = mc.replace(wanted, instead)
         (self.etc / "sendmail.mc").write_text(mc)
         cf = run("m4", f"-D_CF_DIR_={self.cf}/", self.etc / "sendmail.mc").stdout
         for wanted, instead in replace.items():
@@ -82,10 +87,8 @@ define(`confREFUSE_LA', `999')dnl
         (self.etc / "sendmail.cf").write_text(cf)
 
     def start(self):
-        environment = {"PATH": os.environ["PATH"],
-                       "LD_LIBRARY_PATH": f"{PREFIX}/usr/lib/x86_64-linux-gnu"}
         self.server = Server("sendmail", [self.binary, "-bD", "-C", self.etc / "sendmail.cf"], self.folder / "out",
-                             env=environment, ports=[("tcp", address, 25) for address in (*self.interfaces, "127.0.0.1")])
+                             env=self.environment, ports=[("tcp", address, 25) for address in (*self.interfaces, "127.0.0.1")])
         self.server.wait_ready()
 
     @property
