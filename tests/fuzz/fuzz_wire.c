@@ -15,14 +15,18 @@ int daemon_main(int argc, char **argv);
 #undef main
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <libmilter/mfapi.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
 
 #include "fuzz.h"
+#include "milter/session.h"
 
 enum flag {
     FLAG_PACKETS = 0x01,       /* else raw bytes */

@@ -68,6 +68,7 @@ define(`confTRUSTED_USER', `root')dnl
 define(`confCONTROL_SOCKET_NAME', `')dnl
 define(`confLOG_LEVEL', `14')dnl
 define(`confREFUSE_LA', `999')dnl
+define(`confQUEUE_LA', `999')dnl
 {extra}
 """
         include, last = "include(`/usr/share/sendmail/cf/m4/cf.m4')dnl\n", "DOMAIN(`debian-mta')dnl\n"
