@@ -547,6 +547,20 @@ def test_a_class_that_does_not_exist_is_an_error(listed, hunnypot, name):
     assert not path.exists()
 
 
+# Formats that carry a reply code, a return address or what proves it, from which a reader can tell that it is not for good.
+SAYS_LATER = {"bind", "csv", "jsonl", "postfix-cidr", "rbldnsd-ip4", "rbldnsd-ip6", "sendmail-access", "stix"}
+
+
+@pytest.mark.parametrize("name", sorted(set(FORMATS) - {"rbldns", "rbldnsd-ip6"}))
+def test_who_is_to_come_again_later_is_in_no_list_that_refuses_for_good(listed, export, name):
+    listed.query("UPDATE hunnypot.policy SET inferred_code = '450 4.7.1' WHERE class = 'backup'")
+    backup, address = (re.compile(f"{client}|" + re.escape(".".join(reversed(client.split("."))))) for client in (BACKUP, ADDRESS))
+    shown = export(name).read_text()
+    assert address.search(shown) and bool(backup.search(shown)) == (name in SAYS_LATER)
+    if name not in SAYS_LATER:
+        assert backup.search(export(name, inferred="yes").read_text())
+
+
 def test_an_empty_list_is_well_formed(pg, export):
     run("nft", "-c", "-f", export("nftables"))
     run("named-checkzone", "bl.test", export("bind"))
