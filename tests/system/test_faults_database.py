@@ -225,6 +225,27 @@ for row in sqlite3.connect({str(trap.spool)!r}).execute('SELECT helo, reason FRO
     load.check(pg)
 
 
+@pytest.mark.parametrize("sqlstate", ["P0001", "54000", "42501", "XX000", "0A000", "40001"])
+def test_rows_that_fail_again_and_again_block_nothing(pg, start, wait_for, sqlstate):
+    """Whatever the database says to them."""
+    pg.query(f"""CREATE FUNCTION public.poison() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF new.helo LIKE 'n%7.load.example' THEN
+                RAISE EXCEPTION 'poison' USING ERRCODE = '{sqlstate}';
+            END IF;
+            RETURN new;
+        END $$;
+        CREATE TRIGGER poison BEFORE INSERT ON hunnypot.hit FOR EACH ROW EXECUTE FUNCTION public.poison()""")
+    pg.stop()
+    trap, load = start(busy=False)
+    load.send(40)
+    pg.start()
+    load.send(8)
+    refused = {name for name in load.answered if name.endswith("7.load.example")}
+    wait_for(lambda: trap.log().count(" set-aside ") == len(refused) == 5, 60, "refused rows")
+    load.check(pg, without=refused)
+
+
 def test_rows_that_are_refused_while_the_connection_breaks(pg, start, wait_for):
     pg.query("ALTER TABLE hunnypot.hit ADD CONSTRAINT no_sevens CHECK (helo NOT LIKE 'n%7.load.example')")
     trap, load = start()
