@@ -15,6 +15,7 @@
 #include "base/text.h"
 #include "record/spool_format.h"
 #include "record/spool_row.h"
+#include "record/spool_wal.h"
 
 enum {
     BUSY_MS = 2000, /* while somebody writes to the file with sqlite3(1) */
@@ -419,12 +420,24 @@ int spool_file_rescue(struct spool_file *file)
     return spool_file_open(file);
 }
 
+/* Before SQLite sees it, and forgets what is behind the damage. */
+static void mend_wal(const struct spool_file *file)
+{
+    char *wal = alloc_format("%s-wal", file->path);
+    size_t mended = spool_wal_mend(wal);
+
+    if (mended > 0)
+        log_event(LOG_LEVEL_WARNING, "spool-mended file=%s bytes=%zu", wal, mended);
+    free(wal);
+}
+
 int spool_file_open(struct spool_file *file)
 {
     int result;
 
     if (!finish_rescue(file))
         return SQLITE_CANTOPEN;
+    mend_wal(file);
     /* A crash came before the -wal could follow a damaged file: beside a new one, SQLite would delete it. */
     if (access(file->path, F_OK) != 0 && errno == ENOENT && !spool_file_set_aside(file))
         return SQLITE_CANTOPEN;

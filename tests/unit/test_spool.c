@@ -22,6 +22,7 @@
 #include "base/counter.h"
 #include "fake_thread.h"
 #include "record/spool.h"
+#include "record/spool_wal.h"
 
 enum { LIMIT = 100000, WHY_SIZE = 256, PAGE = 4096 };
 
@@ -960,6 +961,90 @@ static void goes_on_when_damaged(void **state)
     spool_close(&spool);
 }
 
+/* A byte of the -wal that is wrong, wherever: SQLite would leave out all that is behind it. */
+
+enum { WAL_HITS = 40 };
+
+static unsigned char *read_whole(const char *part, size_t *size)
+{
+    char *path = path_of(part);
+    FILE *file = fopen(path, "rb");
+    unsigned char *bytes = alloc_zeroed(1 << 20, 1);
+
+    assert_non_null(file);
+    *size = fread(bytes, 1, 1 << 20, file);
+    fclose(file);
+    free(path);
+    return bytes;
+}
+
+static void write_whole(const char *part, const unsigned char *bytes, size_t size)
+{
+    char *path = path_of(part);
+    FILE *file = fopen(path, "wb");
+
+    assert_non_null(file);
+    assert_int_equal(fwrite(bytes, 1, size, file), size);
+    fclose(file);
+    free(path);
+}
+
+static void leave_a_wal(void)
+{
+    pid_t child = fork();
+
+    if (child == 0) {
+        put_hits(open_spool(LIMIT), WAL_HITS);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, NULL, 0), child);
+}
+
+static void mends_a_byte_of_the_wal(void **state)
+{
+    char *path = path_of("spool.db-wal");
+    unsigned char *wal, *got;
+    size_t size, got_size, tried = 0, mended = 0;
+    struct spool *spool;
+
+    (void)state;
+    leave_a_wal();
+    wal = read_whole("spool.db-wal", &size);
+    assert_true(size > 100000);
+    assert_int_equal(spool_wal_mend(path), 0);
+    /* Each byte of some frames' headers, and some of the pages. */
+    for (size_t at = 32; at < size; at += at < 8400 && at % 4120 >= 30 && at % 4120 < 58 ? 1 : 1021) {
+        static const unsigned char flips[] = {0x01, 0x80, 0xff};
+
+        for (size_t i = 0; i < sizeof flips; i++) {
+            size_t count;
+
+            wal[at] ^= flips[i];
+            write_whole("spool.db-wal", wal, size);
+            wal[at] ^= flips[i];
+            count = spool_wal_mend(path);
+            got = read_whole("spool.db-wal", &got_size);
+            if (count > 1 || got_size != size || memcmp(got, wal, size) != 0) {
+                got[at] ^= flips[i];
+                if (count > 0 || memcmp(got, wal, size) != 0)
+                    fail_msg("byte %zu, flip %02x: mended %zu, and it is wrong", at, flips[i], count);
+            }
+            free(got);
+            tried++;
+            mended += count;
+        }
+    }
+    if (mended * 3 < tried * 2)
+        fail_msg("%zu of %zu mended", mended, tried);
+    wal[size / 2 / 4 * 4 + 1] ^= 0x40;
+    write_whole("spool.db-wal", wal, size);
+    spool = open_spool(LIMIT);
+    expect_depth(spool, WAL_HITS, 0, 0);
+    spool_close(&spool);
+    free(wal);
+    free(path);
+}
+
 /* Bits that flip inside a value are seen by no check of SQLite's. */
 
 static void expect_other_hits(struct spool *spool, bool inbox, const char *sql)
@@ -1227,6 +1312,7 @@ int main(void)
         TEST(keeps_the_identity_of_a_hit),
         TEST(starts_anew_when_damaged),
         TEST(goes_on_when_damaged),
+        TEST(mends_a_byte_of_the_wal),
         TEST(sets_a_damaged_row_aside),
         TEST(takes_no_number_from_a_damaged_row),
         TEST(commits_for_many),
