@@ -82,7 +82,7 @@ static void spool_trouble(struct shipper *shipper, const char *step)
         log_event(LOG_LEVEL_ERROR, "spool-failed step=%s", step);
 }
 
-static enum db_status say_hello(struct shipper *shipper, char recorded[UUID_SIZE])
+static enum db_status ask_for_mark(struct shipper *shipper, char recorded[UUID_SIZE])
 {
     char *ancestors = spool_ancestors(shipper->spool);
     enum db_status status = DB_ERROR;
@@ -106,7 +106,7 @@ static enum errand_end agree(struct shipper *shipper, const char *link)
         }
         if (strcmp(life, shipper->mark.life) == 0)
             return ERRAND_MORE;
-        if (say_hello(shipper, recorded) != DB_OK)
+        if (ask_for_mark(shipper, recorded) != DB_OK)
             return ERRAND_FAILED;
         link = recorded;
     }
@@ -124,7 +124,7 @@ static enum errand_end run_connect(struct shipper *shipper)
     }
     shipper->passed = shipper->suspect_passed = 0;
     shipper->suspect_last = 0;
-    if (store_connect(shipper->store) != DB_OK || say_hello(shipper, recorded) != DB_OK)
+    if (store_connect(shipper->store) != DB_OK || ask_for_mark(shipper, recorded) != DB_OK)
         return ERRAND_FAILED;
     return agree(shipper, recorded) == ERRAND_FAILED ? ERRAND_FAILED : ERRAND_DONE;
 }
@@ -181,7 +181,7 @@ static enum errand_end blame(struct shipper *shipper, const struct hit *hit)
 }
 
 /* The database said no to HITS.  What may go away by itself is tried again as it was; what repeats is narrowed down to the hit. */
-static enum errand_end refused(struct shipper *shipper, enum db_status status, const struct hit *hits, size_t count)
+static enum errand_end narrow_down(struct shipper *shipper, enum db_status status, const struct hit *hits, size_t count)
 {
     shipper->failures = shipper->failed_first == hits[0].id ? shipper->failures + 1 : 1;
     shipper->failed_first = hits[0].id;
@@ -238,7 +238,7 @@ static enum errand_end send_hits(struct shipper *shipper, const struct hit *hits
     case DB_READ_ONLY:
         return ERRAND_FAILED;
     default:
-        return refused(shipper, status, hits, count);
+        return narrow_down(shipper, status, hits, count);
     }
 }
 
