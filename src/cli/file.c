@@ -66,7 +66,7 @@ static bool owns_folder(uid_t owner, const char *path)
 }
 
 /* Take the lock of the open file; false and *STATUS when it is not to be had. */
-static bool take_lock(const struct file_replacement *replacement, const struct cli *cli, int *status)
+static bool lock_target(const struct file_replacement *replacement, const struct cli *cli, int *status)
 {
     for (int waited_ms = 0; flock(replacement->lock_fd, LOCK_EX | LOCK_NB) != 0; waited_ms += LOCK_AGAIN_MS) {
         *status = CLI_FAILED;
@@ -96,7 +96,7 @@ static int open_lock(struct file_replacement *replacement, const struct cli *cli
         if (!is_ours(ours.st_uid) && !owns_folder(ours.st_uid, replacement->lock))
             return cli_fail("%s: belongs to user %u, who could hold up every export; remove it", replacement->lock,
                             (unsigned)ours.st_uid);
-        if (!take_lock(replacement, cli, &status))
+        if (!lock_target(replacement, cli, &status))
             return status;
         /* Somebody may have removed the file meanwhile; the next would make one of their own. */
         if (stat(replacement->lock, &named) == 0 && named.st_dev == ours.st_dev && named.st_ino == ours.st_ino)

@@ -16,7 +16,7 @@ enum {
     IDLE_MS = 60000,      /* judge_wake() ends it */
     FIRST_PAUSE_MS = 100, /* after the spool failed; doubled each time */
     LONGEST_PAUSE_MS = 30000,
-    COMPLAINT_INTERVAL_MS = 60000,
+    SPOOL_COMPLAINT_MS = 60000,
     TIDE_INTERVAL_MS = 100,
     TIDE_MARKS = 1024 /* so many of them go back further than the default verdict_timeout */
 };
@@ -67,7 +67,7 @@ static void spool_failed(struct judging *judging, const char *doing)
                         : judging->pause_ms < LONGEST_PAUSE_MS / 2 ? judging->pause_ms * 2
                                                                    : LONGEST_PAUSE_MS;
     judging->retry_ms = clock_monotonic_ms() + judging->pause_ms;
-    if (log_is_due(&complaint_ms, COMPLAINT_INTERVAL_MS))
+    if (log_is_due(&complaint_ms, SPOOL_COMPLAINT_MS))
         log_event(LOG_LEVEL_ERROR, "spool-failed doing=%s effect=\"hits wait in the inbox\"", doing);
 }
 
@@ -204,7 +204,7 @@ static void log_verdict(const struct candidate *candidate)
 }
 
 /* Judge what is not judged yet, and settle in one batch all that is. */
-static void settle(struct judging *judging)
+static void settle_window(struct judging *judging)
 {
     struct hit *decided;
     size_t count = 0, left = 0, waiting_domains = 0;
@@ -263,14 +263,14 @@ static void *judging_thread(void *argument)
 
     while (!judging->stop) {
         read_inbox(judging);
-        settle(judging);
+        settle_window(judging);
         if (!judging->stop)
             judge_wait(judging->judge, &seen, next_deadline(judging));
     }
     /* What came in at the last moment may be decided as well; after a restart it could be too late. */
     judging->retry_ms = 0;
     read_inbox(judging);
-    settle(judging);
+    settle_window(judging);
     return NULL;
 }
 

@@ -12,7 +12,7 @@
 
 #include "base/alloc.h"
 
-static bool refuse(char why[PRIVILEGES_WHY_SIZE], const char *what, const char *name)
+static bool say_fault(char why[PRIVILEGES_WHY_SIZE], const char *what, const char *name)
 {
     snprintf(why, PRIVILEGES_WHY_SIZE, "%s %s", what, name);
     return false;
@@ -23,9 +23,9 @@ bool privileges_find_user(const char *name, struct privileges_user *user, char w
     const struct passwd *entry = getpwnam(name);
 
     if (entry == NULL)
-        return refuse(why, "there is no user", name);
+        return say_fault(why, "there is no user", name);
     if (entry->pw_uid == 0)
-        return refuse(why, "the daemon does not run as", name);
+        return say_fault(why, "the daemon does not run as", name);
     *user = (struct privileges_user){.name = alloc_text(name), .uid = entry->pw_uid, .gid = entry->pw_gid};
     return true;
 }
@@ -35,7 +35,7 @@ bool privileges_find_group(const char *name, gid_t *gid, char why[PRIVILEGES_WHY
     const struct group *entry = getgrnam(name);
 
     if (entry == NULL)
-        return refuse(why, "there is no group", name);
+        return say_fault(why, "there is no group", name);
     *gid = entry->gr_gid;
     return true;
 }
@@ -76,8 +76,8 @@ static bool is_dropped(void)
 bool privileges_drop(const struct privileges_user *user, char why[PRIVILEGES_WHY_SIZE])
 {
     if (user != NULL && !become(user))
-        return refuse(why, "cannot become that user:", strerror(errno));
+        return say_fault(why, "cannot become that user:", strerror(errno));
     if (!drop_capabilities() || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
-        return refuse(why, "cannot give up privileges:", strerror(errno));
-    return is_dropped() || refuse(why, "still", "root");
+        return say_fault(why, "cannot give up privileges:", strerror(errno));
+    return is_dropped() || say_fault(why, "still", "root");
 }

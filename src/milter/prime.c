@@ -15,7 +15,7 @@
 #include "base/log.h"
 #include "milter/server.h"
 
-enum { PATIENCE_MS = 10000, PROTOCOL_VERSION = 6 };
+enum { PRIME_PATIENCE_MS = 10000, PROTOCOL_VERSION = 6 };
 
 /* What travels: a length, a command, and three words, all in network order. */
 struct __attribute__((packed)) option_packet {
@@ -52,7 +52,7 @@ static bool read_answer(int fd, struct option_packet *packet, int stop_fd)
 {
     ssize_t got;
 
-    if (!await_answer(fd, stop_fd, clock_monotonic_ms() + PATIENCE_MS))
+    if (!await_answer(fd, stop_fd, clock_monotonic_ms() + PRIME_PATIENCE_MS))
         return false;
     got = recv(fd, packet, sizeof *packet, MSG_DONTWAIT);
     if (got >= 0 && (size_t)got < sizeof *packet)
@@ -61,7 +61,7 @@ static bool read_answer(int fd, struct option_packet *packet, int stop_fd)
 }
 
 /* Offer what prime_is_offer() knows; true when the answer leaves MAIL and RCPT out. */
-static bool negotiate(int fd, int stop_fd)
+static bool negotiate_as_mta(int fd, int stop_fd)
 {
     struct option_packet packet = {
         .length = htonl(sizeof packet - sizeof packet.length),
@@ -101,7 +101,7 @@ void prime(struct primer **primer, int stop_fd)
 {
     int error = (*primer)->error;
 
-    if (error == 0 && !negotiate((*primer)->fd, stop_fd))
+    if (error == 0 && !negotiate_as_mta((*primer)->fd, stop_fd))
         error = errno;
     prime_hang_up(primer);
     if (error == 0)

@@ -18,7 +18,7 @@
 #include "base/text.h"
 #include "milter/workers.h"
 
-enum { COMPLAINT_INTERVAL_MS = 60000 };
+enum { PACKET_COMPLAINT_MS = 60000 };
 
 typedef char *packet_reader(int fd, struct timeval *timeout, char *command, size_t *length, char *name);
 
@@ -139,7 +139,7 @@ char *mi_rd_cmd(int fd, struct timeval *timeout, char *command, size_t *length, 
 
     if (packet == NULL || packet_is_sound(*command, packet, *length))
         return packet;
-    if (log_is_due(&complaint_ms, COMPLAINT_INTERVAL_MS))
+    if (log_is_due(&complaint_ms, PACKET_COMPLAINT_MS))
         log_event(LOG_LEVEL_WARNING, "bad-packet command=%c effect=\"the MTA's connection was closed\"", *command);
     free(packet);
     *command = '\0'; /* as when reading fails: the session ends */

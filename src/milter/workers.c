@@ -10,7 +10,7 @@
 #include "base/thread.h"
 
 /* No more than one for each connection is ever needed: the default of limits.connections, and a few. */
-enum { SPARE_THREADS = 24, COMPLAINT_INTERVAL_MS = 60000 };
+enum { SPARE_THREADS = 24, WORKERS_COMPLAINT_MS = 60000 };
 
 typedef int creator(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *argument);
 typedef int detacher(pthread_t thread);
@@ -105,7 +105,7 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*
     failed = real(thread, attributes, run, argument);
     if (failed == 0 || !is_of_libmilter(run))
         return failed;
-    if (log_is_due(&complaint_ms, COMPLAINT_INTERVAL_MS))
+    if (log_is_due(&complaint_ms, WORKERS_COMPLAINT_MS))
         log_event(LOG_LEVEL_WARNING, "no-thread part=worker effect=\"clients wait for each other; see TasksMax, RLIMIT_NPROC\"");
     if (give_to_spare(run, argument))
         return 0;

@@ -1,5 +1,6 @@
 #include "settings/settings.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,8 +8,12 @@
 
 const struct settings *settings_hold(const struct settings *settings)
 {
-    if (settings->snapshot != NULL)
-        atomic_fetch_add(&settings->snapshot->holders, 1);
+    if (settings->snapshot != NULL) {
+        unsigned holders = atomic_fetch_add(&settings->snapshot->holders, 1);
+
+        assert(holders > 0); /* otherwise it is freed already */
+        (void)holders;
+    }
     return settings;
 }
 
