@@ -166,19 +166,3 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*
 SYSTEM_OPEN(open, (const char *path, int flags, ...), (path, flags, mode))
 SYSTEM_OPEN(open64, (const char *path, int flags, ...), (path, flags, mode))
 SYSTEM_OPEN(openat, (int folder, const char *path, int flags, ...), (folder, path, flags, mode))
-
-int fcntl64(int fd, int command, ...)
-{
-    static int (*real)(int, int, ...);
-    va_list rest;
-    void *argument;
-
-    if (fails(KIND_SYSTEM, "fcntl64", EIO))
-        return -1;
-    if (real == NULL)
-        *(void **)&real = dlsym(RTLD_NEXT, "fcntl64");
-    va_start(rest, command);
-    argument = va_arg(rest, void *);
-    va_end(rest);
-    return real(fd, command, argument);
-}

@@ -102,8 +102,8 @@ class Scenario:
         self.daemon.server = None
 
     def in_doubt(self, log):
-        """Where what was asked failed, a hit is not recorded, and the log says so."""
-        for number in re.findall(r" not-recorded .* verdict=unknown .*queue=Q(\d+)$", log, re.M):
+        """Where what was asked failed, a hit is not recorded (unknown, or an outage was seen), and the log says so."""
+        for number in re.findall(r" not-recorded .*queue=Q(\d+)$", log, re.M):
             self.answered.pop(f"n{number}.fault.example", None)
 
     def play(self, at, count=1):
@@ -136,7 +136,7 @@ class Scenario:
             twice = [name for name, times in recorded.items() if times > 1]
             if twice:
                 self.fail(f"recorded twice: {twice}")
-            return all(times <= self.lost[what] for what, times in collections.Counter(missing.values()).items())
+            return len(missing) <= self.lost.total()  # what one run answered another may have lost
         try:
             wait_for(done, 20, "answered hits")
         except TestbedError:
