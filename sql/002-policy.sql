@@ -148,7 +148,7 @@ CREATE TABLE hunnypot.listed_network (
     worse_until timestamptz,          -- until when a worse class speaks for this network
     removed     timestamptz,          -- not listed any more since then; such a row goes after keep_ended
     witnessed   bool NOT NULL,        -- what proves it: witnesses, or that it is inferred
-    soft_until  timestamptz NOT NULL, -- until then it answers inferred_code
+    soft_until  timestamptz NOT NULL, -- until then it answers that the client may come again
     hits        bigint NOT NULL,
     domains     bigint NOT NULL,
     last_seen   timestamptz NOT NULL,
@@ -156,7 +156,7 @@ CREATE TABLE hunnypot.listed_network (
     serial      bigint NOT NULL,      -- of the change that this row came with
     entered     bigint NOT NULL,      -- of the change that the network came on the list with
     -- All that an export of networks needs, in its order.
-    PRIMARY KEY (network, class) INCLUDE (since, until, worse_until, removed, witnessed)
+    PRIMARY KEY (network, class) INCLUDE (since, until, worse_until, removed, soft_until)
 );
 CREATE INDEX listed_network_serial ON hunnypot.listed_network (serial);
 -- Of all rows: were it of those WHERE removed IS NULL, the planner would take it for a look at one network, too.

@@ -134,7 +134,8 @@ BEGIN
             since := term.since;
             until := term.until;
             -- One letter that has not arrived yet may still be on its way.
-            soft_until := CASE term.hits WHEN 1 THEN term.first_seen + policy.firm_after ELSE term.first_seen END;
+            soft_until := CASE WHEN policy.code LIKE '4%' THEN 'infinity' WHEN policy.inferred_code LIKE '5%' THEN '-infinity'
+                               WHEN term.hits = 1 THEN term.first_seen + policy.firm_after ELSE term.first_seen END;
             RETURN;
         END IF;
     END IF;
@@ -143,7 +144,7 @@ BEGIN
     END IF;
     term := hunnypot.listing_term(policy, facts, false, letters);
     witnessed := false;
-    soft_until := 'infinity';
+    soft_until := CASE WHEN policy.inferred_code LIKE '4%' THEN 'infinity' ELSE '-infinity' END;
     IF term.until > moment THEN
         since := term.since;
         until := term.until;

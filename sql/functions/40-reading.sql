@@ -29,13 +29,12 @@ GROUP BY w.network, w.class, p.suspect_address;
 -- Whose policy an export does not ask for, it does not join: hence LEFT.
 CREATE OR REPLACE VIEW hunnypot.listing AS
 SELECT l.network, l.class, l.since, l.until,
-       CASE WHEN l.soft_until > now() THEN p.inferred_code ELSE p.code END AS code,
-       CASE WHEN l.soft_until > now() THEN p.inferred_address ELSE p.return_address END AS return_address, l.hits, l.domains,
+       CASE WHEN l.soft_until > now() OR NOT l.witnessed THEN p.inferred_code ELSE p.code END AS code,
+       CASE WHEN l.soft_until > now() OR NOT l.witnessed THEN p.inferred_address ELSE p.return_address END AS return_address, l.hits, l.domains,
        p.reason || coalesce(', see ' || replace((SELECT nullif(hunnypot.setting('lookup_url'), '')), '$',
                                                 host(l.network)), '') AS reason,
        l.last_seen, p.rank, l.worse_until IS NULL OR l.worse_until <= now() AS worst,
-       CASE WHEN l.witnessed THEN 'witnessed' ELSE 'inferred' END AS proof, 
-       CASE WHEN l.soft_until > now() THEN p.inferred_code ELSE p.code END LIKE '5%' AS firm
+       CASE WHEN l.witnessed THEN 'witnessed' ELSE 'inferred' END AS proof,  l.soft_until <= now() AS firm
 FROM hunnypot.listed_network l LEFT JOIN hunnypot.policy p ON p.class = l.class
 WHERE l.removed IS NULL AND l.since <= now() AND l.until > now();
 COMMENT ON COLUMN hunnypot.listing.worst IS 'no worse class speaks for this network';
@@ -63,7 +62,7 @@ BEGIN ATOMIC
 END;
 
 CREATE OR REPLACE FUNCTION hunnypot.listing_serial() RETURNS bigint
-    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = hunnypot, pg_temp SET enable_seqscan = off
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = hunnypot, pg_temp SET jit = off SET enable_seqscan = off
     SET enable_bitmapscan = off AS $$
 BEGIN
     -- What has ended since tick() came by last has changed when it ended.

@@ -26,7 +26,8 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE FUNCTION hunnypot.publish_check() RETURNS text
-    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = hunnypot, pg_temp AS $$
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = hunnypot, pg_temp SET jit = off SET enable_seqscan = off
+    SET enable_bitmapscan = off AS $$
 DECLARE
     wide  cidr := (SELECT network FROM listed_network
                    WHERE removed IS NULL AND masklen(network) < CASE family(network) WHEN 4 THEN 24 ELSE 48 END

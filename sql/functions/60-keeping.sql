@@ -77,9 +77,11 @@ BEGIN
                    OR NOT EXISTS (SELECT FROM listed_network l WHERE l.network = f.network AND l.class = f.class
                                                                  AND l.removed IS NULL AND l.until > now()))
             ORDER BY day LIMIT at_most))
-        RETURNING network
+        RETURNING network, last_seen
     )
-    SELECT count(*) AS number, ARRAY(SELECT DISTINCT network FROM gone) AS networks INTO gone FROM gone;
+    -- The others are not on the list, and fewer facts put nobody on it.
+    SELECT count(*) AS number, ARRAY(SELECT DISTINCT network FROM gone WHERE last_seen < spent) AS networks INTO gone
+    FROM gone;
     PERFORM refresh(gone.networks);
     removed := gone.number;
     RETURN NEXT;
