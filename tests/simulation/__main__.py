@@ -19,7 +19,7 @@ from simulation import scenarios
 from testbed import base
 
 BASELINE = Path(__file__).with_name("baseline.json")
-SHORT = {"days": 4, "scale": 0.35}
+SHORT = {"days": 1.25, "scale": 0.1}
 PROGRAMS = base.BUILD / "tests/simulation"
 
 

@@ -7,7 +7,7 @@ from simulation.world import TRAP4, TRAP6, TRAP_NAME
 
 SETTINGS = """log_level = error
 envelope_key = "{key}"
-liveness {{ probers = 1 {liveness} }}
+liveness {{ probers = 1 fresh = 10m {liveness} }}
 trap_host {{
   names = {{{name}}}
   addresses = {{{ip4}, "{ip6}"}}

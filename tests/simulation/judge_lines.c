@@ -152,11 +152,13 @@ static void hashes_print(const struct hit *hit)
 
 static void verdict_print(const struct question *question, const struct judge_answer *answer)
 {
+    flockfile(stdout); /* probers tell of probes meanwhile */
     printf("verdict %lld %s %s %s %s %lld %lld ", question->number, verdict_name(answer->verdict), class_name(answer->class),
            answer->domain[0] != '\0' ? answer->domain : "-", answer->primary[0] != '\0' ? answer->primary : "-",
            (long long)answer->primary_age_ms, (long long)clock_monotonic_ms());
     hashes_print(&question->hit);
     printf(" %s\n", answer->why);
+    funlockfile(stdout);
 }
 
 /* What the judge wants to be kept over a restart, as daemon/outages does in a file.  One at a time. */

@@ -1,20 +1,23 @@
 """One run: a population plays for some days against the daemon's judge and the database, in steps of virtual time."""
 import collections
+import json
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from simulation import engine as engine_part
 from simulation import judge as judge_part
 from simulation import population as population_part
+from simulation import witness as witness_part
 from simulation import world as world_part
 from simulation.database import stamp
-from simulation.world import DAY, HOUR
+from simulation.world import DAY, HOUR, TRAP4, TRAP6
 
 START = 1772409600  # Monday 2026-03-02 00:00 UTC
 STEP = 600          # seconds between two looks of the sensors, witnesses and primaries at the database
 COLUMNS = ("senders", "letters", "delivered", "refused", "expired", "lost_to_list", "hits", "recorded", "listed", "days")
 SPOOL = "00000000-0000-4000-8000-000000000001"
+WITNESS_STEP = 7200  # seconds from one time that a witness tells to the next
 WARM_UP = 1.5 * DAY  # witnesses have to have watched for a day before a hit
 
 
@@ -38,6 +41,10 @@ class Play:
         self.world = world_part.World(self.engine, seed)
         self.sensor = judge_part.Sensor(self.world, programs / "judge_lines", folder, scenario.liveness)
         self.world.sensor = self.sensor
+        self.witnesses, self.entries_read = None, 0
+        if scenario.share > 0:
+            self.witnesses = witness_part.Witnesses(self.world, programs / "witness_lines", self.sensor.key, folder, scenario.share,
+                                                    scenario.fault, START + WARM_UP + days * DAY / 2)
         self.end = START + WARM_UP + days * DAY
         self.population = population_part.Population(self.world, START + WARM_UP, self.end, scale)
         self.population.honest()
@@ -72,18 +79,24 @@ class Play:
             self.operator.execute("SELECT attname FROM pg_attribute WHERE attrelid = 'hunnypot.new_hit'::regclass AND attnum > 0 "
                                   "AND NOT attisdropped ORDER BY attnum")
             self.columns = [name for name, in self.operator.fetchall()]
+            self.operator.execute("SELECT hunnypot.policy_enable(class) FROM hunnypot.policy WHERE class <> 'null-sender'")
+            for statement in self.scenario.sql:
+                self.operator.execute(statement)
             self.sensor.start()
             while self.engine.now < self.end:
                 self._timed("world", lambda: self.engine.run(self.engine.now + self.step))
                 self._timed("judge", self.sensor.clock)
                 self.database.set_clock(self.engine.now)
                 self._timed("record", self._record)
+                self._timed("witness", self._witness)
                 self._timed("tick", self._tick)
                 self._timed("list", self._read_list)
         finally:
             connection.close()
             operator.close()
         self.sensor.close()
+        if self.witnesses:
+            self.witnesses.close()
 
     def _timed(self, what, call):
         began = time.monotonic()
@@ -111,9 +124,23 @@ class Play:
             "primary_age_ms": hit.primary_age_ms, "queue_id": f"Q{hit.number}", "mta_name": "mx9.trap.example", "local": hit.local,
             "owner": self.world.domains[hit.domain].owner if self.scenario.owners else hit.domain,
         }
-        known |= {"key_id": hit.key_id, "envelope": hit.hashes, "envelope_whole": hit.whole,
+        confirmed = self.scenario.names and hit.client.name and not population_part.is_generic(hit.client.name)
+        known |= {"name_state": "confirmed" if confirmed else "none", "key_id": hit.key_id, "envelope": hit.hashes, "envelope_whole": hit.whole,
                   "primaries": [host.name for _, host in self.world.domains[hit.domain].mx if host is not self.world.trap]}
         return tuple(known[column] for column in self.columns)
+
+    def _witness(self):
+        """The sensors tell of their probes, which are in the logs of the hosts that were up, and the witnesses read those."""
+        names = {address: host.name for host in self.world.hosts.values() for _, address in host.addresses()}
+        probes = [(moment, names.get(address, address), address) for moment, address, state in self.sensor.probes if state != "down"]
+        self.sensor.probes.clear()
+        report = [{"mx": host, "source": TRAP6 if ":" in address else TRAP4, "time": int(moment * 1e6)} for moment, host, address in probes]
+        self.cursor.execute("SELECT hunnypot.sensor_probes(%s)", [json.dumps(report)])
+        entries, self.entries_read = self.world.entries[self.entries_read:], len(self.world.entries)
+        if self.witnesses:
+            self.witnesses.take(entries if self.scenario.letters else [replace(entry, result="turned") for entry in entries], probes)
+            if self.engine.now % WITNESS_STEP < self.step:
+                self.witnesses.read()
 
     def _tick(self):
         more = True

@@ -10,6 +10,11 @@ from simulation.world import DAY, HOUR, MINUTE, TRAP4
 OFFICE = 2  # letters a day of a small sender
 
 
+def is_generic(name):
+    """Made from the address."""
+    return name.startswith("host-")
+
+
 class Population:
     def __init__(self, world, start, end, scale=1.0):
         self.world, self.start, self.end, self.scale = world, start, end, scale
