@@ -20,6 +20,12 @@ static const struct word verdicts[] = {
 #undef X
 };
 
+static const char *const name_states[] = {
+#define X(identifier, text, meaning) [NAME_##identifier] = (text),
+    NAME_STATE_TABLE(X)
+#undef X
+};
+
 _Static_assert(sizeof classes / sizeof *classes == CLASS_COUNT, "each class has its row in CLASS_TABLE");
 _Static_assert(sizeof verdicts / sizeof *verdicts == VERDICT_COUNT, "each verdict has its row in VERDICT_TABLE");
 
@@ -48,6 +54,21 @@ bool class_from_name(const char *name, enum hit_class *class)
     for (unsigned i = 0; i < CLASS_COUNT; i++)
         if (strcmp(classes[i].name, name) == 0) {
             *class = (enum hit_class)i;
+            return true;
+        }
+    return false;
+}
+
+const char *name_state_name(enum name_state state)
+{
+    return name_states[state];
+}
+
+bool name_state_from_name(const char *name, enum name_state *state)
+{
+    for (unsigned i = 0; i < NAME_STATE_COUNT; i++)
+        if (strcmp(name_states[i], name) == 0) {
+            *state = (enum name_state)i;
             return true;
         }
     return false;

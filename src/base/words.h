@@ -36,6 +36,14 @@
     X(ARGUMENT, NONE, "none", 1, FINAL, "not recorded, this host is nothing to the domain") \
     X(ARGUMENT, UNKNOWN, "unknown", 4, FINAL, "not recorded, no answer in time, or doubt")
 
+/* Has the client of a hit a confirmed name: forward-confirmed reverse DNS that is not made from its address?
+ *
+ * X(identifier, "name", "meaning") */
+#define NAME_STATE_TABLE(X) \
+    X(UNKNOWN, "unknown", "DNS did not tell") \
+    X(NONE, "none", "it has no name, or one that is made from its address") \
+    X(CONFIRMED, "confirmed", "it has one")
+
 enum hit_class {
 #define X(identifier, name, rank, meaning) CLASS_##identifier,
     CLASS_TABLE(X)
@@ -50,9 +58,17 @@ enum verdict {
     VERDICT_COUNT
 };
 
+enum name_state {
+#define X(identifier, name, meaning) NAME_##identifier,
+    NAME_STATE_TABLE(X)
+#undef X
+    NAME_STATE_COUNT
+};
+
 /* Static text of a value, for example "backup". */
 const char *class_name(enum hit_class class);
 const char *verdict_name(enum verdict verdict);
+const char *name_state_name(enum name_state state);
 
 /* The table's rank. */
 int class_rank(enum hit_class class);
@@ -60,5 +76,6 @@ int verdict_rank(enum verdict verdict);
 
 /* The class called NAME; false when there is none ("none" counts as one). */
 bool class_from_name(const char *name, enum hit_class *class);
+bool name_state_from_name(const char *name, enum name_state *state);
 
 #endif

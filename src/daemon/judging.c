@@ -153,6 +153,7 @@ static void read_inbox(struct judging *judging)
     free(hits);
 }
 
+_Static_assert((int)HIT_PRIMARY_LIMIT == (int)MX_MAX, "all primaries go along");
 _Static_assert((int)HIT_DOMAIN_LIMIT > (int)JUDGE_DOMAIN_LIMIT, "a hit on more domains than are judged can be told");
 
 static void judge_candidate(struct judging *judging, struct candidate *candidate, bool known_only)
@@ -162,6 +163,7 @@ static void judge_candidate(struct judging *judging, struct candidate *candidate
     struct judge_question question = {
         .client = hit->client,
         .local = hit->local,
+        .client_name = hit->client_name,
         .mta_name = hit->mta_name,
         .domains = (const char *const *)hit->domains,
         .domain_count = hit->domain_count,
@@ -183,6 +185,13 @@ static void judge_candidate(struct judging *judging, struct candidate *candidate
         free(hit->primary);
         hit->primary = alloc_text(answer.primary);
         hit->primary_age_ms = answer.primary_age_ms;
+        hit->primaries = alloc_zeroed(answer.primary_count, sizeof *hit->primaries);
+        hit->primaries_count = answer.primary_count;
+        for (size_t i = 0; i < answer.primary_count; i++)
+            hit->primaries[i] = alloc_text(answer.primaries[i]);
+        free(hit->owner);
+        hit->owner = alloc_text(answer.owner);
+        hit->name_state = answer.name_state;
     }
 }
 

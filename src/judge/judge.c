@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "judge/known.h"
 #include "judge/outage.h"
+#include "judge/owner.h"
 #include "judge/verdict.h"
 
 struct judge {
@@ -126,8 +127,18 @@ static void domain_judge(struct judge *judge, const struct known_asker *asker, c
         log_event(LOG_LEVEL_WARNING, "no-role domain=%s why=\"%s\"", domain, result->why);
 }
 
+/* What goes along with an offence against DOMAIN. */
+static void evidence_copy(const struct facts_domain *domain, struct judge_answer *answer)
+{
+    answer->primary_count = domain->primary_count;
+    for (size_t i = 0; i < domain->primary_count; i++)
+        strcpy(answer->primaries[i], domain->primaries[i].name);
+    owner_of(domain, answer->owner);
+}
+
 static void domains_judge(struct judge *judge, const struct known_asker *asker, const struct facts_hit *hit,
-                          const struct judge_question *question, struct verdict_result *result, char *primary)
+                          const struct judge_question *question, struct verdict_result *result,
+                          struct judge_answer *answer)
 {
     size_t count = question->domain_count < JUDGE_DOMAIN_LIMIT ? question->domain_count : JUDGE_DOMAIN_LIMIT;
     struct known_view *view = alloc_zeroed(1, sizeof *view);
@@ -138,9 +149,11 @@ static void domains_judge(struct judge *judge, const struct known_asker *asker, 
         domain_judge(judge, asker, hit, question->domains[i], view, &one);
         verdict_join(result, &one);
         if (result->primary != NULL && result->primary == one.primary) { /* the view's, which the next domain overwrites */
-            strcpy(primary, one.primary);
-            result->primary = primary;
+            strcpy(answer->primary, one.primary);
+            result->primary = answer->primary;
         }
+        if (result->verdict == VERDICT_OFFENCE && result->domain == one.domain)
+            evidence_copy(&view->domain, answer);
         if (asker->known_only && one.verdict == VERDICT_PENDING && result->verdict != VERDICT_FRIEND) {
             *result = one; /* it is asked again, when more may be found out for it */
             break;
@@ -148,8 +161,18 @@ static void domains_judge(struct judge *judge, const struct known_asker *asker, 
     }
     verdict_end(hit, result);
     if (result->primary == NULL)
-        *primary = '\0';
+        answer->primary[0] = '\0';
     free(view);
+}
+
+/* An offence waits for the client's name, which is looked up while the primaries are probed. */
+static void name_wait(struct judge *judge, const struct known_asker *asker, const struct judge_question *question,
+                      struct verdict_result *result, struct judge_answer *answer)
+{
+    if (result->verdict != VERDICT_OFFENCE && result->verdict != VERDICT_PENDING)
+        return;
+    if (!known_name(judge->known, asker, question->client_name, &answer->name_state) && !question->final)
+        result->verdict = VERDICT_PENDING;
 }
 
 void judge_ask(struct judge *judge, const struct judge_question *question, struct judge_answer *answer)
@@ -171,7 +194,8 @@ void judge_ask(struct judge *judge, const struct judge_question *question, struc
     asker.self = &self;
     hit_facts(judge, &asker, question, &hit);
     if (!verdict_begin(&hit, &result))
-        domains_judge(judge, &asker, &hit, question, &result, answer->primary);
+        domains_judge(judge, &asker, &hit, question, &result, answer);
+    name_wait(judge, &asker, question, &result, answer);
     answer->verdict = result.verdict;
     answer->why = result.why;
     if (result.verdict == VERDICT_OFFENCE) {

@@ -26,6 +26,7 @@ enum { JUDGE_DOMAIN_LIMIT = 100 }; /* of one question; that there are more is do
 struct judge_question {
     struct ipaddr client;
     struct ipaddr local;        /* the address that the client connected to; family 0 when the MTA did not say */
+    const char *client_name;    /* as the MTA verified it; NULL or "[address]" when it did not */
     const char *mta_name;       /* the MTA's name for itself, NULL when it did not say */
     const char *const *domains; /* normalized, without duplicates */
     size_t domain_count;
@@ -42,6 +43,10 @@ struct judge_answer {
     char domain[DOMAIN_MAX + 1];     /* the domain offended against: trap before backup before address, then as addressed */
     char primary[DOMAIN_MAX + 1];    /* the primary that was accepting; empty for CLASS_TRAP */
     int64_t primary_age_ms;          /* how old that answer was when the verdict fell */
+    char primaries[MX_MAX][DOMAIN_MAX + 1]; /* all of the domain's, by preference */
+    size_t primary_count;
+    char owner[DOMAIN_MAX + 1];      /* see judge/owner.h */
+    enum name_state name_state;      /* of the client */
     const char *why;                 /* static text for the log, for every verdict but pending */
 };
 

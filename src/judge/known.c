@@ -19,6 +19,8 @@
 #include "judge/domains.h"
 #include "judge/liveness.h"
 #include "judge/memory.h"
+#include "judge/name.h"
+#include "judge/names.h"
 
 enum {
     PREFETCH_ASKED_MAX = 500, /* past it, what is asked for now would only be kept waiting */
@@ -31,7 +33,7 @@ enum {
     BLOCKED_PROBES = 10 /* so many without a single connection, to more than one address: it is not them, it is us */
 };
 
-enum { AGENDA_DOMAIN, AGENDA_ADDRESS, AGENDA_EGRESS };
+enum { AGENDA_DOMAIN, AGENDA_ADDRESS, AGENDA_NAME, AGENDA_EGRESS };
 
 /* Has any probe ever come through?  Under the mutex. */
 struct egress {
@@ -55,6 +57,7 @@ struct known {
     struct agenda agenda;
     struct domains *domains;
     struct liveness *liveness;
+    struct names *names;
     struct egress egress;
     struct agenda_entry egress_entry;
     int64_t no_role_hour_ms;
@@ -74,10 +77,10 @@ struct known {
 
 /* What a worker does next. */
 struct task {
-    bool is_probe;
+    int kind;
     const struct settings *settings;
     char domain[DOMAIN_MAX + 1]; /* to look up; or one whose primary is probed */
-    struct ipaddr address;       /* to probe */
+    struct ipaddr address;       /* to probe, or whose names to look up */
     struct ipaddr local;         /* who asks for the look-up: see struct self */
     char mta_name[DOMAIN_MAX + 1];
 };
@@ -344,6 +347,23 @@ bool known_friend(struct known *known, const struct ipaddr *client)
     return friend;
 }
 
+/* What the mail server found for itself leads back; what it did not, it may not have looked for. */
+bool known_name(struct known *known, const struct known_asker *asker, const char *verified, enum name_state *state)
+{
+    bool found;
+
+    *state = NAME_UNKNOWN;
+    if (verified != NULL && *verified != '\0' && *verified != '[') {
+        *state = name_is_made_from(verified, &asker->client) ? NAME_NONE : NAME_CONFIRMED;
+        return true;
+    }
+    pthread_mutex_lock(&known->mutex);
+    found = names_ask(known->names, &asker->client, asker->known_only, asker->now_ms, state);
+    pthread_cond_signal(&known->work);
+    pthread_mutex_unlock(&known->mutex);
+    return found;
+}
+
 int64_t known_age_ms(struct known *known)
 {
     return clock_now().boot_ms - known->created_ms;
@@ -464,12 +484,14 @@ static bool domain_begin(struct known *known, struct domain *domain, struct task
 /* Take what is due; false when nothing is. */
 static bool task_begin(struct known *known, struct agenda_entry *entry, struct task *task, int64_t now_ms)
 {
-    *task = (struct task){.is_probe = entry->kind == AGENDA_ADDRESS};
+    *task = (struct task){.kind = entry->kind};
     if (entry->kind == AGENDA_EGRESS) {
         egress_refresh(known, now_ms);
         return false;
     }
-    if (task->is_probe)
+    if (entry->kind == AGENDA_NAME)
+        task->address = names_begin(known->names, entry);
+    else if (entry->kind == AGENDA_ADDRESS)
         liveness_begin(known->liveness, entry, now_ms, &task->address, task->domain);
     else if (!domain_begin(known, domains_of_entry(entry), task, now_ms))
         return false;
@@ -634,14 +656,32 @@ static void probe_run(struct known *known, const struct task *task)
         known_keep(known);
 }
 
+static void name_run(struct known *known, const struct task *task)
+{
+    char address[IPADDR_TEXT_SIZE];
+    struct mx_names names;
+    enum name_state state;
+
+    mx_names_resolve(&task->settings->judge.dns, &task->address, &known->stop, &names);
+    state = name_judge(&names, &task->address);
+    pthread_mutex_lock(&known->mutex);
+    names_report(known->names, &task->address, state, time_look(known));
+    news_tell(known);
+    pthread_mutex_unlock(&known->mutex);
+    log_event(LOG_LEVEL_DEBUG, "named client=%s state=%s name=%s", ipaddr_format(&task->address, address),
+              name_state_name(state), names.count > 0 ? names.list[0] : "-");
+}
+
 static void *work(void *context)
 {
     struct known *known = context;
     struct task task;
 
     while (task_take(known, &task)) {
-        if (task.is_probe)
+        if (task.kind == AGENDA_ADDRESS)
             probe_run(known, &task);
+        else if (task.kind == AGENDA_NAME)
+            name_run(known, &task);
         else
             lookup_run(known, &task);
         settings_release(task.settings);
@@ -699,6 +739,7 @@ struct known *known_create(const struct settings *settings, const struct known_l
     known->domains = domains_create(limits->domains, &known->agenda, AGENDA_DOMAIN);
     known->liveness = liveness_create(limits->addresses, &known->agenda, AGENDA_ADDRESS);
     known->egress_entry.kind = AGENDA_EGRESS;
+    known->names = names_create(limits->domains, &known->agenda, AGENDA_NAME);
     known->looked = clock_now();
     known->created_ms = known->looked.boot_ms;
     configured_add(known);
@@ -729,6 +770,7 @@ static void known_free(struct known *known)
 {
     domains_destroy(&known->domains);
     liveness_destroy(&known->liveness);
+    names_destroy(&known->names);
     agenda_clear(&known->agenda);
     settings_release(known->settings);
     if (known->stop_fd >= 0)

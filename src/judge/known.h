@@ -88,6 +88,10 @@ void known_prove(struct known *known, const struct known_asker *asker, const str
 /* Is CLIENT a mail host, or the address, of a domain that is served here? */
 bool known_friend(struct known *known, const struct ipaddr *client);
 
+/* Has the client of ASKER a confirmed name?  VERIFIED is what the mail server found ("[address]": nothing).  False: it is
+ * being looked up. */
+bool known_name(struct known *known, const struct known_asker *asker, const char *verified, enum name_state *state);
+
 /* How long ago the workers began. */
 int64_t known_age_ms(struct known *known);
 

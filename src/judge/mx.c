@@ -5,6 +5,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <resolv.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -323,6 +324,80 @@ void mx_resolve(const struct settings_dns *config, const char *domain, const ato
     domain_ask(&lookup, domain, answer);
     answer->ttl_s = lookup.ttl_s;
     answer->ttl_max_s = lookup.ttl_max_s;
+    free(lookup.message);
+    res_nclose(&lookup.resolver);
+}
+
+/* The names of an address, whether or not they lead back. */
+static bool name_take(void *into, const ns_msg *message, const ns_rr *record)
+{
+    struct mx_names *names = into;
+    char name[NS_MAXDNAME];
+
+    if (dn_expand(ns_msg_base(*message), ns_msg_end(*message), ns_rr_rdata(*record), name, sizeof name) < 0 ||
+        names->count == MX_NAME_MAX)
+        return false;
+    if (domain_normalize(name, names->list[names->count]))
+        names->count++;
+    return true;
+}
+
+static void reverse_name(const struct ipaddr *address, char out[NS_MAXDNAME])
+{
+    size_t used = 0;
+
+    if (address->family == 4) {
+        snprintf(out, NS_MAXDNAME, "%u.%u.%u.%u.in-addr.arpa", address->bytes[3], address->bytes[2], address->bytes[1],
+                 address->bytes[0]);
+        return;
+    }
+    for (int i = 15; i >= 0; i--)
+        used += (size_t)snprintf(out + used, NS_MAXDNAME - used, "%x.%x.", address->bytes[i] & 15, address->bytes[i] >> 4);
+    snprintf(out + used, NS_MAXDNAME - used, "ip6.arpa");
+}
+
+/* Does NAME lead to ADDRESS?  MX_UNKNOWN: it may. */
+static enum mx_status leads_back(struct lookup *lookup, const char *name, const struct ipaddr *address)
+{
+    struct mx_addresses addresses = {0};
+
+    addresses.status = records_ask(lookup, name, address->family == 4 ? ns_t_a : ns_t_aaaa, address_take, &addresses);
+    for (size_t i = 0; i < addresses.count; i++) {
+        if (ipaddr_equal(&addresses.list[i], address))
+            return MX_OK;
+    }
+    return addresses.status == MX_UNKNOWN ? MX_UNKNOWN : MX_NXDOMAIN;
+}
+
+static void names_ask(struct lookup *lookup, const struct ipaddr *address, struct mx_names *names)
+{
+    char reverse[NS_MAXDNAME];
+    size_t confirmed = 0;
+
+    reverse_name(address, reverse);
+    names->status = records_ask(lookup, reverse, ns_t_ptr, name_take, names);
+    for (size_t i = 0; i < names->count; i++) {
+        enum mx_status status = leads_back(lookup, names->list[i], address);
+
+        if (status == MX_OK && i != confirmed)
+            strcpy(names->list[confirmed], names->list[i]);
+        confirmed += status == MX_OK;
+        if (status == MX_UNKNOWN)
+            names->status = MX_UNKNOWN;
+    }
+    names->count = confirmed;
+}
+
+void mx_names_resolve(const struct settings_dns *config, const struct ipaddr *address, const atomic_bool *stop,
+                      struct mx_names *names)
+{
+    struct lookup lookup = {.stop = stop};
+
+    *names = (struct mx_names){.status = MX_UNKNOWN};
+    if (!resolver_open(config, &lookup.resolver))
+        return;
+    lookup.message = alloc_zeroed(1, MESSAGE_MAX);
+    names_ask(&lookup, address, names);
     free(lookup.message);
     res_nclose(&lookup.resolver);
 }

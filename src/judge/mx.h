@@ -1,4 +1,4 @@
-/* mx.h - a domain's MX hosts and addresses, asked with libresolv.  The only module that knows libresolv.
+/* mx.h - a domain's MX hosts and addresses, and an address's names, asked with libresolv.  The only module that knows libresolv.
  *
  * Threads:  any; each call has a resolver state of its own.  Calls block for as long as DNS takes, bounded by
  *           timeout x attempts x servers for each question, and timeout x servers more when it has to be asked again
@@ -20,7 +20,7 @@
 #include "settings/settings.h"
 
 /* 20 is four times the addresses that Postfix tries in one run (smtp_mx_address_limit 5). */
-enum { MX_MAX = 20, MX_ADDRESS_MAX = 16 };
+enum { MX_MAX = 20, MX_ADDRESS_MAX = 16, MX_NAME_MAX = 8 };
 
 enum mx_status {
     MX_OK,       /* what is said is so: also "no MX" and "no address" */
@@ -51,8 +51,19 @@ struct mx_answer {
     struct mx_host hosts[MX_MAX];    /* by preference, then name; duplicates removed (the best preference stays) */
 };
 
+/* The names of an address that lead back to it. */
+struct mx_names {
+    enum mx_status status; /* MX_UNKNOWN: there may be more */
+    size_t count;
+    char list[MX_NAME_MAX][DOMAIN_MAX + 1]; /* lower case, no final dot */
+};
+
 /* Ask for DOMAIN's mail hosts.  STOP is looked at before each question: once it is true, nothing more is asked, and
  * what is not known yet is MX_UNKNOWN. */
 void mx_resolve(const struct settings_dns *config, const char *domain, const atomic_bool *stop, struct mx_answer *answer);
+
+/* Ask for the names of ADDRESS, and for the addresses of each. */
+void mx_names_resolve(const struct settings_dns *config, const struct ipaddr *address, const atomic_bool *stop,
+                      struct mx_names *names);
 
 #endif

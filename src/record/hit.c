@@ -21,5 +21,7 @@ void hit_clear(struct hit *hit)
     free(hit->mta_name);
     free(hit->domain);
     free(hit->primary);
+    free_texts(hit->primaries, hit->primaries_count);
+    free(hit->owner);
     *hit = (struct hit){.id = 0};
 }

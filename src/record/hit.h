@@ -21,6 +21,7 @@ enum {
     HIT_TEXT_MAX = 1024,     /* bytes of any text, after escaping */
     HIT_DOMAIN_LIMIT = 101,  /* recipient domains: 100 are judged (RFC 5321 4.5.3.1.8: 100 recipients must be taken), one
                               * more tells that there were more */
+    HIT_PRIMARY_LIMIT = 20, /* MX_MAX of the judge */
     HIT_RECIPIENT_LIMIT = 100, /* recipients kept as evidence */
     HIT_HASHED_LIMIT = 20, /* recipients whose envelope is hashed */
     HIT_HASH_MAX = 1 + 2 * HIT_HASHED_LIMIT
@@ -60,6 +61,10 @@ struct hit {
     char *domain;
     char *primary; /* the primary that was accepting; "" for CLASS_TRAP */
     int64_t primary_age_ms;
+    char **primaries; /* all of the domain's, that one too */
+    size_t primaries_count;
+    char *owner; /* whose domain it is: those of one owner count as one; "" : the domain's own */
+    enum name_state name_state;
 
     char link[UUID_SIZE]; /* drawn when it joined the outbox: what a mark names (spool.h) */
     bool doubt; /* the database may have it already, from another life of the spool (spool.h) */

@@ -36,6 +36,12 @@ enum { APPLICATION_ID = 0x48756e79 /* marks a file as ours */ };
     "ALTER TABLE " table " ADD COLUMN doubt INTEGER NOT NULL DEFAULT 0;" \
     "UPDATE " table " SET link = " SPOOL_FORMAT_LINK ";"
 
+/* Format 5: a verdict says whose the domain is, all of its primaries, and whether the client has a confirmed name. */
+#define NAMES_5(table) \
+    "ALTER TABLE " table " ADD COLUMN primaries TEXT NOT NULL DEFAULT '';" \
+    "ALTER TABLE " table " ADD COLUMN owner TEXT NOT NULL DEFAULT '';" \
+    "ALTER TABLE " table " ADD COLUMN name_state TEXT NOT NULL DEFAULT 'unknown';"
+
 /* birth_step makes format 1, with the members of struct spool_birth in it; steps[N] makes format N + 1 out of format N.  A released
  * step never changes. */
 static const char birth_step[] =
@@ -60,6 +66,7 @@ static const char *const steps[] = {
     "CREATE TABLE ended (life TEXT NOT NULL);"
     "ALTER TABLE spool ADD COLUMN doubt_inbox INTEGER NOT NULL DEFAULT 0;"
     LINK_4("outbox") LINK_4("aside"),
+    NAMES_5("outbox") NAMES_5("aside"),
 };
 enum { FORMAT = sizeof steps / sizeof *steps };
 

@@ -49,6 +49,9 @@ static void bind_verdict(sqlite3_stmt *statement, int mark, const struct hit *hi
     bind_text(statement, &mark, hit->domain);
     bind_text(statement, &mark, hit->primary);
     bind_number(statement, &mark, hit->primary_age_ms);
+    bind_texts(statement, &mark, hit->primaries, hit->primaries_count);
+    bind_text(statement, &mark, hit->owner);
+    bind_text(statement, &mark, name_state_name(hit->name_state));
     bind_text(statement, &mark, hit->link);
     bind_number(statement, &mark, hit->doubt);
 }
@@ -176,6 +179,16 @@ static enum hit_class row_class(struct spool_row *row)
     return class;
 }
 
+static enum name_state row_name_state(struct spool_row *row)
+{
+    char *name = row_joined(row);
+    enum name_state state = NAME_UNKNOWN;
+
+    row->damaged |= !name_state_from_name(name, &state);
+    free(name);
+    return state;
+}
+
 static void row_uuid(struct spool_row *row, char uuid[UUID_SIZE])
 {
     char *text = row_joined(row);
@@ -224,6 +237,9 @@ static void row_verdict(struct spool_row *row, struct hit *hit)
     hit->domain = row_text(row);
     hit->primary = row_text(row);
     hit->primary_age_ms = row_number(row, SPOOL_NUMBER_MAX);
+    hit->primaries = row_texts(row, HIT_PRIMARY_LIMIT, &hit->primaries_count);
+    hit->owner = row_text(row);
+    hit->name_state = row_name_state(row);
     row_uuid(row, hit->link);
     hit->doubt = row_bool(row);
 }

@@ -306,10 +306,16 @@ static void put_columns(struct wire *wire, const struct hit *hit)
     column_text(wire, hit->queue_id);
     column_text(wire, hit->mta_name);
     column_inet(wire, &hit->local);
-    column_null(wire, OID_TEXT); /* owner */
-    column_null(wire, OID_TEXT); /* name_state */
+    if (hit->owner == NULL || hit->owner[0] == '\0')
+        column_null(wire, OID_TEXT);
+    else
+        column_text(wire, hit->owner);
+    column_text(wire, name_state_name(hit->name_state));
     put_envelope(wire, hit);
-    column_null(wire, OID_TEXT_ARRAY); /* primaries */
+    if (hit->primaries_count == 0)
+        column_null(wire, OID_TEXT_ARRAY);
+    else
+        column_texts(wire, hit->primaries, hit->primaries_count);
 }
 
 enum { NEW_HIT_COLUMNS = 25 };

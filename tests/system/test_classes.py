@@ -1,4 +1,5 @@
 """Who is recorded, as what, and with which evidence; and who never is."""
+import ipaddress
 import time
 
 import pytest
@@ -38,6 +39,7 @@ def test_class_and_evidence(mta, milter, smtp, primaries, pg, hits, client, reci
                     "recipients_total": 1, "null_sender": False, "tls": False, "class": kind,
                     "domain": recipient.split("@")[1], "primary_host": primary_host, "mta_name": "mx2.example.org",
                     "local": OURS["6" if ":" in client else "4"]}
+    assert hit["owner"] == recipient.split("@")[1]
     assert hit["queue_id"] and hit["queue_id"] in server.log()
     assert (hit["primary_age_ms"] is None) == (kind == "trap")
     if kind != "trap":
@@ -46,6 +48,26 @@ def test_class_and_evidence(mta, milter, smtp, primaries, pg, hits, client, reci
     network = client + "/32" if "." in client else "2001:db8:c::/64"
     assert pg.query("SELECT network::text, class, domain, hits FROM hunnypot.offence") == [
         (network, kind, recipient.split("@")[1], 1)]
+
+
+@pytest.mark.parametrize("client, name, state", [
+    ("203.0.113.7", None, "confirmed"),                    # client7.example.com, both ways
+    ("2001:db8:c::7", None, "confirmed"),
+    ("203.0.113.99", None, "none"),
+    ("203.0.113.99", "203-0-113-99.dyn.example.com.", "none"),
+    ("203.0.113.99", "mail.example.com.", "confirmed"),
+    ("2001:db8:c::99", "2001-db8-c--0000-0099.example.com.", "none"),
+])
+def test_the_judge_looks_for_a_name_where_the_mail_server_did_not(postfix, milter, dns, deliver, pg, hits, client, name,
+                                                                  state):
+    if name:
+        dns.add(f"{name} {'AAAA' if ':' in client else 'A'} {client}",
+                f"{ipaddress.ip_address(client).reverse_pointer}. PTR {name}")
+    daemon = milter()
+    postfix(main={"smtpd_peername_lookup": "no"})
+    assert deliver(client, "a@trap.example").startswith(REPLY)
+    assert hits(wait=1)[0]["client_name"] == f"[{client}]"
+    assert f"named client={client} state={state}" in daemon.log()
 
 
 def test_visible_to_list_within_two_seconds(mta, milter, deliver, pg, hunnypot, wait_for):

@@ -92,3 +92,23 @@ void mx_resolve(const struct settings_dns *config, const char *domain, const ato
     pthread_mutex_unlock(&mutex);
     *answer = mx_from_text(text);
 }
+
+void mx_names_resolve(const struct settings_dns *config, const struct ipaddr *address, const atomic_bool *stop,
+                      struct mx_names *names)
+{
+    char text[IPADDR_TEXT_SIZE];
+    int i;
+
+    (void)config;
+    (void)stop;
+    *names = (struct mx_names){.status = MX_OK};
+    pthread_mutex_lock(&mutex);
+    i = find(ipaddr_format(address, text));
+    if (i >= 0 && strcmp(entries[i].text, "unknown") == 0) {
+        names->status = MX_UNKNOWN;
+    } else if (i >= 0) {
+        strcpy(names->list[0], entries[i].text);
+        names->count = 1;
+    }
+    pthread_mutex_unlock(&mutex);
+}

@@ -6,7 +6,7 @@
 
 void fake_mx_reset(void);
 
-/* TEXT as in mx_text.h. */
+/* TEXT as in mx_text.h.  Of an address: its name, or "unknown"; others have none, and are not counted. */
 void fake_mx_set(const char *domain, const char *text);
 
 /* How often DOMAIN (NULL: anything) was asked for. */

@@ -1184,6 +1184,39 @@ static void test_no_hit_is_forgotten(void **state)
     assert_int_equal(fake_probe_made(NULL), 4);
 }
 
+/* The name is looked up while the primaries are probed, and what it is goes with the offence. */
+static void test_names(void **state)
+{
+    static const struct {
+        const char *client, *verified;
+        enum name_state want;
+    } name_cases[] = {
+        {"203.0.113.5", "mail.example.com", NAME_CONFIRMED},
+        {"203.0.113.5", "203-0-113-5.example.com", NAME_NONE},
+        {"203.0.113.5", "[203.0.113.5]", NAME_NONE},
+        {"203.0.113.6", "[203.0.113.6]", NAME_CONFIRMED},
+        {"203.0.113.7", NULL, NAME_UNKNOWN},
+        {"203.0.113.8", "", NAME_NONE},
+    };
+    struct judge *judge = *state;
+    const char *domain = "d.test";
+
+    fake_mx_set("203.0.113.6", "mail.example.com");
+    fake_mx_set("203.0.113.7", "unknown");
+    fake_mx_set("203.0.113.8", "8.113.0.203.example.com");
+    for (size_t i = 0; i < COUNT(name_cases); i++) {
+        const struct judge_question question = {.client = address_of(name_cases[i].client),
+            .client_name = name_cases[i].verified, .domains = &domain, .domain_count = 1};
+        struct judge_answer answer = ask(judge, &question);
+
+        assert_verdict(answer.verdict, VERDICT_OFFENCE);
+        assert_string_equal(answer.owner, "a.mx");
+        if (answer.name_state != name_cases[i].want)
+            fail_msg("%s: wanted %s, got %s", name_cases[i].client, name_state_name(name_cases[i].want),
+                     name_state_name(answer.name_state));
+    }
+}
+
 static void test_final(void **state)
 {
     struct judge *judge = *state;
@@ -1236,6 +1269,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_friends_of_all_domains, setup, teardown),
         cmocka_unit_test(test_time_that_stands_still),
         cmocka_unit_test_setup_teardown(test_no_hit_is_forgotten, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_names, setup, teardown),
         cmocka_unit_test_setup_teardown(test_final, setup, teardown),
     };
 

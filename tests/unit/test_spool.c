@@ -166,6 +166,12 @@ static void judge(struct hit *hit, enum hit_class class)
     hit->domain = alloc_text("one.example");
     hit->primary = alloc_text("mx1.example.org");
     hit->primary_age_ms = 398999;
+    hit->primaries = alloc_zeroed(2, sizeof(char *));
+    hit->primaries_count = 2;
+    hit->primaries[0] = alloc_text("mx1.example.org");
+    hit->primaries[1] = alloc_text("mx2.example.org");
+    hit->owner = alloc_text("example.org");
+    hit->name_state = NAME_CONFIRMED;
 }
 
 static void put_hits(struct spool *spool, int count)
@@ -297,6 +303,10 @@ static void expect_same(const struct hit *got, const struct hit *wanted)
         assert_string_equal(got->domain, wanted->domain);
         assert_string_equal(got->primary, wanted->primary);
         assert_int_equal(got->primary_age_ms, wanted->primary_age_ms);
+        assert_int_equal(got->primaries_count, 2);
+        assert_string_equal(got->primaries[1], wanted->primaries[1]);
+        assert_string_equal(got->owner, wanted->owner);
+        assert_int_equal(got->name_state, wanted->name_state);
     }
 }
 
@@ -780,6 +790,8 @@ static void carries_format_1_forward(void **state)
     assert_string_equal(hits[1].uuid, "018bcfe5-6800-7a1b-92c3-000000000009");
     assert_string_equal(hits[2].uuid, "018bcfe5-6800-7a1b-a2c3-000000000008");
     assert_string_equal(hits[2].primary, "mx1.example.org");
+    assert_string_equal(hits[2].owner, ""); /* format 5's */
+    assert_int_equal(hits[2].name_state, NAME_UNKNOWN);
     clear_hits(hits, count);
     put_hits(spool, 1);
     assert_int_equal(spool_read_inbox(spool, 41, &hit, 1, &count), SPOOL_OK);
@@ -1094,7 +1106,8 @@ static void sets_a_damaged_row_aside(void **state)
         "hashes_whole = 2",
     };
     static const char *const outbox_changes[] = {
-        "class = 'none'", "class = 'Trap'", "domain = char(10)", "primary_age_ms = -1",
+        "class = 'none'", "class = 'Trap'", "domain = char(10)", "primary_age_ms = -1", "owner = char(10)", "primaries = x'00'",
+        "name_state = 'named'",
     };
 
     (void)state;
