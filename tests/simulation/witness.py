@@ -38,7 +38,10 @@ class Witnesses:
         return self.share >= 1 or (self.share > 0 and sum(map(ord, customer)) % 2 == 0)
 
     def take(self, entries, probes):
-        """Write the logs: what senders met, and the sensors' probes (seconds, host, address)."""
+        """Write the logs: what senders met, the sensors' probes (seconds, host, address), and that the host lives."""
+        now = self.world.engine.now
+        for host in filter(self.watches, self.world.hosts):
+            self.logs.setdefault(host, []).append((now, "postfix/anvil[3]: statistics: max cache size 1"))
         for entry in entries:
             if self.watches(entry.host):
                 self.logs.setdefault(entry.host, []).extend((entry.time, text) for text in self._lines(entry))
