@@ -70,7 +70,7 @@ static int change_policy(struct cli *cli, const char *class, const char *changes
 static int run_policy_set(struct cli *cli, int argc, char **argv)
 {
     static const struct cli_option options[] = {{.name = NULL}};
-    const char *class;
+    const char *class = NULL;
     char *changes;
     int status, first = cli_options(cli, argc, argv, options, &status);
 
@@ -106,7 +106,7 @@ static const char test_sql[] =
 
 static int run_policy_test(struct cli *cli, int argc, char **argv)
 {
-    const char *format_name = "table", *class;
+    const char *format_name = "table", *class = NULL;
     const struct cli_option options[] = {OUTPUT_FORMAT_OPTION(&format_name), {.name = NULL}};
     enum output_format format = OUTPUT_TABLE;
     int status, first = cli_options(cli, argc, argv, options, &status);
@@ -124,7 +124,7 @@ static const char count_sql[] = "SELECT result, count(*) AS networks, sum(hits):
 static int switch_class(struct cli *cli, int argc, char **argv, const char *enabled)
 {
     static const struct cli_option options[] = {{.name = NULL}};
-    const char *class;
+    const char *class = NULL;
     int status, first = cli_options(cli, argc, argv, options, &status);
     enum db_status db_status;
 
