@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -121,13 +122,26 @@ static void await(unsigned counted(const char *), const char *name, unsigned wan
     assert_int_equal(counted(name), want);
 }
 
+static pthread_mutex_t kept_mutex = PTHREAD_MUTEX_INITIALIZER;
 static char kept[4096];
 
-/* What a judge wants to be kept. */
+/* What a judge wants to be kept; a prober's thread may say so. */
 static void keep(void *context, const char *text)
 {
+    pthread_mutex_lock(&kept_mutex);
     ++*(unsigned *)context;
     snprintf(kept, sizeof kept, "%s", text);
+    pthread_mutex_unlock(&kept_mutex);
+}
+
+static bool is_kept(const char *want)
+{
+    bool found;
+
+    pthread_mutex_lock(&kept_mutex);
+    found = strstr(kept, want) != NULL;
+    pthread_mutex_unlock(&kept_mutex);
+    return found;
 }
 
 /* Wait until that holds WANT. */
@@ -135,9 +149,9 @@ static void await_text(const char *want)
 {
     const struct timespec pause = {.tv_nsec = 1000000};
 
-    for (int i = 0; i < PATIENCE_MS && strstr(kept, want) == NULL; i++)
+    for (int i = 0; i < PATIENCE_MS && !is_kept(want); i++)
         nanosleep(&pause, NULL);
-    assert_non_null(strstr(kept, want));
+    assert_true(is_kept(want));
 }
 
 #define assert_verdict(got, want) assert_string_equal(verdict_name(got), verdict_name(want))
