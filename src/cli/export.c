@@ -192,36 +192,42 @@ static bool ended_within(int pidfd, int stop_fd, int ms)
     return fds[0].revents != 0;
 }
 
-/* The command ends when it will, but never holds up our own end, and is not waited for in silence. */
-static void await_command(const struct cli *cli, const struct export *export, pid_t child)
+/* The command ends when it will, but never holds up our own end, and is not waited for in silence.  Whether we ended it. */
+static bool await_command(const struct cli *cli, const struct export *export, pid_t child)
 {
     int pidfd = pidfd_open(child, 0);
+    bool ended = false;
 
     if (pidfd < 0)
-        return;
+        return false;
     if (!ended_within(pidfd, cli->stop_fd, COMMAND_LONG_MS)) {
         if (!cli_stopped_within(cli, 0))
             cli_fail("%s: still runs after %d s", export->command, COMMAND_LONG_MS / 1000);
         if (!ended_within(pidfd, cli->stop_fd, -1)) {
+            ended = true;
             kill(-child, SIGTERM);
             if (!ended_within(pidfd, -1, COMMAND_END_MS))
                 kill(-child, SIGKILL);
         }
     }
     close(pidfd);
+    return ended;
 }
 
 static int run_command(const struct cli *cli, const struct export *export)
 {
     pid_t child = start_command(export->command);
     int result = 0;
+    bool ended;
 
     if (child < 0)
         return cli_fail("%s: %s", export->command, strerror(errno));
-    await_command(cli, export, child);
+    ended = await_command(cli, export, child);
     while (waitpid(child, &result, 0) < 0)
         if (errno != EINTR)
             return cli_fail("%s: %s", export->command, strerror(errno));
+    if (ended && result != 0)
+        return CLI_FAILED; /* whoever stopped us knows */
     if (WIFSIGNALED(result))
         return cli_fail("%s: killed by signal %d", export->command, WTERMSIG(result));
     return result == 0 ? CLI_OK : cli_fail("%s: exit status %d", export->command, WEXITSTATUS(result));

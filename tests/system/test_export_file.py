@@ -291,11 +291,16 @@ def test_server_killed_while_it_writes(listed, pg, formats, target):
     assert target.read_bytes() == OLD and in_folder(target) == ["list", "list.lock"]
 
 
+def waiting(target):
+    """What an export says that has waited for ten seconds."""
+    return f"hunnypot: {target}.lock: waiting for another export\n"
+
+
 def test_several_at_once(listed, formats, target):
     formats("large", "SELECT repeat('x', 100) || i FROM generate_series(1, 20000) i")
     running = [Running(formats, "large", "-o", target) for _ in range(6)]
-    assert [one.process.communicate(timeout=60)[1] for one in running] == [""] * 6
-    assert [one.process.returncode for one in running] == [0] * 6
+    for one in running:
+        assert one.process.wait(60) == 0 and one.said() in ("", waiting(target)), one.said()
     assert target.read_text() == "".join(f"{'x' * 100}{i}\n" for i in range(1, 20001))
     assert in_folder(target) == ["list", "list.lock"]
 
@@ -343,8 +348,8 @@ def test_a_lock_that_is_held_is_said(listed, formats, target):
     with open(target.parent / "list.lock", "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         running = Running(formats, "plain", "-o", target)
-        assert running.process.stderr.readline() == f"hunnypot: {target}.lock: waiting for another export\n"
-    assert running.process.wait(20) == 0 and target.exists()
+        wait_for(running.said, timeout=30, what="word of the lock")
+    assert (running.process.wait(20), running.said()) == (0, waiting(target)) and target.exists()
 
 
 def test_a_lock_that_was_removed_is_made_again(listed, formats, target):
@@ -440,16 +445,16 @@ def test_a_command_that_fails(listed, formats, target, command, why):
 
 
 @pytest.mark.parametrize("words", [(), ("--watch",)], ids=["once", "watch"])
-@pytest.mark.parametrize("ignoring", [False, True], ids=["", "ignoring"])
-def test_stopped_while_the_command_hangs(listed, formats, target, words, ignoring):
-    """It ends too, and what it started, even when it does not want to."""
+@pytest.mark.parametrize("at_term", ["", "trap : TERM;", "trap 'exit 3' TERM;"], ids=["", "ignoring", "failing"])
+def test_stopped_while_the_command_hangs(listed, formats, target, words, at_term):
+    """It ends too, and what it started, even when it does not want to; that is no failure of the command to speak of."""
     pids = target.parent / "pids"
-    command = f"{'trap : TERM;' if ignoring else ''} sleep 1000 & echo $! $$ >{pids}; while :; do wait; done"
+    command = f"{at_term} sleep 1000 & echo $! $$ >{pids}; while :; do wait; done"
     running = Running(formats, "plain", "-o", target, "--command", command, *words)
     wait_for(lambda: len(lines(pids)) == 1, what="command")
     started = time.monotonic()
     running.process.send_signal(signal.SIGTERM)
-    assert running.process.wait(20) == (0 if words else 1)
+    assert (running.process.wait(20), running.said()) == (0 if words else 1, "")
     assert time.monotonic() - started < 5
     wait_for(lambda: not any(alive(pid) for pid in lines(pids)[0].split()), what="end of the command")
 
