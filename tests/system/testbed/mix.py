@@ -12,10 +12,14 @@ QUIT = packet("Q")
 ABORT = packet("A")
 
 
+CLIENTS = 500  # what the daemon remembers of each of them is there after that many sessions
+
+
 def greeting(number, helo=None, client=None):
-    """Connection and HELO, of one of 250 IPv4 clients or of any number of IPv6 networks."""
+    """Connection and HELO, of one of the clients: every other one has an IPv4 address, the rest IPv6 networks of their own."""
     if client is None:
-        client = f"203.0.113.{number % 250 + 1}" if number % 2 else f"2001:db8:c:{number % 65536:x}::1"
+        place = number % CLIENTS
+        client = f"203.0.113.{place // 2 + 1}" if place % 2 else f"2001:db8:c:{place:x}::1"
     family = b"6" if ":" in client else b"4"
     return (packet("D", b"C" + texts("j", "mx2.example.org", "v", "Postfix 3.7.11", "{daemon_addr}", "192.0.2.1")) +
             packet("C", texts(f"client{number}.example") + family + struct.pack("!H", 4711) + texts(client)) +
@@ -27,8 +31,10 @@ def name_of(number):
 
 
 def transaction(number, *recipients, sender="<sender@client.example>"):
-    return (packet("M", texts(sender)) + b"".join(packet("R", texts(recipient)) for recipient in recipients) +
-            packet("D", b"T" + texts("i", f"Q{number}")) + packet("T"))
+    queue = texts("i", f"Q{number}")
+    return (packet("M", texts(sender)) +
+            b"".join(packet("D", b"R" + queue) + packet("R", texts(recipient)) for recipient in recipients) +
+            packet("D", b"T" + queue) + packet("T"))
 
 
 def trap(number):
@@ -69,6 +75,7 @@ def unreadable(number):
 
 
 def too_much(number):
+    """More than client_bytes, of which several recipients are accepted: a hit without DATA."""
     return greeting(number) + transaction(number, *(f"<{'x' * 60}{i}@trap.example>" for i in range(20))) + QUIT
 
 
@@ -107,13 +114,18 @@ def says_nothing(_):
     return b""
 
 
-# By what becomes of their hit: recorded, recorded or not as the primaries are, and none.
+# By what becomes of their hit: recorded, recorded when it is this that they are cut off for, recorded or not as the
+# primaries are, and none.
 RECORDED = (trap, null_sender, after_reset, data_twice, connection_used_again)
+CUT = (too_much,)
 JUDGED = (backup,)
-NOT_RECORDED = (elsewhere, exempt, unreadable, too_much, crowd, no_address, unknown_command, garbage, huge, out_of_order,
+NOT_RECORDED = (elsewhere, exempt, unreadable, crowd, no_address, unknown_command, garbage, huge, out_of_order,
                 cut_off, says_nothing)
 MAY_GET_NO_REPLY = (unknown_command, garbage, huge, out_of_order, cut_off, says_nothing)
-KINDS = RECORDED + JUDGED + NOT_RECORDED
+KINDS = RECORDED + CUT + JUDGED + NOT_RECORDED
+SEVERAL_RECIPIENTS = (null_sender, too_much)  # two are enough to be recorded when the client is cut off for being idle
+
+OVER_BYTES, OVER_IDLE = b"421 4.7.0 Too much was said", b"421 4.4.2 Timeout exceeded"
 
 
 def replies(data):
@@ -151,11 +163,16 @@ class Mix(Load):
                 if not self.crashing:
                     self.faults.append(f"{kind.__name__} {name}: {error!r}")
             return False
-        codes = [text[:3].decode() for letter, text in got if letter == "y"]
+        refusals = [text for letter, text in got if letter == "y"]
+        codes = [text[:3].decode() for text in refusals]
+
+        def was_told(text):
+            return any(said.startswith(text) for said in refusals)
         with self.lock:
-            if "451" in codes and kind in RECORDED:
+            if ("451" in codes and kind in RECORDED) or (was_told(OVER_BYTES) and kind in CUT):
                 self.answered.add(name)
-            elif kind in JUDGED or (self.crashing and kind in RECORDED):
+            elif (kind in JUDGED or (self.crashing and kind in RECORDED + CUT) or
+                  (was_told(OVER_IDLE) and kind in SEVERAL_RECIPIENTS)):
                 self.unanswered.add(name)
             if not set(codes) <= {"451", "421"} or not (codes or self.crashing or kind in MAY_GET_NO_REPLY):
                 self.faults.append(f"{kind.__name__} {name}: {got}")
