@@ -92,9 +92,11 @@ struct suspects {
 static void suspect_word(const struct wal *wal, unsigned char *bytes, struct sum effect, struct sum missing,
                          struct suspects *suspects)
 {
-    for (size_t i = 0; i < 4; i++)
+    for (size_t i = 0; i < 4; i++) {
+        unsigned byte = bytes[i], shift = shift_of(wal, i);
+
         for (unsigned value = 0; value < 256; value++) {
-            uint32_t more = (value - bytes[i]) << shift_of(wal, i);
+            uint32_t more = (value - byte) << shift;
 
             if (more == 0 || effect.s0 * more != missing.s0 || effect.s1 * more != missing.s1)
                 continue;
@@ -102,6 +104,7 @@ static void suspect_word(const struct wal *wal, unsigned char *bytes, struct sum
             suspects->value = (unsigned char)value;
             suspects->count++;
         }
+    }
 }
 
 /* Among the SIZE bytes, behind which TAIL more follow before the end of the sum, of which MISSING is missing. */
