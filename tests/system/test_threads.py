@@ -39,7 +39,7 @@ int main(void)
 
 
 def run_watched(program):
-    return run(*UNDER, program, check=False, env=environment(), timeout=100)
+    return run(*UNDER, program, check=False, env=environment(), timeout=170)
 
 
 def test_a_race_would_be_reported(net):
@@ -51,6 +51,7 @@ def test_a_race_would_be_reported(net):
     assert done.returncode == FOUND
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", ["db", "judge", "judging", "limits", "liveness", "mx", "probe", "session", "settings",
                                   "shipper", "spool"])
 def test_unit(net, name):
