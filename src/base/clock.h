@@ -28,6 +28,7 @@ struct clock_moment {
 
 enum { CLOCK_DISAGREE_MS = 5000 }; /* more than slewing (500 ppm at most) makes of two hours; less than what does harm */
 #define CLOCK_AGE_ENDLESS INT64_MAX
+#define CLOCK_SECOND_US INT64_C(1000000)
 
 struct clock_moment clock_now(void);
 

@@ -80,7 +80,7 @@ static bool unwrap_batv(struct recipient *address)
     return true;
 }
 
-static bool is_separator(char c)
+static bool is_srs_separator(char c)
 {
     return c == '=' || c == '+' || c == '-';
 }
@@ -107,13 +107,13 @@ static bool unwrap_srs(struct recipient *address)
 {
     const char *local = address->localpart, *forwarder, *inner;
 
-    if (strncmp(local, "srs0", 4) == 0 && is_separator(local[4]))
+    if (strncmp(local, "srs0", 4) == 0 && is_srs_separator(local[4]))
         return unwrap_srs0(address, local + 5);
-    if (strncmp(local, "srs1", 4) != 0 || !is_separator(local[4]))
+    if (strncmp(local, "srs1", 4) != 0 || !is_srs_separator(local[4]))
         return false;
     forwarder = strchr(local + 5, '=');
     inner = forwarder == NULL ? NULL : strchr(forwarder + 1, '=');
-    return inner != NULL && is_separator(inner[1]) && unwrap_srs0(address, inner + 2);
+    return inner != NULL && is_srs_separator(inner[1]) && unwrap_srs0(address, inner + 2);
 }
 
 static bool is_printable(const char *text)

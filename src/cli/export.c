@@ -20,7 +20,7 @@
 #include "cli/output.h"
 
 enum {
-    LOOK_AGAIN_MS = 60000,   /* where no sensor runs, listings end by the clock alone, without a notification */
+    LISTING_ENDS_MS = 60000, /* where no sensor runs, listings end by the clock alone, without a notification */
     COMMAND_LONG_MS = 60000, /* then it is said that the command still runs */
     COMMAND_END_MS = 500     /* for the command to end when we are to */
 };
@@ -285,7 +285,7 @@ static enum db_status await_change(struct cli *cli, int64_t at_most_ms)
 /* Until INTERVAL_MS after BEGAN_MS more changes may come; one export is for all of them. */
 static enum db_status await_next(struct cli *cli, int64_t began_ms, int64_t interval_ms)
 {
-    enum db_status status = await_change(cli, interval_ms > LOOK_AGAIN_MS ? interval_ms : LOOK_AGAIN_MS);
+    enum db_status status = await_change(cli, interval_ms > LISTING_ENDS_MS ? interval_ms : LISTING_ENDS_MS);
     int64_t left;
 
     while (status == DB_OK && (left = began_ms + interval_ms - clock_monotonic_ms()) > 0)

@@ -23,7 +23,6 @@
 #include "witness/tell.h"
 
 #define STATE_FOLDER HP_LOCALSTATEDIR "/lib/hunnypot-witness"
-#define SECOND_US INT64_C(1000000)
 
 enum {
     STEP_ENTRIES = 2000,
@@ -356,7 +355,7 @@ static void print_entry(const struct logformat_entry *entry)
         LOGFORMAT_EVENT_TABLE(X)
 #undef X
     };
-    time_t seconds = (time_t)(entry->stamp.time_us / SECOND_US);
+    time_t seconds = (time_t)(entry->stamp.time_us / CLOCK_SECOND_US);
     char when[32], client[IPADDR_TEXT_SIZE];
     struct tm utc;
 

@@ -24,7 +24,7 @@ static void report_fault(void *context, const char *line)
     log_event(LOG_LEVEL_ERROR, "settings-fault %s", line);
 }
 
-static void *load(void *context)
+static void *loader_thread(void *context)
 {
     struct loader *loader = context;
 
@@ -42,7 +42,7 @@ int loader_start(struct loader **loader, const char *path)
 
     made->path = path;
     made->done_fd = eventfd(0, EFD_CLOEXEC);
-    error = made->done_fd < 0 ? errno : thread_start(&made->thread, "loader", load, made);
+    error = made->done_fd < 0 ? errno : thread_start(&made->thread, "loader", loader_thread, made);
     if (error == 0) {
         *loader = made;
         return 0;

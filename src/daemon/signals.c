@@ -40,7 +40,7 @@ int signals_reload_fd(void)
 }
 
 /* The number of the signal that FD has, or 0. */
-static unsigned take(int fd)
+static unsigned signal_take(int fd)
 {
     struct signalfd_siginfo info;
 
@@ -49,7 +49,7 @@ static unsigned take(int fd)
 
 const char *signals_take_stop(void)
 {
-    unsigned number = take(stop_fd);
+    unsigned number = signal_take(stop_fd);
 
     return number == SIGTERM ? "TERM" : number == SIGINT ? "INT" : NULL;
 }
@@ -58,7 +58,7 @@ bool signals_take_reload(void)
 {
     bool asked = false;
 
-    while (take(reload_fd) != 0)
+    while (signal_take(reload_fd) != 0)
         asked = true;
     return asked;
 }

@@ -118,17 +118,18 @@ struct domain *domains_first(const struct domains *domains)
     return domains->all;
 }
 
-void domains_touch(struct domains *domains, struct domain *domain)
+/* DOMAIN was used: it is the last to leave. */
+static void domain_touch(struct domains *domains, struct domain *domain)
 {
     HASH_DEL(domains->all, domain); /* and back, to the end of the line */
     HASH_ADD_STR(domains->all, name, domain);
 }
 
 /* What is kept and comes to the head of the line goes back to its end; there are fewer of those than half. */
-static void evict_oldest(struct domains *domains)
+static void evict_domain(struct domains *domains)
 {
     while (domains->all->kept)
-        domains_touch(domains, domains->all);
+        domain_touch(domains, domains->all);
     domain_drop(domains, domains->all);
 }
 
@@ -138,11 +139,11 @@ struct domain *domains_find_or_add(struct domains *domains, const char *name)
     size_t length = strlen(name);
 
     if (domain != NULL) {
-        domains_touch(domains, domain);
+        domain_touch(domains, domain);
         return domain;
     }
     if (HASH_COUNT(domains->all) >= domains->max)
-        evict_oldest(domains);
+        evict_domain(domains);
     domain = alloc_zeroed(1, sizeof *domain + length + 1);
     memcpy(domain->name, name, length);
     domain->entry.kind = domains->kind;

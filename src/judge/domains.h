@@ -55,9 +55,6 @@ struct domain *domains_of_entry(struct agenda_entry *entry);
 /* The first of all, in the order of use; the next is hh.next. */
 struct domain *domains_first(const struct domains *domains);
 
-/* DOMAIN was used: it is the last to leave. */
-void domains_touch(struct domains *domains, struct domain *domain);
-
 /* DOMAIN is to be kept, if there is room for one more; or not any more. */
 void domains_keep(struct domains *domains, struct domain *domain, bool keep);
 

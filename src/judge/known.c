@@ -174,7 +174,7 @@ static void lookup_want(struct known *known, struct domain *domain, int64_t now_
 }
 
 /* What is known about the domain, NULL when it is nothing yet or too old; a look-up is started when one is due. */
-static const struct mx_answer *domain_ask(struct known *known, struct domain *domain, const struct self *self,
+static const struct mx_answer *answer_ask(struct known *known, struct domain *domain, const struct self *self,
                                           int64_t now_ms)
 {
     bool usable = domain_is_usable(domain, now_ms);
@@ -192,7 +192,7 @@ void known_prefetch(struct known *known, const char *name, const struct settings
 
     pthread_mutex_lock(&known->mutex);
     if (known->agenda.asked < PREFETCH_ASKED_MAX && setting != ROLE_OFF)
-        domain_ask(known, domains_find_or_add(known->domains, name), self, time_look(known));
+        answer_ask(known, domains_find_or_add(known->domains, name), self, time_look(known));
     pthread_mutex_unlock(&known->mutex);
 }
 
@@ -253,7 +253,7 @@ static bool primary_view(struct known *known, const struct known_asker *asker, c
 static void domain_view(struct known *known, const struct known_asker *asker, struct domain *domain,
                         enum role_setting setting, struct known_view *view, int64_t now_ms)
 {
-    const struct mx_answer *mx = domain_ask(known, domain, asker->self, now_ms);
+    const struct mx_answer *mx = answer_ask(known, domain, asker->self, now_ms);
     struct facts_domain *facts = &view->domain;
     struct role_result role;
 
@@ -691,7 +691,7 @@ static void *work(void *context)
 }
 
 /* Returns 0 or an error number; what was started is counted in any case. */
-static int workers_start(struct known *known, unsigned wanted)
+static int probers_start(struct known *known, unsigned wanted)
 {
     int error = 0;
 
@@ -746,7 +746,7 @@ struct known *known_create(const struct settings *settings, const struct known_l
     egress_plan(known, known->created_ms);
     known->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     known->ended_fd = eventfd(0, EFD_CLOEXEC);
-    error = known->stop_fd < 0 || known->ended_fd < 0 ? errno : workers_start(known, settings->judge.probers);
+    error = known->stop_fd < 0 || known->ended_fd < 0 ? errno : probers_start(known, settings->judge.probers);
     if (error != 0) {
         known_destroy(&known);
         errno = error;
@@ -755,7 +755,7 @@ struct known *known_create(const struct settings *settings, const struct known_l
 }
 
 /* False when a worker does not end within LEAVE_MS, since a look-up cannot be broken off. */
-static bool workers_end(struct known *known)
+static bool probers_end(struct known *known)
 {
     struct pollfd ended = {.fd = known->ended_fd, .events = POLLIN};
     size_t left = known->worker_count;
@@ -798,7 +798,7 @@ void known_destroy(struct known **known_pointer)
     pthread_mutex_unlock(&known->mutex);
     if (known->stop_fd >= 0 && eventfd_write(known->stop_fd, 1) != 0)
         log_event(LOG_LEVEL_WARNING, "stop-failed error=\"%s\"", strerror(errno));
-    if (!workers_end(known)) {
+    if (!probers_end(known)) {
         left = known;
         for (size_t i = 0; i < left->worker_count; i++)
             pthread_detach(left->workers[i]);

@@ -93,7 +93,7 @@ static struct host *host_find(const struct liveness *liveness, const struct ipad
     return host;
 }
 
-static void evict_oldest(struct liveness *liveness)
+static void evict_host(struct liveness *liveness)
 {
     struct host *host = liveness->hosts;
 
@@ -110,7 +110,7 @@ static struct host *host_find_or_add(struct liveness *liveness, const struct ipa
         HASH_DEL(liveness->hosts, host); /* and back, to the end of the line */
     } else {
         if (HASH_COUNT(liveness->hosts) >= liveness->max)
-            evict_oldest(liveness);
+            evict_host(liveness);
         host = alloc_zeroed(1, sizeof *host);
         host->address = *address;
         host->entry.kind = liveness->kind;

@@ -34,7 +34,7 @@ static int64_t ms_ahead(const struct memory *memory, int64_t us, int64_t limit_m
 }
 
 /* Returns whether it is still of interest. */
-static bool stamp(const struct writing *writing, const struct liveness_trouble *trouble, char out[STAMP_SIZE])
+static bool moment_text(const struct writing *writing, const struct liveness_trouble *trouble, char out[STAMP_SIZE])
 {
     const struct memory *memory = writing->memory;
     int64_t length_ms, grace_ms = writing->grace_ms;
@@ -59,9 +59,9 @@ static void address_write(void *context, const struct liveness_memory *remembere
 {
     const struct writing *writing = context;
     char deferring[STAMP_SIZE], away[STAMP_SIZE], address[IPADDR_TEXT_SIZE] = "*";
-    bool was_deferring = stamp(writing, &remembered->deferring, deferring);
+    bool was_deferring = moment_text(writing, &remembered->deferring, deferring);
 
-    if (!stamp(writing, &remembered->not_accepting, away) && !was_deferring)
+    if (!moment_text(writing, &remembered->not_accepting, away) && !was_deferring)
         return;
     if (remembered->address != NULL)
         ipaddr_format(remembered->address, address);

@@ -294,7 +294,7 @@ static int host_compare(const void *a, const void *b)
     return strcmp(left->name, right->name);
 }
 
-static void domain_ask(struct lookup *lookup, const char *domain, struct mx_answer *answer)
+static void hosts_ask(struct lookup *lookup, const char *domain, struct mx_answer *answer)
 {
     answer->status = records_ask(lookup, domain, ns_t_mx, mx_take, answer);
     if (answer->status != MX_OK) {
@@ -321,7 +321,7 @@ void mx_resolve(const struct settings_dns *config, const char *domain, const ato
     if (!resolver_open(config, &lookup.resolver))
         return;
     lookup.message = alloc_zeroed(1, MESSAGE_MAX);
-    domain_ask(&lookup, domain, answer);
+    hosts_ask(&lookup, domain, answer);
     answer->ttl_s = lookup.ttl_s;
     answer->ttl_max_s = lookup.ttl_max_s;
     free(lookup.message);
@@ -369,7 +369,7 @@ static enum mx_status leads_back(struct lookup *lookup, const char *name, const 
     return addresses.status == MX_UNKNOWN ? MX_UNKNOWN : MX_NXDOMAIN;
 }
 
-static void names_ask(struct lookup *lookup, const struct ipaddr *address, struct mx_names *names)
+static void confirmed_names_ask(struct lookup *lookup, const struct ipaddr *address, struct mx_names *names)
 {
     char reverse[NS_MAXDNAME];
     size_t confirmed = 0;
@@ -397,7 +397,7 @@ void mx_names_resolve(const struct settings_dns *config, const struct ipaddr *ad
     if (!resolver_open(config, &lookup.resolver))
         return;
     lookup.message = alloc_zeroed(1, MESSAGE_MAX);
-    names_ask(&lookup, address, names);
+    confirmed_names_ask(&lookup, address, names);
     free(lookup.message);
     res_nclose(&lookup.resolver);
 }

@@ -24,7 +24,7 @@ static size_t octet_write(enum octet_form form, uint8_t octet, char out[OCTET_SI
     }
 }
 
-static bool is_separator(char c)
+static bool divides_octets(char c)
 {
     return c == '-' || c == '.' || c == '_' || c == 'x';
 }
@@ -42,7 +42,7 @@ static bool begins_with(const char *text, const uint8_t *octets, int step, unsig
         text += length;
         if (i + 1 == count)
             break;
-        if (is_separator(*text))
+        if (divides_octets(*text))
             text++;
         else if (separated)
             return false;
@@ -89,7 +89,7 @@ static bool holds_nibbles(const char *name, const uint8_t last[4])
         reversed[i] = digits[7 - i];
     reversed[8] = '\0';
     for (; *name != '\0' && length < DOMAIN_MAX; name++) {
-        if (!is_separator(*name))
+        if (!divides_octets(*name))
             plain[length++] = (char)tolower((unsigned char)*name);
     }
     plain[length] = '\0';

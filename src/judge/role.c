@@ -48,7 +48,7 @@ static void primaries_collect(const struct mx_answer *answer, const struct censu
     }
 }
 
-static void settle(struct role_result *result, enum hit_class class, const char *why)
+static void role_found(struct role_result *result, enum hit_class class, const char *why)
 {
     result->known = true;
     result->class = class;
@@ -59,9 +59,9 @@ static void decide_backup(const struct mx_answer *answer, const struct census *c
 {
     primaries_collect(answer, census, census->found, result);
     if (result->primary_count > 0)
-        settle(result, CLASS_BACKUP, census->found ? "a less preferred MX" : "set to backup");
+        role_found(result, CLASS_BACKUP, census->found ? "a less preferred MX" : "set to backup");
     else
-        settle(result, CLASS_NONE, "no usable MX is preferred over this host");
+        role_found(result, CLASS_NONE, "no usable MX is preferred over this host");
 }
 
 static void decide_address(const struct mx_answer *answer, const struct census *census, const char *why,
@@ -69,9 +69,9 @@ static void decide_address(const struct mx_answer *answer, const struct census *
 {
     primaries_collect(answer, census, false, result);
     if (result->primary_count > 0)
-        settle(result, CLASS_ADDRESS, why);
+        role_found(result, CLASS_ADDRESS, why);
     else
-        settle(result, CLASS_NONE, "no usable MX besides this host");
+        role_found(result, CLASS_NONE, "no usable MX besides this host");
 }
 
 static void decide_auto(const struct mx_answer *answer, const struct census *census,
@@ -84,7 +84,7 @@ static void decide_auto(const struct mx_answer *answer, const struct census *cen
     else if (answer->addresses.status == MX_UNKNOWN)
         result->why = "the domain's addresses are not known";
     else
-        settle(result, CLASS_NONE, "neither MX nor address is ours");
+        role_found(result, CLASS_NONE, "neither MX nor address is ours");
 }
 
 /* Without an MX host there is nobody that the client should have gone to. */
@@ -94,11 +94,11 @@ static void decide_without_mx(const struct mx_answer *answer, const struct self 
     bool ours = any_is_ours(self, &answer->addresses);
 
     if (answer->status == MX_NXDOMAIN)
-        settle(result, CLASS_NONE, "the domain does not exist");
+        role_found(result, CLASS_NONE, "the domain does not exist");
     else if (answer->null_mx)
-        settle(result, CLASS_NONE, ours ? "null MX, and the address is ours" : "null MX");
+        role_found(result, CLASS_NONE, ours ? "null MX, and the address is ours" : "null MX");
     else
-        settle(result, CLASS_NONE, ours ? "no MX, and the address is ours" : "no MX");
+        role_found(result, CLASS_NONE, ours ? "no MX, and the address is ours" : "no MX");
 }
 
 void role_decide(enum role_setting setting, const struct mx_answer *answer, const struct self *self,
@@ -108,11 +108,11 @@ void role_decide(enum role_setting setting, const struct mx_answer *answer, cons
 
     *result = (struct role_result){.why = "no usable answer from DNS"};
     if (setting == ROLE_OFF) {
-        settle(result, CLASS_NONE, "set to off");
+        role_found(result, CLASS_NONE, "set to off");
         return;
     }
     if (setting == ROLE_TRAP) {
-        settle(result, CLASS_TRAP, "set to trap");
+        role_found(result, CLASS_TRAP, "set to trap");
         return;
     }
     if (answer->status == MX_UNKNOWN)

@@ -146,17 +146,6 @@ void limits_give_back(struct limits *limits, struct limits_place **place)
     *place = NULL;
 }
 
-size_t limits_held(struct limits *limits, int64_t now_ms)
-{
-    size_t held;
-
-    pthread_mutex_lock(&limits->mutex);
-    release_silent(limits, now_ms);
-    held = limits->held;
-    pthread_mutex_unlock(&limits->mutex);
-    return held;
-}
-
 void limits_destroy(struct limits **limits)
 {
     if (*limits == NULL)

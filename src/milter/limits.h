@@ -35,7 +35,4 @@ bool limits_touch(struct limits *limits, struct limits_place *place, int64_t now
 /* Give *PLACE back; *PLACE (may be NULL) becomes NULL. */
 void limits_give_back(struct limits *limits, struct limits_place **place);
 
-/* Places held at NOW_MS. */
-size_t limits_held(struct limits *limits, int64_t now_ms);
-
 #endif

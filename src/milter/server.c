@@ -28,9 +28,9 @@ static int listener = -1;
 /* libmilter does not tell its listener; it is among the first descriptors from LOWEST on. */
 static int find_listener(int lowest)
 {
-    enum { LOOK = 16 };
+    enum { DESCRIPTORS = 16 };
 
-    for (int fd = lowest; fd < lowest + LOOK; fd++) {
+    for (int fd = lowest; fd < lowest + DESCRIPTORS; fd++) {
         int listening = 0;
         socklen_t length = sizeof listening;
 

@@ -44,20 +44,20 @@ struct store *store_create(const char *conninfo, const char *sensor, int stop_fd
     return store;
 }
 
+static void connection_close(struct store *store)
+{
+    db_close(&store->db);
+}
+
 void store_destroy(struct store **store)
 {
     if (*store == NULL)
         return;
-    store_disconnect(*store);
+    connection_close(*store);
     free((*store)->conninfo);
     free((*store)->sensor);
     free(*store);
     *store = NULL;
-}
-
-void store_disconnect(struct store *store)
-{
-    db_close(&store->db);
 }
 
 bool store_is_connected(const struct store *store)
@@ -75,7 +75,7 @@ static enum db_status outcome(struct store *store, enum db_status status)
 {
     snprintf(store->why, sizeof store->why, "%s", status == DB_OK || store->db == NULL ? "" : db_why(store->db));
     if (status == DB_UNREACHABLE || status == DB_STOPPED || status == DB_READ_ONLY)
-        store_disconnect(store);
+        connection_close(store);
     return status;
 }
 
@@ -91,10 +91,10 @@ enum db_status store_connect(struct store *store)
 {
     enum db_status status;
 
-    store_disconnect(store);
+    connection_close(store);
     status = outcome(store, db_connect(&store->db, store->conninfo, "hunnypot-milter", CONNECT_TIMEOUT_MS, store->stop_fd));
     if (status != DB_OK)
-        store_disconnect(store);
+        connection_close(store);
     return status;
 }
 
@@ -120,7 +120,7 @@ enum db_status store_hello(struct store *store, const char *life, const char *an
     free(array);
     outcome(store, status);
     if (status != DB_OK)
-        store_disconnect(store);
+        connection_close(store);
     return status;
 }
 
@@ -372,7 +372,7 @@ enum db_status store_try(struct store *store, const struct spool_mark *from, con
     if (status == DB_OK)
         status = store_record(store, from, hit, 1, mark);
     if (store->db != NULL && db_script(store->db, QUERY_TIMEOUT_MS, "ROLLBACK") != DB_OK)
-        store_disconnect(store);
+        connection_close(store);
     return status == DB_OK && strcmp(mark, hit->link) != 0 ? DB_ERROR : status;
 }
 

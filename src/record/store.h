@@ -48,7 +48,6 @@ enum db_status store_heartbeat(struct store *store, const char *version, int64_t
 enum db_status store_tick(struct store *store, bool *more) __attribute__((warn_unused_result));
 
 bool store_is_connected(const struct store *store);
-void store_disconnect(struct store *store);
 const char *store_why(const struct store *store);
 
 #endif

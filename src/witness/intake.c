@@ -91,7 +91,7 @@ static const char *why_not_watched(const struct intake *intake, const struct sta
     return NULL;
 }
 
-static bool watch(struct intake *intake, const struct stamp *stamp, int64_t now_us, bool fresh)
+static bool watch_until(struct intake *intake, const struct stamp *stamp, int64_t now_us, bool fresh)
 {
     const char *why = why_not_watched(intake, stamp, now_us, fresh);
 
@@ -180,7 +180,7 @@ static bool is_by_list(const struct intake *intake, const struct logformat_text 
     return false;
 }
 
-static bool refused(struct intake *intake, const char *id, const struct logformat_entry *entry)
+static bool refusal_take(struct intake *intake, const char *id, const struct logformat_entry *entry)
 {
     char from[ENVELOPE_ADDRESS_MAX + 1], to[ENVELOPE_ADDRESS_MAX + 1];
 
@@ -193,7 +193,7 @@ static bool refused(struct intake *intake, const char *id, const struct logforma
     return ledger_letter_listed(intake->config.ledger, from, to, entry->stamp.time_us);
 }
 
-static bool take(struct intake *intake, const struct logformat_entry *entry)
+static bool event_take(struct intake *intake, const struct logformat_entry *entry)
 {
     struct ledger *ledger = intake->config.ledger;
     char id[ID_SIZE];
@@ -217,7 +217,7 @@ static bool take(struct intake *intake, const struct logformat_entry *entry)
     case LOGFORMAT_CLOSED:
         return ledger_letter_closed(ledger, id);
     case LOGFORMAT_REFUSED:
-        return refused(intake, id, entry);
+        return refusal_take(intake, id, entry);
     case LOGFORMAT_SEEN:
         return visit(intake, entry, false);
     default:
@@ -243,5 +243,5 @@ bool intake_entry(struct intake *intake, const struct source_entry *from, int64_
     }
     if (entry.event == LOGFORMAT_SUPPRESSED)
         intake_gap(intake, "lines were suppressed"); /* between the entry before and this one */
-    return watch(intake, &entry.stamp, now_us, fresh) && take(intake, &entry);
+    return watch_until(intake, &entry.stamp, now_us, fresh) && event_take(intake, &entry);
 }

@@ -14,9 +14,9 @@
 #include <sqlite3.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/text.h"
 
-#define SECOND_US INT64_C(1000000)
 
 enum {
     APPLICATION_NUMBER = 0x48757769, /* marks a file as a witness's */
@@ -306,7 +306,7 @@ static bool put_aside(struct ledger *ledger)
 }
 
 /* A second witness on one ledger would tell half of what it read as all. */
-static bool take_lock(struct ledger *ledger)
+static bool lock_take_over(struct ledger *ledger)
 {
     char *path = alloc_format("%s.lock", ledger->path);
     mode_t old = umask(077);
@@ -331,7 +331,7 @@ bool ledger_open(struct ledger **out, const char *path, const struct envelope_ke
 
     ledger->path = alloc_text(path);
     ledger->keys = *keys;
-    if (take_lock(ledger)) {
+    if (lock_take_over(ledger)) {
         old = umask(077);
         state = file_open(ledger);
         if (state == STATE_DAMAGED)
@@ -391,31 +391,31 @@ static int64_t key_number(const struct envelope_key *key)
 
 static int64_t hour_of(int64_t time_us)
 {
-    return time_us / SECOND_US / HOUR_S;
+    return time_us / CLOCK_SECOND_US / HOUR_S;
 }
 
 /* What is known of a letter under one key. */
-struct known {
+struct letter {
     bool has_sender, has_client, accepted;
     struct envelope_part sender;
     struct envelope_hash client;
     int64_t accepted_us;
 };
 
-static bool letter_get(struct ledger *ledger, const char *id, const struct envelope_key *key, struct known *known)
+static bool letter_get(struct ledger *ledger, const char *id, const struct envelope_key *key, struct letter *letter)
 {
     sqlite3_stmt *statement = read_begin(ledger, Q_LETTER_GET, "ti", id, key_number(key));
     bool row, unused;
 
-    *known = (struct known){.accepted = false};
+    *letter = (struct letter){.accepted = false};
     if (!read_row(ledger, statement, &row))
         return false;
     if (!row)
         return true;
-    known->has_sender = take_bytes(statement, 0, known->sender.bytes, sizeof known->sender.bytes);
-    known->has_client = take_bytes(statement, 1, known->client.bytes, sizeof known->client.bytes);
-    known->accepted = sqlite3_column_type(statement, 2) == SQLITE_INTEGER;
-    known->accepted_us = sqlite3_column_int64(statement, 2);
+    letter->has_sender = take_bytes(statement, 0, letter->sender.bytes, sizeof letter->sender.bytes);
+    letter->has_client = take_bytes(statement, 1, letter->client.bytes, sizeof letter->client.bytes);
+    letter->accepted = sqlite3_column_type(statement, 2) == SQLITE_INTEGER;
+    letter->accepted_us = sqlite3_column_int64(statement, 2);
     return read_row(ledger, statement, &unused);
 }
 
@@ -456,7 +456,7 @@ static bool arrived(struct ledger *ledger, const struct envelope_key *key, const
 }
 
 /* All recipients that were named before the letter was accepted. */
-static bool waiting_arrived(struct ledger *ledger, const char *id, const struct envelope_key *key, const struct known *known,
+static bool waiting_arrived(struct ledger *ledger, const char *id, const struct envelope_key *key, const struct letter *letter,
                             int64_t time_us)
 {
     sqlite3_stmt *statement = read_begin(ledger, Q_RECIPIENT_GET, "ti", id, key_number(key));
@@ -467,7 +467,7 @@ static bool waiting_arrived(struct ledger *ledger, const char *id, const struct 
         ok = read_row(ledger, statement, &row);
         for (int column = 0; column < 2 && ok && row; column++)
             if (take_bytes(statement, column, part.bytes, sizeof part.bytes))
-                ok = arrived(ledger, key, &known->sender, &part, time_us, LEDGER_ACCEPTED);
+                ok = arrived(ledger, key, &letter->sender, &part, time_us, LEDGER_ACCEPTED);
     }
     if (!ok)
         sqlite3_reset(statement);
@@ -478,20 +478,20 @@ bool ledger_letter_accepted(struct ledger *ledger, const char *id, int64_t time_
 {
     for (size_t i = 0; i < ledger->keys.count; i++) {
         const struct envelope_key *key = &ledger->keys.keys[i];
-        struct known known;
+        struct letter letter;
 
-        if (!letter_get(ledger, id, key, &known))
+        if (!letter_get(ledger, id, key, &letter))
             return false;
-        if (known.accepted)
+        if (letter.accepted)
             continue; /* Postfix says so each time it tries to deliver */
         if (!query_run(ledger, Q_LETTER_ACCEPT, "tii", id, key_number(key), time_us))
             return false;
-        if (known.has_sender && (!arrived(ledger, key, &known.sender, NULL, time_us, LEDGER_ACCEPTED) ||
-                                 !waiting_arrived(ledger, id, key, &known, time_us)))
+        if (letter.has_sender && (!arrived(ledger, key, &letter.sender, NULL, time_us, LEDGER_ACCEPTED) ||
+                                 !waiting_arrived(ledger, id, key, &letter, time_us)))
             return false;
-        if (known.has_client &&
-            (!query_run(ledger, Q_VISIT, "bii", known.client.bytes, sizeof known.client.bytes, hour_of(time_us), time_us) ||
-             !query_run(ledger, Q_VISIT_LETTER, "bi", known.client.bytes, sizeof known.client.bytes, hour_of(time_us))))
+        if (letter.has_client &&
+            (!query_run(ledger, Q_VISIT, "bii", letter.client.bytes, sizeof letter.client.bytes, hour_of(time_us), time_us) ||
+             !query_run(ledger, Q_VISIT_LETTER, "bi", letter.client.bytes, sizeof letter.client.bytes, hour_of(time_us))))
             return false;
     }
     return query_run(ledger, Q_RECIPIENT_CLOSE, "t", id);
@@ -503,17 +503,17 @@ bool ledger_letter_recipient(struct ledger *ledger, const char *id, const char *
         const struct envelope_key *key = &ledger->keys.keys[i];
         struct envelope_part address = envelope_recipient_part(key, to), domain;
         bool by_domain = envelope_domain_part(key, to, &domain);
-        struct known known;
+        struct letter letter;
 
-        if (!letter_get(ledger, id, key, &known))
+        if (!letter_get(ledger, id, key, &letter))
             return false;
-        if (!known.accepted) {
+        if (!letter.accepted) {
             if (!query_run(ledger, Q_RECIPIENT_PUT, "tibb", id, key_number(key), address.bytes, sizeof address.bytes,
                      by_domain ? domain.bytes : NULL, sizeof domain.bytes))
                 return false;
-        } else if (known.has_sender &&
-                   (!arrived(ledger, key, &known.sender, &address, known.accepted_us, LEDGER_ACCEPTED) ||
-                    (by_domain && !arrived(ledger, key, &known.sender, &domain, known.accepted_us, LEDGER_ACCEPTED)))) {
+        } else if (letter.has_sender &&
+                   (!arrived(ledger, key, &letter.sender, &address, letter.accepted_us, LEDGER_ACCEPTED) ||
+                    (by_domain && !arrived(ledger, key, &letter.sender, &domain, letter.accepted_us, LEDGER_ACCEPTED)))) {
             return false;
         }
     }
@@ -560,10 +560,10 @@ bool ledger_visit(struct ledger *ledger, const struct ipaddr *client, bool refus
 bool ledger_letter_refused(struct ledger *ledger, const char *id, int64_t time_us)
 {
     for (size_t i = 0; i < ledger->keys.count; i++) {
-        struct known known;
+        struct letter letter;
 
-        if (!letter_get(ledger, id, &ledger->keys.keys[i], &known) ||
-            (known.has_client && !visit_put(ledger, &known.client, true, time_us)))
+        if (!letter_get(ledger, id, &ledger->keys.keys[i], &letter) ||
+            (letter.has_client && !visit_put(ledger, &letter.client, true, time_us)))
             return false;
     }
     return true;
@@ -782,7 +782,7 @@ bool ledger_probe(struct ledger *ledger, const struct ipaddr *sensor, int64_t ti
 {
     char address[IPADDR_TEXT_SIZE];
 
-    return query_run(ledger, Q_PROBE_PUT, "ti", ipaddr_format(sensor, address), time_us / SECOND_US * SECOND_US);
+    return query_run(ledger, Q_PROBE_PUT, "ti", ipaddr_format(sensor, address), time_us / CLOCK_SECOND_US * CLOCK_SECOND_US);
 }
 
 bool ledger_untold_probes(struct ledger *ledger, struct ledger_probe *probes, size_t max, size_t *count)
@@ -811,7 +811,7 @@ bool ledger_told_probe(struct ledger *ledger, const struct ledger_probe *probe)
 static bool forget_letters(struct ledger *ledger, int64_t now_us, bool *lost)
 {
     char *old = alloc_format("DELETE FROM letter WHERE began < %lld OR (accepted IS NULL AND began < %lld)",
-                             (long long)(now_us - LEDGER_KEEP_S * SECOND_US), (long long)(now_us - STALE_S * SECOND_US));
+                             (long long)(now_us - LEDGER_KEEP_S * CLOCK_SECOND_US), (long long)(now_us - STALE_S * CLOCK_SECOND_US));
     static const char rest[] = "DELETE FROM recipient WHERE id NOT IN (SELECT id FROM letter)";
     bool ok = sqlite3_exec(ledger->db, old, NULL, NULL, NULL) == SQLITE_OK;
     int64_t count = 0, over = 0, nameless = 0;
@@ -837,7 +837,7 @@ static bool forget_letters(struct ledger *ledger, int64_t now_us, bool *lost)
 
 bool ledger_forget(struct ledger *ledger, int64_t now_us, bool *lost)
 {
-    int64_t before = now_us - LEDGER_KEEP_S * SECOND_US;
+    int64_t before = now_us - LEDGER_KEEP_S * CLOCK_SECOND_US;
     char *script = alloc_format(
         "DELETE FROM arrived WHERE time < %lld; DELETE FROM probe WHERE time < %lld; DELETE FROM visit WHERE hour < %lld;"
         "DELETE FROM hit_hash WHERE hit IN (SELECT number FROM hit WHERE time < %lld);"

@@ -17,7 +17,6 @@ enum {
     HASHES_MAX = 1 + 2 * 100
 };
 
-#define SECONDS INT64_C(1000000)
 
 static enum tell_status ended(struct tell *tell, enum db_status status)
 {
@@ -78,7 +77,7 @@ enum tell_status tell_hello(struct tell *tell, struct intake *intake)
     off = number_at(result, 0, 0) - clock_realtime_us();
     take_sensors(result, intake);
     db_result_free(&result);
-    return off > INTAKE_CLOCK_OFF_S * SECONDS || off < -INTAKE_CLOCK_OFF_S * SECONDS ? TELL_CLOCK : TELL_OK;
+    return off > INTAKE_CLOCK_OFF_S * CLOCK_SECOND_US || off < -INTAKE_CLOCK_OFF_S * CLOCK_SECOND_US ? TELL_CLOCK : TELL_OK;
 }
 
 /* --- what waits --- */
@@ -154,7 +153,7 @@ static enum tell_status fetch(struct tell *tell)
 
     if (!ledger_note(tell->ledger, "fetched", note, sizeof note))
         return TELL_LEDGER;
-    recorded_us = strtoll(note, NULL, 10) - OVERLAP_S * SECONDS;
+    recorded_us = strtoll(note, NULL, 10) - OVERLAP_S * CLOCK_SECOND_US;
     while (status == TELL_OK && more)
         status = fetch_page(tell, &recorded_us, id, &more);
     return status;
@@ -277,7 +276,7 @@ static enum tell_status tell_letters_page(struct tell *tell, char after[IPADDR_T
     struct db_result *result = NULL;
     struct text text = {.bytes = NULL};
     enum tell_status status;
-    int64_t since_us = clock_realtime_us() - LEDGER_KEEP_S * SECONDS;
+    int64_t since_us = clock_realtime_us() - LEDGER_KEEP_S * CLOCK_SECOND_US;
     bool ok = true;
 
     snprintf(limit, sizeof limit, "%d", PAGE);

@@ -222,11 +222,6 @@ enum db_status store_tick(struct store *store, bool *more)
     return answer(fake.tick);
 }
 
-void store_disconnect(struct store *store)
-{
-    (void)store;
-}
-
 const char *store_why(const struct store *store)
 {
     const char *why;
