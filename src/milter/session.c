@@ -91,6 +91,18 @@ static sfsistat answer_stopping(void)
     return answer_by(calls.when_stopping);
 }
 
+/* What is negotiated when the daemon stops.  No answer here puts mail off: for that the MTA has to do without us, by its
+ * default action.  Where mail is not to be put off, nothing is asked of the MTA. */
+static sfsistat negotiate_stopping(unsigned long steps, unsigned long *wanted_actions, unsigned long *wanted_steps)
+{
+    if (calls.when_stopping == CONDUCT_DEFER)
+        return SMFIS_REJECT;
+    *wanted_actions = 0;
+    *wanted_steps = steps & (SMFIP_NOCONNECT | SMFIP_NOHELO | SMFIP_NOMAIL | SMFIP_NORCPT | SMFIP_NODATA | SMFIP_NOHDRS |
+                             SMFIP_NOEOH | SMFIP_NOBODY | SMFIP_NOUNKNOWN);
+    return SMFIS_CONTINUE;
+}
+
 /* All sessions.  `busy` counts the callbacks that run: libmilter's threads cannot be stopped, so they are waited for. */
 static struct {
     pthread_mutex_t mutex; /* covers everything below */
@@ -441,7 +453,7 @@ static sfsistat on_negotiate(SMFICTX *ctx, unsigned long actions, unsigned long 
     (void)reserved3;
     *wanted2 = *wanted3 = 0;
     if (!callback_begin())
-        return SMFIS_REJECT; /* the MTA does without us: by its default action */
+        return negotiate_stopping(steps, wanted_actions, wanted_steps);
     status = negotiate(ctx, actions, steps, wanted_actions, wanted_steps);
     callback_end();
     return status;

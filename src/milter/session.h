@@ -52,7 +52,8 @@ struct session_calls {
     /* The same at the end of the message, of which was DECIDED so at DATA. */
     enum session_conduct (*conduct_at_end)(void *context, const struct settings *settings, const struct hit *hit,
                                            enum session_conduct decided);
-    /* What is done about whatever comes while the daemon stops, and about what nothing is known of. */
+    /* What is done about whatever comes while the daemon stops, and about what nothing is known of.  CONDUCT_DEFER leaves
+     * a connection that begins then to the MTA's default action. */
     enum session_conduct when_stopping;
 };
 

@@ -763,7 +763,7 @@ static void *drop_thread(void *unused)
     return unused;
 }
 
-/* libmilter's threads go on until the process ends.  Must be the last test: nothing is served from then on. */
+/* libmilter's threads go on until the process ends.  From here on nothing is served. */
 static void dropping_waits_for_running_callbacks_and_stops_new_ones(void **state)
 {
     struct mta busy = postfix(), other = sendmail();
@@ -793,6 +793,23 @@ static void dropping_waits_for_running_callbacks_and_stops_new_ones(void **state
     assert_int_equal(hits, 1);
 }
 
+/* Who may pass is not put off by an MTA that has to do without us.  After the test above. */
+static void conduct_when_stopping_comes_from_above_in_negotiation_too(void **state)
+{
+    const struct session_calls passing = {.when_stopping = CONDUCT_PASS};
+    const unsigned long nothing = SMFIP_NOCONNECT | SMFIP_NOHELO | SMFIP_NOMAIL | SMFIP_NORCPT | SMFIP_NODATA;
+    struct mta mta = postfix();
+
+    (void)state;
+    assert_true(session_register("test", &passing));
+    assert_int_equal(negotiate(&mta, ACTIONS, STEPS), SMFIS_CONTINUE);
+    assert_int_equal(mta.steps & nothing, nothing & STEPS);
+    assert_int_equal(mta.steps & ~STEPS, 0);
+    assert_int_equal(mta.actions, 0);
+    assert_int_equal(fake_libmilter.xxfi_eom(&mta.ctx), SMFIS_ACCEPT);
+    session_drop_all();
+}
+
 int main(void)
 {
     const struct session_calls calls = {
@@ -818,6 +835,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(hanging_up_late_is_no_late_command, setup, teardown),
         cmocka_unit_test_setup_teardown(reset_is_a_command_too, setup, teardown),
         cmocka_unit_test_setup_teardown(dropping_waits_for_running_callbacks_and_stops_new_ones, setup, teardown),
+        cmocka_unit_test(conduct_when_stopping_comes_from_above_in_negotiation_too),
     };
 
     if (!session_register("test", &calls))
