@@ -70,6 +70,22 @@ BEGIN
                     ceil(extract(epoch FROM (SELECT max(due) FROM listed_network WHERE due <= now())))::bigint);
 END $$;
 
+-- What decides what SELECT, which reads the list alone, gives: as long as this is the same, so is the list.  In a serial a
+-- listing that ends in the second of another change does not show.  A database of the same name may be another one, and an
+-- upgrade makes this function anew with all others.  Durations change once an hour.
+CREATE OR REPLACE FUNCTION hunnypot.listing_state("select" text) RETURNS text
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = hunnypot, pg_temp SET jit = off SET enable_seqscan = off
+    SET enable_bitmapscan = off AS $$
+BEGIN
+    RETURN concat_ws(' ', (SELECT system_identifier FROM pg_control_system()),
+                     (SELECT oid FROM pg_database WHERE datname = current_database()),
+                     (SELECT xmin FROM pg_proc WHERE oid = 'listing_state(text)'::regprocedure),
+                     (SELECT serial FROM change),
+                     extract(epoch FROM (SELECT max(due) FROM listed_network WHERE due <= now())),
+                     extract(epoch FROM date_trunc('hour', now())),
+                     encode(sha256(convert_to("select", 'UTF8')), 'hex'));
+END $$;
+
 -- What changed on the list after a number that this gave before, in order: who is (again, or otherwise) listed, and who is
 -- not any more.  From 0 on it is all.  An error when what was removed since then is not remembered.
 CREATE OR REPLACE FUNCTION hunnypot.changes(after bigint)

@@ -20,8 +20,10 @@ CREATE OR REPLACE FUNCTION hunnypot.left_since(last bigint) RETURNS bigint
     SET plan_cache_mode = force_custom_plan SET enable_seqscan = off SET enable_bitmapscan = off
     SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 BEGIN
-    RETURN (SELECT count(DISTINCT l.network) FROM listed_network l
-            WHERE l.serial > last AND l.entered <= last AND l.removed IS NOT NULL
+    -- By what changed, which is little; most of the list entered before.
+    RETURN (WITH changed AS MATERIALIZED (SELECT network, entered, removed FROM listed_network WHERE serial > last)
+            SELECT count(DISTINCT l.network) FROM changed l
+            WHERE l.entered <= last AND l.removed IS NOT NULL
               AND NOT EXISTS (SELECT FROM listed_network o WHERE o.network = l.network AND o.removed IS NULL));
 END $$;
 

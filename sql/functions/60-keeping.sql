@@ -44,12 +44,13 @@ BEGIN
     PERFORM list_changed();
 END $$;
 
--- Retention, in one bounded step: call it until nothing is removed.  Recording waits only for what comes last, dropping a
--- partition, and that does not wait for a reader of it.  NULL partitions: there are some, but somebody reads them.
+-- Retention, in one bounded step: call it until nothing is removed.  Recording waits only for what comes last, dropping
+-- partitions, which does not wait for a reader of one: from the first that is dropped to the end, hit is locked.
+-- NULL partitions: there are some, but somebody reads them.
 CREATE OR REPLACE FUNCTION hunnypot.expire() RETURNS TABLE (what text, removed bigint)
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp SET lock_timeout = '100ms'
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp SET lock_timeout = '50ms'
     SET timezone = 'UTC' SET jit = off SET plan_cache_mode = force_custom_plan SET enable_seqscan = off
-    SET enable_bitmapscan = off AS $$
+    SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 #variable_conflict use_column
 DECLARE
     at_most CONSTANT int := 100000;
@@ -71,12 +72,11 @@ BEGIN
     WITH gone AS (
         DELETE FROM offence_day
         WHERE ctid = ANY (ARRAY(
-            SELECT ctid FROM offence_day f
-            WHERE day <= fresh::date AND last_seen < fresh
-              AND (last_seen < spent
-                   OR NOT EXISTS (SELECT FROM listed_network l WHERE l.network = f.network AND l.class = f.class
-                                                                 AND l.removed IS NULL AND l.until > now()))
-            ORDER BY day LIMIT at_most))
+            -- A join, which looks up these few; of NOT EXISTS under OR the planner makes a hash of the whole list.
+            SELECT f.ctid FROM offence_day f
+            LEFT JOIN listed_network l ON l.network = f.network AND l.class = f.class AND l.removed IS NULL AND l.until > now()
+            WHERE f.day <= fresh::date AND f.last_seen < fresh AND (f.last_seen < spent OR l.network IS NULL)
+            ORDER BY f.day LIMIT at_most))
         RETURNING network, last_seen
     )
     -- The others are not on the list, and fewer facts put nobody on it.
@@ -98,7 +98,7 @@ BEGIN
 
     what := 'hit partitions';
     removed := 0;
-    PERFORM set_config('lock_timeout', '100ms', true);
+    PERFORM set_config('lock_timeout', '50ms', true);
     FOR part IN
         SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
         WHERE i.inhparent = 'hit'::regclass AND c.relname ~ '^hit_[0-9]{8}$'
@@ -109,9 +109,11 @@ BEGIN
             EXECUTE format('DROP TABLE %I', part);
         EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
             held := true;
+            EXIT WHEN removed > 0;
             CONTINUE;
         END;
         removed := removed + 1;
+        EXIT WHEN removed = 10;
     END LOOP;
     removed := CASE WHEN removed > 0 OR NOT held THEN removed END;
     RETURN NEXT;

@@ -9,7 +9,7 @@ GRANT SELECT ON hunnypot.schema_version, hunnypot.sensor, hunnypot.spool, hunnyp
 GRANT EXECUTE ON FUNCTION hunnypot.setting, hunnypot.client_network, hunnypot.covering, hunnypot.units,
     hunnypot.hours_left, hunnypot.iso_time, hunnypot.reversed, hunnypot.address, hunnypot.known_class, hunnypot.listed,
     hunnypot.worst_listing, hunnypot.firm_listing, hunnypot.why, hunnypot.policy_test,
-    hunnypot.postfix_action, hunnypot.listing_serial, hunnypot.changes, hunnypot.publish_check,
+    hunnypot.postfix_action, hunnypot.listing_serial, hunnypot.listing_state, hunnypot.changes, hunnypot.publish_check,
     hunnypot.published TO hunnypot_reader;
 
 GRANT EXECUTE ON FUNCTION hunnypot.sensor_hello, hunnypot.record_batch, hunnypot.sensor_heartbeat, hunnypot.tick

@@ -31,6 +31,7 @@ struct export {
     bool force;
     int64_t interval_ms;
     const char *path; /* the format's, for messages */
+    bool is_shipped;  /* it reads the list alone; what a format of the user's own reads, nobody knows */
     char *select;
 };
 
@@ -140,17 +141,48 @@ static int copy_rows(struct cli *cli, const struct export *export, struct sink *
     return exit_status;
 }
 
-/* The brake and the rows are of one snapshot.  The list has an index in the order that most formats want, and statistics that
- * are stale must not let the planner sort millions instead. */
-static int run_select(struct cli *cli, const struct export *export, struct file_replacement *replacement)
+/* What the list is like now, in the form that SELECT gives it.  The caller frees; NULL on failure, which is said. */
+static char *read_state(struct cli *cli, const char *select)
+{
+    struct db_result *result = NULL;
+    char *state = NULL;
+    enum db_status status = db_query_texts(cli->db, CLI_TIMEOUT_MS, "SELECT hunnypot.listing_state($1)", &select, 1, &result);
+
+    if (status == DB_OK)
+        state = alloc_text(db_value(result, 0, 0));
+    else
+        cli_db_fail(cli, status);
+    db_result_free(&result);
+    return state;
+}
+
+/* The rows, unless REPLACEMENT (NULL: none) is to replace what was made from the list as it is: *NOTE is NULL then, else what
+ * the rows are made from, or "" when that is not known. */
+static int copy_news(struct cli *cli, const struct export *export, struct file_replacement *replacement, char **note)
 {
     struct sink sink = {.replacement = replacement};
+    bool may_be_known = replacement != NULL && export->is_shipped;
+
+    *note = may_be_known ? read_state(cli, export->select) : alloc_text("");
+    if (*note == NULL)
+        return CLI_FAILED;
+    if (!may_be_known || !file_replace_is_noted(replacement, *note))
+        return copy_rows(cli, export, &sink);
+    free(*note);
+    *note = NULL;
+    return CLI_OK;
+}
+
+/* The brake and the rows are of one snapshot.  The list has an index in the order that most formats want, and statistics that
+ * are stale must not let the planner sort millions instead. */
+static int run_select(struct cli *cli, const struct export *export, struct file_replacement *replacement, char **note)
+{
     enum db_status status = db_script(cli->db, CLI_TIMEOUT_MS, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
                                                                "SET LOCAL enable_sort = off; SET LOCAL jit = off");
     int exit_status = status == DB_OK ? check_brake(cli, export->force) : cli_db_fail(cli, status);
 
     if (exit_status == CLI_OK)
-        exit_status = copy_rows(cli, export, &sink);
+        exit_status = copy_news(cli, export, replacement, note);
     status = db_script(cli->db, CLI_TIMEOUT_MS, exit_status == CLI_OK ? "COMMIT" : "ROLLBACK");
     if (exit_status == CLI_OK && status != DB_OK)
         exit_status = cli_db_fail(cli, status);
@@ -237,14 +269,16 @@ static int run_command(const struct cli *cli, const struct export *export)
 static int export_file(struct cli *cli, const struct export *export, bool *changed)
 {
     struct file_replacement *replacement;
+    char *note = NULL;
     int status = file_replace_begin(&replacement, cli, export->target);
 
     *changed = false;
     if (status != CLI_OK)
         return status;
-    status = run_select(cli, export, replacement);
-    if (status == CLI_OK)
-        status = file_replace_commit(replacement, changed);
+    status = run_select(cli, export, replacement, &note);
+    if (status == CLI_OK && note != NULL)
+        status = file_replace_commit(replacement, *note != '\0' ? note : NULL, changed);
+    free(note);
     file_replace_end(&replacement);
     return status == CLI_OK ? tell_published(cli, export->force) : status;
 }
@@ -252,13 +286,17 @@ static int export_file(struct cli *cli, const struct export *export, bool *chang
 static int export_once(struct cli *cli, const struct export *export)
 {
     struct output_progress *progress;
+    char *note = NULL;
     bool changed;
     int status;
 
     if ((status = cli_open(cli)) != CLI_OK)
         return status;
-    if (export->target == NULL)
-        return run_select(cli, export, NULL);
+    if (export->target == NULL) {
+        status = run_select(cli, export, NULL, &note);
+        free(note);
+        return status;
+    }
     progress = output_progress_start("export");
     status = export_file(cli, export, &changed);
     output_progress_stop(&progress);
@@ -301,27 +339,10 @@ struct watch {
     char *exported; /* what the list was like, as read_state() has it, when it was exported; NULL: not exported */
 };
 
-/* The list's serial, and the hour, as formats with durations change once an hour.  The caller frees; NULL on failure. */
-static char *read_state(struct cli *cli)
-{
-    struct db_result *result = NULL;
-    char *state = NULL;
-    enum db_status status =
-        db_query(cli->db, CLI_TIMEOUT_MS, "SELECT hunnypot.listing_serial() || ' ' || date_trunc('hour', now())", NULL, 0,
-                 &result);
-
-    if (status == DB_OK)
-        state = alloc_text(db_value(result, 0, 0));
-    else
-        cli_db_fail(cli, status);
-    db_result_free(&result);
-    return state;
-}
-
 /* What fails is said; the next change, or the next minute, is the next try. */
 static void watch_once(struct cli *cli, struct watch *watch)
 {
-    char *state = read_state(cli);
+    char *state = read_state(cli, watch->export->select);
     bool changed;
     int status;
 
@@ -378,6 +399,7 @@ static int run_format(struct cli *cli, struct export *export, const char *const 
         status = format_set(format, settings->texts[i]);
     if (status == CLI_OK) {
         export->path = format->path;
+        export->is_shipped = format_is_in(format, folders[FORMAT_FOLDERS - 1]);
         export->select = format_select(format, &status);
     }
     if (status == CLI_OK && export->target != NULL)

@@ -4,11 +4,13 @@
 #include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -228,6 +230,50 @@ static bool is_same(struct file_replacement *replacement)
     return same;
 }
 
+static const char note_name[] = "user.hunnypot.made-from";
+
+/* NOTE, with what changes when somebody else writes, replaces or copies the file that is FILE. */
+static char *sealed_note(const struct stat *file, const char *note)
+{
+    return alloc_format("%ju %ju %jd %jd.%09ld %s", (uintmax_t)file->st_dev, (uintmax_t)file->st_ino, (intmax_t)file->st_size,
+                        (intmax_t)file->st_mtim.tv_sec, file->st_mtim.tv_nsec, note);
+}
+
+bool file_replace_is_noted(const struct file_replacement *replacement, const char *note)
+{
+    char found[FILE_NOTE_MAX + 128], *sealed = sealed_note(&replacement->old, note);
+    ssize_t length = replacement->there ? getxattr(replacement->target, note_name, found, sizeof found) : -1;
+    bool is_noted = length >= 0 && (size_t)length == strlen(sealed) && memcmp(found, sealed, (size_t)length) == 0;
+
+    free(sealed);
+    return is_noted;
+}
+
+/* A note less is a slower run, no wrong one: so it may fail. */
+static void note_fresh(const struct file_replacement *replacement, const char *note)
+{
+    int fd = fileno(replacement->file);
+    struct stat fresh;
+
+    if (note != NULL && fstat(fd, &fresh) == 0) {
+        char *sealed = sealed_note(&fresh, note);
+
+        (void)fsetxattr(fd, note_name, sealed, strlen(sealed), 0);
+        free(sealed);
+    }
+}
+
+/* What has become of the old file since it was compared, its note does not fit. */
+static void note_old(const struct file_replacement *replacement, const char *note)
+{
+    if (note != NULL && !file_replace_is_noted(replacement, note)) {
+        char *sealed = sealed_note(&replacement->old, note);
+
+        (void)setxattr(replacement->target, note_name, sealed, strlen(sealed), 0);
+        free(sealed);
+    }
+}
+
 static bool sync_folder(const struct file_replacement *replacement)
 {
     char *copy = alloc_text(replacement->target);
@@ -254,15 +300,18 @@ static bool keep_mode(const struct file_replacement *replacement, int fd)
     return fchmod(fd, old->st_mode & 07777) == 0;
 }
 
-int file_replace_commit(struct file_replacement *replacement, bool *changed)
+int file_replace_commit(struct file_replacement *replacement, const char *note, bool *changed)
 {
     int fd = fileno(replacement->file);
 
     *changed = false;
     if (fflush(replacement->file) != 0)
         return cli_fail("%s: %s", replacement->fresh, strerror(errno));
-    if (is_same(replacement))
+    if (is_same(replacement)) {
+        note_old(replacement, note);
         return CLI_OK;
+    }
+    note_fresh(replacement, note);
     if (!keep_mode(replacement, fd) || fsync(fd) != 0)
         return cli_fail("%s: %s", replacement->fresh, strerror(errno));
     if (rename(replacement->fresh, replacement->target) != 0)

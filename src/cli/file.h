@@ -13,6 +13,8 @@ int file_read(const char *path, char **text);
 /* A file to be replaced: under a lock (TARGET.lock) from begin to end, written beside it (TARGET.new). */
 struct file_replacement;
 
+enum { FILE_NOTE_MAX = 400 };
+
 /* Waits for the lock, unless CLI is to stop.  CLI_OK with *REPLACEMENT to be ended, or CLI_FAILED. */
 int file_replace_begin(struct file_replacement **replacement, const struct cli *cli, const char *target);
 
@@ -20,8 +22,13 @@ int file_replace_begin(struct file_replacement **replacement, const struct cli *
 bool file_replace_write(struct file_replacement *replacement, const char *data, size_t length);
 
 /* Put it in place, with mode and owner of the old file, so that it is there after a power cut; or leave the old one
- * untouched when it is the same (*CHANGED is false then). */
-int file_replace_commit(struct file_replacement *replacement, bool *changed);
+ * untouched when it is the same (*CHANGED is false then).  NOTE: what it was made from, for file_replace_is_noted(), or NULL;
+ * it is at most FILE_NOTE_MAX long, or the next run does not find it. */
+int file_replace_commit(struct file_replacement *replacement, const char *note, bool *changed);
+
+/* Whether the target was committed with NOTE, and is as it was then.  False as well where the file system keeps no extended
+ * attributes, which is where the note is. */
+bool file_replace_is_noted(const struct file_replacement *replacement, const char *note);
 
 /* What was not committed is gone, and the target is as it was. */
 void file_replace_end(struct file_replacement **replacement);

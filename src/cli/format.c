@@ -195,6 +195,14 @@ static int is_sql(const struct dirent *entry)
            strspn(entry->d_name, name_characters) == (size_t)(end - entry->d_name);
 }
 
+bool format_is_in(const struct format *format, const char *folder)
+{
+    size_t length = strlen(folder);
+
+    return strncmp(format->path, folder, length) == 0 && format->path[length] == '/' &&
+           strchr(format->path + length + 1, '/') == NULL;
+}
+
 static int print_format(const char *const folders[FORMAT_FOLDERS], size_t folder, const char *file)
 {
     char *name = alloc_format("%.*s", (int)strlen(file) - 4, file);
@@ -202,7 +210,7 @@ static int print_format(const char *const folders[FORMAT_FOLDERS], size_t folder
     int status = format_read(&format, folders, name);
 
     /* The one of an earlier folder goes before. */
-    if (format != NULL && strncmp(format->path, folders[folder], strlen(folders[folder])) == 0) {
+    if (format != NULL && format_is_in(format, folders[folder])) {
         printf("%-16s %s\n", name, format->consumer == NULL ? file : format->consumer);
         for (size_t i = 0; i < format->parameter_count; i++)
             printf("%16s   %s=%s  %s\n", "", format->parameters[i].name, format->parameters[i].value,

@@ -4,7 +4,7 @@
  *     -- consumer: what reads the file
  *     -- syntax: where that is described
  *     -- parameter: name = default  meaning         (two spaces before the meaning)
- * and goes on with one SELECT of one text column, a row for each line of the file, in order.  :'name' in it stands for a
+ * and goes on with one SELECT of one column, a row for each line of the file, in order.  :'name' in it stands for a
  * parameter, as an SQL literal.
  * Fails:    as cli.h says.
  * Limits:   FORMAT_PARAMETERS_MAX.
@@ -29,6 +29,9 @@ struct format {
 /* Read the format NAME from the first of FOLDERS that has it.  CLI_OK with *FORMAT to be freed, or a status. */
 int format_read(struct format **format, const char *const folders[FORMAT_FOLDERS], const char *name);
 void format_free(struct format **format);
+
+/* Whether it came from FOLDER. */
+bool format_is_in(const struct format *format, const char *folder);
 
 /* "name=value" for one of its parameters. */
 int format_set(struct format *format, const char *assignment);

@@ -1,6 +1,7 @@
 """hunnypot export, whatever the format: what becomes of the file, its readers, and what they are told."""
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -15,6 +16,7 @@ from testbed.milter import environment
 from testbed.offences import list_networks
 
 ADDRESSES = "SELECT host(network) FROM hunnypot.listing ORDER BY network"
+NOTE = "user.hunnypot.made-from"
 OLD = b"what was there before\nwithout an end of line"
 # Rows come one by one and slowly, so that something can happen in between; the first fill libpq's and the file's buffers.
 SLOW = """SELECT CASE WHEN i > 3000 THEN repeat('x', 100) || coalesce(pg_sleep(0.05)::text, '') ELSE repeat('x', 100) END
@@ -183,6 +185,65 @@ def test_identical_content_leaves_the_file_untouched(listed, formats, target):
     export(formats, "mine", "-o", target, "--command", f"echo >>{target}.ran")
     assert identity(target) == before
     assert (target.parent / "list.ran").read_text() == "\n"
+
+
+def set_read(pg):
+    """What plain gives from now on, without a trace in the list's serial: a file that says so was made from the list anew."""
+    pg.query("SET session_replication_role = replica; DELETE FROM hunnypot.listed_network WHERE network = '203.0.113.2'")
+
+
+def test_an_unchanged_list_is_not_read_again(listed, pg, formats, target):
+    export(formats, "plain", "-o", target, "--command", f"echo >>{target}.ran")
+    before = identity(target)
+    set_read(pg)
+    export(formats, "plain", "-o", target, "--command", f"echo >>{target}.ran")
+    assert identity(target) == before and target.read_text() == "203.0.113.1\n203.0.113.2\n".replace("\n", "/32\n")
+    assert (target.parent / "list.ran").read_text() == "\n"
+
+
+def rewrite(target, text):
+    """In place, with the time that it had."""
+    before = target.stat()
+    target.write_text(text)
+    os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def replace(target):
+    shutil.copy2(target, f"{target}.copy")  # with attributes and times
+    os.rename(f"{target}.copy", target)
+
+
+@pytest.mark.parametrize("what", [
+    lambda target, pg: target.write_text("203.0.113.1/32\n203.0.113.9/32\n"), lambda target, pg: rewrite(target, "short\n"),
+    lambda target, pg: replace(target), lambda target, pg: target.unlink(), lambda target, pg: os.removexattr(target, NOTE),
+    lambda target, pg: pg.query("UPDATE hunnypot.setting SET value = value WHERE name = 'lookup_url'"),
+    lambda target, pg: pg.query("UPDATE hunnypot.listed_network SET due = now()"),
+    lambda target, pg: run(BUILD / "hunnypot", "db", "upgrade", env=environment(PGUSER="postgres"))],
+    ids=["rewritten", "of another size", "a copy", "gone", "without a note", "changed list", "ended listing", "upgrade"])
+def test_what_may_differ_is_read_again(listed, pg, formats, target, what):
+    export(formats, "plain", "-o", target)
+    set_read(pg)
+    what(target, pg)
+    export(formats, "plain", "-o", target)
+    assert target.read_text() == "203.0.113.1/32\n"
+
+
+def test_other_parameters_are_another_file(listed, formats, target):
+    export(formats, "plain", "-o", target)
+    export(formats, "plain", "-o", target, "--set", "class=backup")
+    assert target.read_text() == ""
+    export(formats, "plain", "-o", target)
+    assert target.read_text() == "203.0.113.1/32\n203.0.113.2/32\n"
+
+
+def test_a_format_of_ones_own_may_read_more_than_the_list(listed, pg, formats, target):
+    formats("plain", "SELECT count(*)::text FROM hunnypot.allow, hunnypot.setting WHERE false UNION ALL "
+                     "SELECT value FROM public.mine\n")
+    pg.query("CREATE TABLE public.mine AS SELECT 'one' AS value")
+    export(formats, "plain", "-o", target)
+    pg.query("UPDATE public.mine SET value = 'two'")
+    export(formats, "plain", "-o", target)
+    assert target.read_text() == "0\ntwo\n"
 
 
 @pytest.mark.parametrize("old", [b"", b"203.0.113.1\n", b"203.0.113.1\n203.0.113.2\n203.0.113.3\n",

@@ -3,6 +3,7 @@ is written."""
 import random
 import subprocess
 import threading
+import time
 from datetime import timedelta
 
 import pytest
@@ -263,3 +264,54 @@ def test_expire_leaves_a_partition_that_is_read(pg, hunnypot):
     assert done.returncode == 1 and "somebody reads old hits" in done.stderr
     reader.close()
     assert "hit partitions  1" in " ".join(hunnypot("expire").stdout.split()).replace("hit partitions 1", "hit partitions  1")
+
+
+def test_expire_locks_recording_out_for_a_moment_only(pg):
+    """From the first partition that is dropped to the end hit is locked: then nobody waits for a reader of the next."""
+    pg.query("SELECT hunnypot.make_partitions(ARRAY(SELECT current_date - 29 + i FROM generate_series(0, 20) i))")
+    pg.query("UPDATE hunnypot.setting SET value = '5 days' WHERE name = 'keep_hits'")
+    partitions = [row[0] for row in pg.query("SELECT relname FROM pg_class WHERE relname ~ '^hit_[0-9]{8}$' ORDER BY 1")]
+    assert len(partitions) == 21
+    reader = pg.connect()
+    reader.autocommit = False
+    for name in partitions[1:]:  # and not hit, so that the first one can go
+        reader.cursor().execute(f"SELECT FROM hunnypot.{name}")
+    began = time.monotonic()
+    assert dict(pg.query("SELECT * FROM hunnypot.expire()"))["hit partitions"] == 1
+    assert time.monotonic() - began < 0.8, "it waited for each of twenty readers under the lock"
+    reader.close()
+    assert [dict(pg.query("SELECT * FROM hunnypot.expire()"))["hit partitions"] for _ in range(3)] == [10, 10, 0]
+
+
+def rows_of_the_list_read(pg, work):
+    """How many, also in an index, the statement WORK reads, which is undone."""
+    connection = pg.connect()
+    with connection.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute(work)
+        cursor.execute("SELECT sum(pg_stat_get_xact_tuples_returned(oid))::int FROM pg_class "
+                       "WHERE relname ~ '^listed_network' AND relkind IN ('r', 'i')")
+        read = cursor.fetchone()[0]
+        cursor.execute("ROLLBACK")
+    connection.close()
+    return read
+
+
+def test_a_long_list_is_not_read_for_a_few(pg):
+    """However long the list, and however stale the statistics: expire() looks up the facts that are old, one by one, and
+    published() those who came and went."""
+    list_networks(pg, "SELECT ('10.0.0.0'::inet + i)::cidr FROM generate_series(1, 20000) i")
+    pg.query("""INSERT INTO hunnypot.offence_day (network, class, domain, day, named, witnessed, while_listed, owner, hits,
+            first_seen, last_seen, counted)
+        SELECT ('172.16.0.0'::inet + i)::cidr, 'backup', 'a.example', (t AT TIME ZONE 'UTC')::date, false, false, false,
+               'a.example', 1, t, t, t
+        FROM generate_series(1, 10) i, (SELECT now() - interval '91 days') x (t)""")
+    assert rows_of_the_list_read(pg, "SELECT * FROM hunnypot.expire()") < 100
+    pg.query("SELECT hunnypot.brake_release()")
+    offend(pg, "203.0.113.1")
+    pg.query("SELECT hunnypot.allow_add('10.0.0.1')")
+    for reader in ("published()", "publish_check()", "listing_serial()", "listing_state('')"):
+        assert rows_of_the_list_read(pg, f"SELECT hunnypot.{reader}") < 100, reader
+    assert dict(pg.query("SELECT * FROM hunnypot.expire()"))["offences"] == 10
+    pg.query("SELECT hunnypot.published()")
+    assert pg.query("SELECT networks FROM hunnypot.publication") == [(20000,)]

@@ -29,7 +29,7 @@ FUNCTIONS = {
                      "witness_letters"], {"witness"}),
     "tick": SENSOR | OPERATOR,
     **dict.fromkeys(["client_network", "setting", "covering", "listed", "units", "hours_left", "iso_time", "reversed",
-                     "address", "postfix_action", "known_class", "worst_listing", "firm_listing", "listing_serial",
+                     "address", "postfix_action", "known_class", "worst_listing", "firm_listing", "listing_serial", "listing_state",
                      "changes", "why", "policy_test", "witness_list", "was_watched", "mx_watched", "machine_watched",
                      "publish_check", "published", "dnsbl", "dnsbl_address", "dnsbl_zone"], READER),
     **dict.fromkeys(["brake_release", "allow_add", "allow_del", "forget", "expire", "rebuild", "policy_enable",
