@@ -6,10 +6,37 @@ CREATE OR REPLACE FUNCTION hunnypot.setting(name text) RETURNS text
     LANGUAGE sql STABLE PARALLEL SAFE
     RETURN (SELECT s.value::text FROM hunnypot.setting s WHERE s.name = $1);
 
+-- Who ADDRESS, or the clients of which network, is: IPv4 where it holds an IPv4 address, as base/ipaddr.h has it (but for the
+-- prefixes in a sensor's settings).  What holds none of a client on the Internet stays as it is.
+CREATE OR REPLACE FUNCTION hunnypot.client_address(address inet) RETURNS inet
+    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    first int := CASE WHEN address <<= '2002::/16' THEN 2
+                      WHEN address <<= '::ffff:0:0/96' OR address <<= '64:ff9b::/96' OR address <<= '2001::/32' THEN 12 END;
+    flip int := CASE WHEN address <<= '2001::/32' THEN 255 ELSE 0 END;
+    bits int := least(masklen(address) - 8 * first, 32);
+    octets bytea := substr(inet_send(address), 5 + first, 4);
+    inner_net inet;
+BEGIN
+    IF first IS NULL OR bits <= 0 THEN
+        RETURN address;
+    END IF;
+    inner_net := network(set_masklen(concat_ws('.', get_byte(octets, 0) # flip, get_byte(octets, 1) # flip,
+                                               get_byte(octets, 2) # flip, get_byte(octets, 3) # flip)::inet, bits));
+    IF NOT address <<= '::ffff:0:0/96'
+       AND inner_net <<= ANY ('{0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12,
+                                192.168.0.0/16, 224.0.0.0/3}'::inet[]) THEN
+        RETURN address;
+    END IF;
+    RETURN inner_net;
+END $$;
+
 -- The network a client is counted and listed under.
 CREATE OR REPLACE FUNCTION hunnypot.client_network(client inet) RETURNS cidr
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-    RETURN network(set_masklen(client, CASE family(client) WHEN 4 THEN 32 ELSE 64 END));
+    RETURN CASE WHEN family(client) = 4 THEN network(set_masklen(client, 32))
+                WHEN family(hunnypot.client_address(client)) = 4 THEN network(set_masklen(hunnypot.client_address(client), 32))
+                ELSE network(set_masklen(client, 64)) END;
 
 -- The networks of an address that may be listed.
 CREATE OR REPLACE FUNCTION hunnypot.covering(address inet) RETURNS cidr[]
@@ -63,7 +90,7 @@ CREATE OR REPLACE FUNCTION hunnypot.address(key text) RETURNS inet
 BEGIN
     IF key ~ '^((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])([.](?!$)|$)){4}$' THEN
         RETURN key::inet;
-    ELSIF key ~* '^[0-9a-f:]{2,39}$' AND key LIKE '%:%:%' THEN
+    ELSIF key ~* '^([0-9a-f:]{2,39}|[0-9a-f:]{2,30}:[0-9.]{7,15})$' AND key LIKE '%:%:%' THEN
         BEGIN
             RETURN key::inet;
         EXCEPTION WHEN data_exception THEN

@@ -58,7 +58,7 @@ END;
 CREATE OR REPLACE FUNCTION hunnypot.listed(address inet) RETURNS SETOF hunnypot.listing
     LANGUAGE sql STABLE ROWS 1
 BEGIN ATOMIC
-    SELECT * FROM hunnypot.listing WHERE network = ANY (hunnypot.covering($1));
+    SELECT * FROM hunnypot.listing WHERE network = ANY (hunnypot.covering((SELECT hunnypot.client_address($1))));
 END;
 
 CREATE OR REPLACE FUNCTION hunnypot.listing_serial() RETURNS bigint
@@ -104,12 +104,12 @@ END $$;
 
 -- Postfix also asks for names and for truncated addresses.  A truncated IPv4 address is no address.  Of an IPv6 one it
 -- cuts the last groups off, also behind a "::", so that 2001::5:6:7:8:9 is asked again as 2001::5:6:7:8, which is in
--- another /64.  That takes a "::" behind the first group or none, so such keys get no answer.
+-- another /64.  That takes a "::" behind the first group or none, so such keys get no answer; ::ffff:192.0.2.1 is none of those.
 CREATE OR REPLACE FUNCTION hunnypot.postfix_action(key text) RETURNS text
     -- Not in SQL: planning takes longer than the rest, and PL/pgSQL keeps its plans.
     LANGUAGE plpgsql STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    client inet := CASE WHEN key !~ '^[^:]*::' THEN hunnypot.address(key) END;
+    client inet := CASE WHEN key !~ '^[^:]*::' OR key ~* '^::ffff:' THEN hunnypot.address(key) END;
 BEGIN
     RETURN (SELECT code || ' ' || reason FROM hunnypot.listed(client) ORDER BY rank LIMIT 1);
 END $$;

@@ -4,7 +4,7 @@ CREATE OR REPLACE FUNCTION hunnypot.allow_add(network cidr, reason text DEFAULT 
                                               expires timestamptz DEFAULT NULL) RETURNS void
     LANGUAGE sql
 BEGIN ATOMIC
-    INSERT INTO hunnypot.allow AS a (network, reason, author, expires) VALUES ($1, $2, $3, $4)
+    INSERT INTO hunnypot.allow AS a (network, reason, author, expires) VALUES (network(hunnypot.client_address($1)), $2, $3, $4)
     ON CONFLICT (network)
         DO UPDATE SET reason = excluded.reason, author = excluded.author, created = now(), expires = excluded.expires;
 END;
@@ -12,7 +12,7 @@ END;
 CREATE OR REPLACE FUNCTION hunnypot.allow_del(network cidr) RETURNS bool
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    DELETE FROM hunnypot.allow a WHERE a.network = $1;
+    DELETE FROM hunnypot.allow a WHERE a.network = network(hunnypot.client_address($1));
     RETURN FOUND;
 END $$;
 
@@ -22,7 +22,8 @@ CREATE OR REPLACE FUNCTION hunnypot.forget(network cidr) RETURNS TABLE (what tex
 #variable_conflict use_column
 DECLARE
     -- Offences are kept per /64: less of one cannot be told apart.
-    below cidr := CASE WHEN family($1) = 6 AND masklen($1) > 64 THEN set_masklen($1::inet, 64)::cidr ELSE $1 END;
+    who cidr := network(client_address($1));
+    below cidr := CASE WHEN family(who) = 6 AND masklen(who) > 64 THEN set_masklen(who::inet, 64)::cidr ELSE who END;
 BEGIN
     PERFORM list_lock();
     what := 'hits';

@@ -144,7 +144,7 @@ bool ipnet_parse(const char *text, struct ipnet *net)
     const char *slash = strchr(text, '/');
     size_t length = slash != NULL ? (size_t)(slash - text) : strlen(text);
     struct ipaddr base;
-    unsigned long bits;
+    unsigned long bits, mapped_bits;
     char *end;
 
     if (length >= sizeof address)
@@ -154,12 +154,14 @@ bool ipnet_parse(const char *text, struct ipnet *net)
     if (!ipaddr_parse(address, &base))
         return false;
     bits = width(&base);
+    mapped_bits = base.family == 4 && strchr(address, ':') != NULL ? 96 : 0;
     if (slash != NULL) {
         if (slash[1] < '0' || slash[1] > '9')
             return false;
         bits = strtoul(slash + 1, &end, 10);
-        if (*end != '\0' || bits > width(&base))
+        if (*end != '\0' || bits < mapped_bits || bits > mapped_bits + width(&base))
             return false;
+        bits -= mapped_bits;
     }
     net->address = masked(&base, (unsigned)bits);
     net->bits = (uint8_t)bits;
@@ -184,19 +186,74 @@ const char *ipnet_format(const struct ipnet *net, char out[IPADDR_TEXT_SIZE])
     return out;
 }
 
+/* How addresses behind a prefix hold IPv4 ones. */
+struct embedding {
+    struct ipnet prefix;
+    unsigned first; /* octet of the address */
+    bool flipped;   /* all bits of it */
+    bool named;     /* by a setting */
+};
+
+enum { RESERVED_OCTET = 8 /* RFC 6052 2.2: bits 64 to 71 */ };
+
+static const struct embedding gateways[] = {
+    {.prefix = {{6, {0x00, 0x64, 0xff, 0x9b}}, 96}, .first = 12},
+    {.prefix = {{6, {0x20, 0x02}}, 16}, .first = 2},
+    {.prefix = {{6, {0x20, 0x01, 0x00, 0x00}}, 32}, .first = 12, .flipped = true},
+};
+
+bool ipnet_is_nat64_prefix(const struct ipnet *net)
+{
+    return net->address.family == 6 && net->address.bytes[RESERVED_OCTET] == 0 && net->bits >= 32 &&
+           (net->bits == 96 || (net->bits <= 64 && net->bits % 8 == 0));
+}
+
+/* Where ADDRESS holds an IPv4 one; false when nowhere. */
+static bool embedding_find(const struct ipaddr *address, const struct ipnet *prefixes, size_t count, struct embedding *found)
+{
+    for (size_t i = 0; i < count; i++) {
+        *found = (struct embedding){.prefix = prefixes[i], .first = prefixes[i].bits / 8, .named = true};
+        if (ipnet_contains(&found->prefix, address))
+            return true;
+    }
+    for (size_t i = 0; i < sizeof gateways / sizeof *gateways; i++) {
+        *found = gateways[i];
+        if (ipnet_contains(&found->prefix, address))
+            return true;
+    }
+    return false; /* ::ffff:0:0/96 never gets here: see ipaddr_from_v6() */
+}
+
+/* The octet of an address that holds octet I of the IPv4 one: a translator's prefixes leave the reserved one out. */
+static unsigned octet_of(const struct embedding *embedding, unsigned i)
+{
+    unsigned octet = embedding->first + i;
+
+    return embedding->named && embedding->prefix.bits < 96 && octet >= RESERVED_OCTET ? octet + 1 : octet;
+}
+
+/* What NET, which lies there, has of an IPv4 address; the bits may be none. */
+static struct ipnet embedding_take(const struct embedding *embedding, const struct ipnet *net)
+{
+    struct ipnet inner = {.address = {.family = 4}};
+
+    for (unsigned i = 0; i < 4; i++) {
+        unsigned octet = octet_of(embedding, i), known = net->bits > 8 * octet ? net->bits - 8 * octet : 0;
+
+        inner.address.bytes[i] = net->address.bytes[octet] ^ (embedding->flipped ? 0xff : 0);
+        inner.bits += (uint8_t)(known < 8 ? known : 8);
+    }
+    inner.address = masked(&inner.address, inner.bits);
+    return inner;
+}
+
 /* The IPv4 address that a gateway would turn ADDRESS into; ADDRESS itself when it is none of those. */
 static struct ipaddr behind_gateway(const struct ipaddr *address)
 {
-    static const uint8_t nat64[12] = {0x00, 0x64, 0xff, 0x9b}, six_to_four[2] = {0x20, 0x02};
-    struct ipaddr inner = {.family = 4};
+    const struct ipnet whole = {.address = *address, .bits = 128};
+    struct embedding embedding;
 
-    if (address->family == 6 && memcmp(address->bytes, nat64, sizeof nat64) == 0)
-        memcpy(inner.bytes, address->bytes + 12, 4);
-    else if (address->family == 6 && memcmp(address->bytes, six_to_four, sizeof six_to_four) == 0)
-        memcpy(inner.bytes, address->bytes + 2, 4);
-    else
-        inner = *address;
-    return inner;
+    return embedding_find(address, NULL, 0, &embedding) ? embedding_take(&embedding, &whole).address : *address;
 }
 
 static bool in_any(const struct ipaddr *address, const char *const *nets)
@@ -225,4 +282,33 @@ bool ipaddr_is_private(const struct ipaddr *address)
                                        "64:ff9b:1::/48", NULL};
 
     return in_any(address, nets);
+}
+
+bool ipnet_holds_ipv4(const struct ipnet *net, const struct ipnet *prefixes, size_t count)
+{
+    struct embedding embedding;
+
+    return embedding_find(&net->address, prefixes, count, &embedding) && net->bits >= embedding.prefix.bits;
+}
+
+struct ipnet ipnet_client(const struct ipnet *net, const struct ipnet *prefixes, size_t count)
+{
+    struct embedding embedding;
+    struct ipnet inner;
+
+    if (!ipnet_holds_ipv4(net, prefixes, count))
+        return *net;
+    embedding_find(&net->address, prefixes, count, &embedding);
+    inner = embedding_take(&embedding, net);
+    if (inner.bits == 0 || ipaddr_is_unusable(&inner.address) || (!embedding.named && ipaddr_is_private(&inner.address)) ||
+        (embedding.named && embedding.prefix.bits < 96 && net->address.bytes[RESERVED_OCTET] != 0))
+        return *net;
+    return inner;
+}
+
+struct ipaddr ipaddr_client(const struct ipaddr *address, const struct ipnet *prefixes, size_t count)
+{
+    const struct ipnet whole = {.address = *address, .bits = 128};
+
+    return address->family == 6 ? ipnet_client(&whole, prefixes, count).address : *address;
 }

@@ -1,6 +1,7 @@
 /* ipaddr.h - IP addresses and networks as plain values.
  *
- * An IPv4 address in IPv6 clothes (::ffff:192.0.2.1) is taken for the IPv4 address that it is.
+ * An IPv4 address in IPv6 clothes (::ffff:192.0.2.1) is taken for the IPv4 address that it is; the other clothes are ways through
+ * the net, so only ipaddr_client() takes those off.
  * Threads: any.  Owns: nothing; values are copied.  Fails: parsing returns false, nothing else fails.
  */
 #ifndef BASE_IPADDR_H
@@ -45,8 +46,25 @@ bool ipnet_parse(const char *text, struct ipnet *net);
 bool ipnet_contains(const struct ipnet *net, const struct ipaddr *address);
 const char *ipnet_format(const struct ipnet *net, char out[IPADDR_TEXT_SIZE]);
 
+/* A prefix behind which addresses hold IPv4 ones, as a translator's has it: of length 32, 40, 48, 56, 64 or 96, and with the bits
+ * 64 to 71 zero.  RFC 6052 2.2. */
+bool ipnet_is_nat64_prefix(const struct ipnet *net);
+
+/* Who ADDRESS is: the IPv4 client where it holds one's address, else ADDRESS.  That is ::ffff:0:0/96 (RFC 4291 2.5.5.2), 64:ff9b::/96
+ * (RFC 6052 2.1), 6to4 (2002::/16, RFC 3056 2), Teredo (2001::/32, RFC 4380 4: the last 32 bits, flipped), and what lies behind
+ * COUNT PREFIXES, each an ipnet_is_nat64_prefix().  An address that is no client on the Internet is not taken out (but from
+ * ::ffff:0:0/96): whoever writes 127.0.0.1 or 10.0.0.1 into one is not that; nor is a private one but behind PREFIXES, whose owner
+ * may have it so (RFC 8215). */
+struct ipaddr ipaddr_client(const struct ipaddr *address, const struct ipnet *prefixes, size_t count);
+
+/* The same for a network: that of the IPv4 clients in NET; NET when it has no bit of an IPv4 address, or is none of those. */
+struct ipnet ipnet_client(const struct ipnet *net, const struct ipnet *prefixes, size_t count);
+
+/* Does NET lie where addresses hold IPv4 ones?  Of what ipaddr_client() or ipnet_client() returned: it is nobody, or everybody. */
+bool ipnet_holds_ipv4(const struct ipnet *net, const struct ipnet *prefixes, size_t count);
+
 /* Never a place to probe or a client to list: unspecified, loopback, link-local, multicast, broadcast, reserved (240/4),
- * IPv4-compatible (::/96), also where NAT64 (64:ff9b::/96) or 6to4 (2002::/16) leads there.
+ * IPv4-compatible (::/96), also where NAT64 (64:ff9b::/96), 6to4 (2002::/16) or Teredo (2001::/32) leads there.
  * RFC 1122 3.2.1.3, RFC 3927, RFC 4291 2.4 and 2.5.5.1, RFC 5771, RFC 6890, RFC 6052 2.1, RFC 3056. */
 bool ipaddr_is_unusable(const struct ipaddr *address);
 

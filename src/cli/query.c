@@ -117,6 +117,8 @@ static int run_list(struct cli *cli, int argc, char **argv)
         return cli_usage("--class is trap, backup, address or null-sender, not %s", class);
     if (network != NULL && !ipnet_parse(network, &net))
         return cli_usage("--network: %s is no network (192.0.2.0/24)", network);
+    if (network != NULL)
+        net = ipnet_client(&net, NULL, 0);
     if (min_hits != NULL && !is_number(min_hits))
         return cli_usage("--min-hits: %s is no number", min_hits);
     sql = alloc_format("%s WHERE true", offences_sql);
@@ -187,10 +189,14 @@ static int run_show(struct cli *cli, int argc, char **argv)
     if (!is_number(limit))
         return cli_usage("--limit: %s is no number", limit);
     /* Offences are kept per /32 or /64: an address stands for that network. */
-    if (ipaddr_parse(argv[first], &address))
+    if (ipaddr_parse(argv[first], &address)) {
+        address = ipaddr_client(&address, NULL, 0);
         net = ipaddr_client_network(&address);
-    else if (!ipnet_parse(argv[first], &net))
+    } else if (ipnet_parse(argv[first], &net)) {
+        net = ipnet_client(&net, NULL, 0);
+    } else {
         return cli_usage("%s is neither an address nor a network", argv[first]);
+    }
     return print_evidence(cli, format, ipnet_format(&net, text), limit);
 }
 

@@ -57,8 +57,11 @@ static void friend_count(struct domains *domains, const struct ipaddr *address, 
 
 static void addresses_count(struct domains *domains, const struct mx_addresses *addresses, bool more)
 {
-    for (size_t i = 0; i < addresses->count; i++)
-        friend_count(domains, &addresses->list[i], more);
+    for (size_t i = 0; i < addresses->count; i++) {
+        struct ipaddr who = ipaddr_client(&addresses->list[i], NULL, 0);
+
+        friend_count(domains, &who, more);
+    }
 }
 
 /* DOMAIN's addresses come to the friends (MORE), or leave them. */

@@ -89,6 +89,15 @@ static bool nets_contain(const struct ipnet *nets, size_t count, const struct ip
     return false;
 }
 
+/* Also whoever comes from where addresses hold IPv4 ones and is none of those: to list it would be to list them all. */
+static bool client_is_ignored(const struct settings_judge *settings, const struct ipaddr *client)
+{
+    const struct ipnet whole = {.address = *client, .bits = 128};
+
+    return nets_contain(settings->ignored, settings->ignored_count, client) ||
+           (client->family == 6 && ipnet_holds_ipv4(&whole, settings->nat64_prefixes, settings->nat64_prefix_count));
+}
+
 static void hit_facts(struct judge *judge, const struct known_asker *asker, const struct judge_question *question,
                       struct facts_hit *hit)
 {
@@ -97,7 +106,7 @@ static void hit_facts(struct judge *judge, const struct known_asker *asker, cons
     *hit = (struct facts_hit){
         .family = question->client.family,
         .age_ms = asker->now_ms - asker->taken_ms,
-        .client_is_ignored = nets_contain(settings->ignored, settings->ignored_count, &question->client),
+        .client_is_ignored = client_is_ignored(settings, &question->client),
         .client_is_ours = self_has_address(asker->self, &question->client),
         .client_is_friend = known_friend(judge->known, &question->client),
         .exempt = question->exempt,

@@ -43,8 +43,20 @@ void known_prefetch(struct known *known, const char *name, const struct settings
     pthread_mutex_unlock(&known->mutex);
 }
 
+static bool leads_to(const struct settings_judge *settings, const struct mx_addresses *addresses, const struct ipaddr *client)
+{
+    for (size_t i = 0; i < addresses->count; i++) {
+        struct ipaddr who = ipaddr_client(&addresses->list[i], settings->nat64_prefixes, settings->nat64_prefix_count);
+
+        if (ipaddr_equal(&who, client))
+            return true;
+    }
+    return false;
+}
+
 /* Is the client one of the domain's mail hosts (without an MX, its address is)?  DOUBT: not all of them are known. */
-static bool is_mail_host(const struct mx_answer *mx, const struct ipaddr *client, bool *doubt)
+static bool is_mail_host(const struct settings_judge *settings, const struct mx_answer *mx, const struct ipaddr *client,
+                         bool *doubt)
 {
     bool implicit = mx->status == MX_OK && mx->host_count == 0 && !mx->null_mx;
 
@@ -52,18 +64,12 @@ static bool is_mail_host(const struct mx_answer *mx, const struct ipaddr *client
     for (size_t i = 0; i < mx->host_count; i++) {
         const struct mx_addresses *addresses = &mx->hosts[i].addresses;
 
-        for (size_t j = 0; j < addresses->count; j++) {
-            if (ipaddr_equal(&addresses->list[j], client))
-                return true;
-        }
+        if (leads_to(settings, addresses, client))
+            return true;
         if (addresses->status == MX_UNKNOWN)
             *doubt = true;
     }
-    for (size_t i = 0; implicit && i < mx->addresses.count; i++) {
-        if (ipaddr_equal(&mx->addresses.list[i], client))
-            return true;
-    }
-    return false;
+    return implicit && leads_to(settings, &mx->addresses, client);
 }
 
 static void address_view(struct known *known, const struct known_asker *asker, const char *domain,
@@ -111,7 +117,7 @@ static void domain_view(struct known *known, const struct known_asker *asker, st
     facts->role = role.class;
     facts->why = role.why;
     facts->moved = now_ms < domain->moved.until_ms;
-    facts->client_is_mx = is_mail_host(mx, &asker->client, &facts->hosts_in_doubt);
+    facts->client_is_mx = is_mail_host(asker->settings, mx, &asker->client, &facts->hosts_in_doubt);
     for (size_t i = 0; i < role.primary_count; i++) {
         if (!primary_view(known, asker, domain->name, &mx->hosts[role.primaries[i]], view, now_ms)) {
             facts->dns = FACTS_DNS_PENDING;

@@ -10,6 +10,8 @@ void self_make(struct self *self, const struct settings_judge *settings, const s
         .name_count = settings->own_name_count,
         .addresses = settings->own_addresses,
         .address_count = settings->own_address_count,
+        .nat64_prefixes = settings->nat64_prefixes,
+        .nat64_prefix_count = settings->nat64_prefix_count,
         .local = *local,
     };
     if (mta_name != NULL && !domain_normalize(mta_name, self->mta_name))
@@ -25,13 +27,21 @@ bool self_has_name(const struct self *self, const char *name)
     return strcmp(self->mta_name, name) == 0;
 }
 
+static bool is_same(const struct self *self, const struct ipaddr *ours, const struct ipaddr *address)
+{
+    struct ipaddr a = ipaddr_client(ours, self->nat64_prefixes, self->nat64_prefix_count);
+    struct ipaddr b = ipaddr_client(address, self->nat64_prefixes, self->nat64_prefix_count);
+
+    return ipaddr_equal(&a, &b);
+}
+
 bool self_has_address(const struct self *self, const struct ipaddr *address)
 {
     for (size_t i = 0; i < self->address_count; i++) {
-        if (ipaddr_equal(&self->addresses[i], address))
+        if (is_same(self, &self->addresses[i], address))
             return true;
     }
-    return self->local.family != 0 && ipaddr_equal(&self->local, address);
+    return self->local.family != 0 && is_same(self, &self->local, address);
 }
 
 const struct settings_rule *self_rule(const struct settings_judge *settings, const char *domain)

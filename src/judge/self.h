@@ -19,6 +19,8 @@ struct self {
     size_t name_count;
     const struct ipaddr *addresses;
     size_t address_count;
+    const struct ipnet *nat64_prefixes;
+    size_t nat64_prefix_count;
     char mta_name[DOMAIN_MAX + 1]; /* the mail server's name for itself; empty: none */
     struct ipaddr local;           /* the address that the client connected to; family 0: not known */
 };

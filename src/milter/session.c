@@ -2,6 +2,7 @@
 
 #include <libmilter/mfapi.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
@@ -21,6 +22,7 @@
 enum {
     SUMMARY_INTERVAL_MS = 60000,
     BOND_DOMAINS_MAX = 100, /* RFC 5321 4.5.3.1.8: so many recipients must be taken */
+    WAY_SIZE = IPADDR_TEXT_SIZE + sizeof " address=",
     CUT_RECIPIENTS = 2 /* whoever had so many accepted meant to send */
 };
 
@@ -64,6 +66,7 @@ struct session {
     const struct refusal *refusal; /* NULL: served */
     struct pace pace;
     size_t bytes;
+    struct ipaddr peer;  /* the client as it came; hit.client is who that is */
     uint16_t local_port; /* that the client connected to; 0: not told */
     bool keeps_back;     /* the MTA is Postfix, see pace.h */
     bool may_take;   /* there is mail that this host may take: limits begin with the first recipient that is trapped */
@@ -216,13 +219,25 @@ static void session_refuse(struct session *session, const struct refusal *refusa
                   (unsigned long long)counter_value(COUNTER_OVER_IDLE));
 }
 
-static void hit_log(const struct hit *hit)
+/* " address=2002:c000:201::1" where the client came by another address than its own, for the log.  Returns OUT. */
+static const char *by_way_of(const struct session *session, char out[WAY_SIZE])
 {
-    char client[IPADDR_TEXT_SIZE];
+    char peer[IPADDR_TEXT_SIZE];
+
+    out[0] = '\0';
+    if (!ipaddr_equal(&session->peer, &session->hit.client))
+        snprintf(out, WAY_SIZE, " address=%s", ipaddr_format(&session->peer, peer));
+    return out;
+}
+
+static void hit_log(const struct session *session)
+{
+    const struct hit *hit = &session->hit;
+    char client[IPADDR_TEXT_SIZE], way[WAY_SIZE];
 
     /* What the client chose comes last, so that nothing in it can pass for another key. */
-    log_event(LOG_LEVEL_INFO, "data client=%s queue=%s recipients=%zu domains=%zu domain=%s helo=%s",
-              ipaddr_format(&hit->client, client), hit->queue_id[0] != '\0' ? hit->queue_id : "-",
+    log_event(LOG_LEVEL_INFO, "data client=%s%s queue=%s recipients=%zu domains=%zu domain=%s helo=%s",
+              ipaddr_format(&hit->client, client), by_way_of(session, way), hit->queue_id[0] != '\0' ? hit->queue_id : "-",
               hit->recipients_total, hit->domain_count, hit->domain_count > 0 ? hit->domains[0] : "-", hit->helo);
 }
 
@@ -238,7 +253,7 @@ static void session_record(SMFICTX *ctx, struct session *session)
     hit->tls = *macro(ctx, "{tls_version}") != '\0';
     text_replace(&hit->queue_id, macro(ctx, "i"));
     hit->queue_id[strcspn(hit->queue_id, " ")] = '\0'; /* no MTA's has a blank, and in the log more keys follow it */
-    hit_log(hit);
+    hit_log(session);
     calls.put(calls.context, hit);
     session->recorded = true;
 }
@@ -311,7 +326,7 @@ static bool session_bind(struct session *session, const char *path)
 static bool session_waited_for_mta(struct session *session)
 {
     const struct hit *hit = &session->hit;
-    int64_t silent_ms = client_time_ms(&hit->client, hit->client_port, &hit->local, session->local_port);
+    int64_t silent_ms = client_time_ms(&session->peer, hit->client_port, &hit->local, session->local_port);
 
     if (silent_ms == CLIENT_TIME_UNKNOWN || silent_ms > session->settings->session.idle_ms)
         return false;
@@ -480,17 +495,26 @@ static sfsistat session_leave(SMFICTX *ctx, const struct session *session, unsig
     return status;
 }
 
+/* Who came: everything from here on sees the IPv4 client in an IPv6 address. */
+static void client_take(struct session *session, const _SOCK_ADDR *address)
+{
+    const struct settings_judge *settings = &session->settings->judge;
+
+    ipaddr_from_sockaddr(address, &session->peer, &session->hit.client_port);
+    session->hit.client = ipaddr_client(&session->peer, settings->nat64_prefixes, settings->nat64_prefix_count);
+}
+
 static sfsistat on_connect(SMFICTX *ctx, char *hostname, _SOCK_ADDR *address)
 {
     struct session *session = session_enter(ctx);
-    char text[IPADDR_TEXT_SIZE];
+    char text[IPADDR_TEXT_SIZE], way[WAY_SIZE];
     struct hit *hit;
 
     if (session == NULL)
         return answer_stopping();
     hit = &session->hit;
     counter_add(COUNTER_SESSIONS, 1);
-    ipaddr_from_sockaddr(address, &hit->client, &hit->client_port);
+    client_take(session, address);
     text_replace(&hit->client_name, hostname);
     text_replace(&hit->mta_name, macro(ctx, "j"));
     if (!ipaddr_parse(macro(ctx, "{daemon_addr}"), &hit->local)) /* Postfix; sendmail has the other */
@@ -500,7 +524,8 @@ static sfsistat on_connect(SMFICTX *ctx, char *hostname, _SOCK_ADDR *address)
     session_step(ctx, session, SMFIP_NR_CONN, 0);
     if (is_limited(session))
         take_place(session);
-    log_event(LOG_LEVEL_DEBUG, "connect client=%s mta=%s", ipaddr_format(&hit->client, text), hit->mta_name);
+    log_event(LOG_LEVEL_DEBUG, "connect client=%s%s mta=%s", ipaddr_format(&hit->client, text), by_way_of(session, way),
+              hit->mta_name);
     return session_leave(ctx, session, SMFIP_NR_CONN);
 }
 

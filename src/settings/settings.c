@@ -54,6 +54,7 @@ static void free_snapshot(struct settings_snapshot *snapshot)
     free_list(settings->judge.own_names, settings->judge.own_name_count);
     free(settings->judge.own_addresses);
     free(settings->judge.rules);
+    free(settings->judge.nat64_prefixes);
     free(settings->judge.ignored);
     free(settings->judge.probe_allowed);
     free(settings->judge.egress_hosts);

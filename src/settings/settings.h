@@ -67,7 +67,9 @@ struct settings_judge {
     size_t own_address_count;
     struct settings_rule *rules; /* the longest matching pattern wins */
     size_t rule_count;
-    struct ipnet *ignored; /* ignore_clients */
+    struct ipnet *nat64_prefixes; /* each an ipnet_is_nat64_prefix() */
+    size_t nat64_prefix_count;
+    struct ipnet *ignored; /* ignore_clients, as ipnet_client() has them */
     size_t ignored_count;
     struct ipnet *probe_allowed; /* private or loopback networks where primaries may be probed all the same */
     size_t probe_allowed_count;

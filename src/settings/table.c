@@ -133,24 +133,42 @@ static const char *take_own_address(struct settings *settings, const char *text)
     return NULL;
 }
 
-static const char *take_network(struct ipnet **nets, size_t *count, const char *text)
+static const char *take_nat64_prefix(struct settings *settings, const char *text)
 {
+    struct settings_judge *judge = &settings->judge;
     struct ipnet net;
 
     if (!ipnet_parse(text, &net))
         return "is no network";
-    *nets = settings_append(*nets, count, sizeof net, &net);
+    if (!ipnet_is_nat64_prefix(&net))
+        return "is no prefix of a translator";
+    judge->nat64_prefixes = settings_append(judge->nat64_prefixes, &judge->nat64_prefix_count, sizeof net, &net);
     return NULL;
 }
 
 static const char *take_ignored(struct settings *settings, const char *text)
 {
-    return take_network(&settings->judge.ignored, &settings->judge.ignored_count, text);
+    struct settings_judge *judge = &settings->judge;
+    struct ipnet net;
+
+    if (!ipnet_parse(text, &net))
+        return "is no network";
+    net = ipnet_client(&net, judge->nat64_prefixes, judge->nat64_prefix_count);
+    if (ipnet_holds_ipv4(&net, judge->nat64_prefixes, judge->nat64_prefix_count))
+        return "holds IPv4 addresses, but those of no network on the Internet; name IPv4 networks";
+    judge->ignored = settings_append(judge->ignored, &judge->ignored_count, sizeof net, &net);
+    return NULL;
 }
 
 static const char *take_probe_network(struct settings *settings, const char *text)
 {
-    return take_network(&settings->judge.probe_allowed, &settings->judge.probe_allowed_count, text);
+    struct settings_judge *judge = &settings->judge;
+    struct ipnet net;
+
+    if (!ipnet_parse(text, &net))
+        return "is no network";
+    judge->probe_allowed = settings_append(judge->probe_allowed, &judge->probe_allowed_count, sizeof net, &net);
+    return NULL;
 }
 
 static const char *take_egress_host(struct settings *settings, const char *text)
@@ -240,6 +258,9 @@ const struct settings_row settings_rows[] = {
      .help = "How long a recorded hit stays in the spool, should the database come back without it. At most spool_limit / 10."},
     {.name = "log_level", .type = TYPE_CHOICE, .standard = "info", .choices = log_levels, MEMBER(log_level),
      .help = "How much is logged. debug tells of each hit that is not recorded, and why."},
+    {.name = "nat64_prefixes", .type = TYPE_LIST, .standard = "{}", .take = take_nat64_prefix,
+     .right = "such as 2001:db8:64::/96; of length 32, 40, 48, 56, 64 or 96, with zeroes in the bits 64 to 71",
+     .help = "Prefixes behind which a translator puts IPv4 clients. Known anyway: 64:ff9b::/96, 6to4, Teredo."},
     {.name = "ignore_clients", .type = TYPE_LIST, .take = take_ignored, .right = NETWORK_RIGHT,
      .standard = "{127.0.0.0/8, ::1/128, 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 100.64.0.0/10, fc00::/7, "
                  "169.254.0.0/16, fe80::/10}",

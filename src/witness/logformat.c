@@ -286,7 +286,10 @@ static bool take_client(const struct logformat_text *text, struct ipaddr *client
         return false;
     memcpy(address, text->text, text->length);
     address[text->length] = '\0';
-    return ipaddr_parse(address, client);
+    if (!ipaddr_parse(address, client))
+        return false;
+    *client = ipaddr_client(client, NULL, 0);
+    return true;
 }
 
 /* What stands at PLACE; false when it cannot be that. */

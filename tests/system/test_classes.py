@@ -224,6 +224,30 @@ def test_off_passes_and_is_never_recorded(postfix, milter, smtp, pg, hits, wait_
     assert hits() == []
 
 
+@pytest.mark.parametrize("client", ["64:ff9b::cb00:7107", "2002:cb00:7107::25", "2001:0:4136:e378:8000:63bf:34ff:8ef8",
+                                    "2001:db8:64::cb00:7107"], ids=["NAT64", "6to4", "Teredo", "named prefix"])
+def test_ipv4_inside_ipv6_is_recorded_as_ipv4(postfix, milter, deliver, pg, hits, client):
+    daemon = milter(nat64_prefixes=["2001:db8:64::/96"])
+    postfix()
+    assert deliver(client, "a@trap.example").startswith(REPLY)
+    assert [hit["client"] for hit in hits(wait=1)] == ["203.0.113.7"]
+    assert f"data client=203.0.113.7 address={client} " in daemon.log()
+
+
+@pytest.mark.parametrize("client, who, domain, verdict", [
+    ("64:ff9b::cb00:7107", "203.0.113.7", "trap.example", "ignored"),
+    ("2002:c633:6401::25", "198.51.100.1", "backup.example", "friend"),
+    ("64:ff9b::c000:201", "192.0.2.1", "trap.example", "friend"),
+    ("64:ff9b::a00:1", "64:ff9b::a00:1", "trap.example", "ignored"),
+], ids=["ignored", "MX host", "own address", "private"])
+def test_ipv4_inside_ipv6_is_never_recorded_either(postfix, milter, primaries, deliver, pg, hits, client, who, domain, verdict):
+    daemon = milter(ignore_clients=["203.0.113.0/28", "10.0.0.0/8"])
+    postfix()
+    assert deliver(client, f"a@{domain}").startswith(REPLY)
+    not_recorded(daemon, who, verdict)
+    assert hits() == []
+
+
 def test_postmaster_beside_another_recipient_is_no_excuse(postfix, milter, deliver, pg, hits):
     milter()
     postfix()

@@ -113,6 +113,19 @@ def test_show_an_address_stands_for_its_network(caught, hunnypot, hunnypot_json,
     assert hunnypot("show", what).stdout.count("client:") == hits
 
 
+@pytest.mark.parametrize("what", ["64:ff9b::cb00:7107", "2002:cb00:7107::1", "::ffff:203.0.113.7", "64:ff9b::203.0.113.7/128"])
+def test_ipv4_inside_ipv6_means_the_ipv4_client(caught, hunnypot, hunnypot_json, what):
+    assert hunnypot_json("show", what)["network"] == "203.0.113.7/32"
+    assert len(hunnypot_json("show", what)["hits"]) == 2
+    assert {row["network"] for row in hunnypot_json("list", "--network", what)} == {"203.0.113.7/32"}
+    assert hunnypot("why", what.split("/")[0]).stdout == hunnypot("why", "203.0.113.7").stdout != ""
+    hunnypot("allow", "add", what)
+    assert [row["network"] for row in hunnypot_json("allow", "list")] == ["203.0.113.7/32"]
+    hunnypot("allow", "del", what)
+    hunnypot("forget", what)
+    assert hunnypot_json("show", "203.0.113.7")["hits"] == []
+
+
 def test_show_limit(caught, hunnypot_json):
     assert [hit["queue_id"] for hit in hunnypot_json("show", "203.0.113.7", "--limit", "1")["hits"]] == ["Second"]
 

@@ -115,6 +115,37 @@ def test_ipv6_clients_are_listed_by_their_64(pg):
     assert pg.query("SELECT network FROM hunnypot.listing") == [("2001:db8:c:1::/64",)]
 
 
+@pytest.mark.parametrize("address, who", [
+    # RFC 4291 2.5.5.2, 6052 2.4, 3056 2, 4380 4.
+    ("::ffff:192.0.2.33", "192.0.2.33"), ("64:ff9b::192.0.2.33", "192.0.2.33"), ("2002:c000:221::1", "192.0.2.33"),
+    ("2001:0:4136:e378:8000:63bf:3fff:fdd2", "192.0.2.45"), ("::ffff:10.0.0.1", "10.0.0.1"),
+    ("::ffff:192.0.2.0/120", "192.0.2.0/24"), ("64:ff9b::c000:200/120", "192.0.2.0/24"), ("2002:c000:200::/40", "192.0.2.0/24"),
+    ("2002:c000:221::/48", "192.0.2.33"), ("2002:c000:221:5::/64", "192.0.2.33"),
+    ("2001:0:4136:e378:8000:63bf:3fff:fd00/120", "192.0.2.0/24"),
+    *[(same, same) for same in (
+        "192.0.2.1", "192.0.2.0/24", "2001:db8::1", "2001:db8::/32", "::192.0.2.1", "64:ff9b:1::c000:221", "64:ff9b::7f00:1",
+        "64:ff9b::a00:1", "2002:c0a8:101::1", "2002::1", "2002:e000:1::1", "2001:0:4136:e378:8000:63bf:80ff:fffe", "64:ff9b::/96",
+        "2002::/16", "2001::/32", "2001:0:4136::/48", "::/0", "2000::/3")]])
+def test_ipv4_inside_ipv6_is_the_ipv4_client(pg, address, who):
+    assert pg.query("SELECT hunnypot.client_address(%s) = %s::inet", address, who) == [(True,)]
+
+
+def test_ipv4_inside_ipv6_is_listed_allowed_and_forgotten_as_ipv4(pg):
+    ways = ("::ffff:203.0.113.7", "64:ff9b::cb00:7107", "2002:cb00:7107::9", "2001:0:4136:e378:8000:63bf:34ff:8ef8")
+    offend(pg, ways[1])
+    assert pg.query("SELECT network FROM hunnypot.listing") == [(CLIENT + "/32",)]
+    for way in ways:
+        assert listings(pg, way) == {"trap": 30}
+        assert pg.query("SELECT count(*) > 0 FROM hunnypot.why(%s)", way) == [(True,)]
+        pg.query("SELECT hunnypot.allow_add(%s)", way)
+        assert pg.query("SELECT network FROM hunnypot.allow") == [(CLIENT + "/32",)]
+        assert listings(pg, CLIENT) == {}
+        assert pg.query("SELECT hunnypot.allow_del(%s)", way) == [(True,)]
+    assert listings(pg, "64:ff9b::cb00:7108") == {}
+    pg.query("SELECT * FROM hunnypot.forget(%s)", ways[2])
+    assert listings(pg, CLIENT) == {}
+
+
 @pytest.mark.parametrize("network, expires, listed", [
     ("203.0.113.7/32", None, False), ("203.0.112.0/20", None, False), ("0.0.0.0/0", None, False),
     ("203.0.113.8/32", None, True), ("203.0.113.0/24", "+1 hour", False), ("203.0.113.0/24", "-1 hour", True)])
@@ -163,6 +194,9 @@ REFUSED = "550 5.7.1 Listed for sending to a domain that gets no mail, see https
 
 @pytest.mark.parametrize("key, wanted", [
     (CLIENT, REFUSED + CLIENT),
+    *[(key, REFUSED + CLIENT) for key in (
+        "::ffff:203.0.113.7", "::FFFF:cb00:7107", "64:ff9b::cb00:7107", "64:ff9b::203.0.113.7", "2002:cb00:7107:1::25",
+        "2001:0:4136:e378:8000:63bf:34ff:8ef8")],
     ("2001:db8:c:1::7", REFUSED + "2001:db8:c:1::"),
     ("2001:DB8:C:1:0:0:0:9", REFUSED + "2001:db8:c:1::"),
     ("2001:db8:c:1::", REFUSED + "2001:db8:c:1::"),
@@ -171,7 +205,7 @@ REFUSED = "550 5.7.1 Listed for sending to a domain that gets no mail, see https
     *[(key, None) for key in (
         "203.0.113.8", "203.0.113", "203", "", "client7.example.com", "com", "203.0.113.7.", " 203.0.113.7",
         "203.0.113.07", "203.0.113.256", "unknown", "[203.0.113.7]", "203.0.113.7/32", "'; SELECT 1",
-        "2001:db8:c:1", "2001:db8:c:1:", ":::", "::ffff:203.0.113.7", "1:2:3:4:5:6:7:8:9", "2001:db8:c:g::",
+        "2001:db8:c:1", "2001:db8:c:1:", ":::", "::ffff:203.0.113.8", "::ffff:203.0.113", "::203.0.113.7", "1:2:3:4:5:6:7:8:9", "2001:db8:c:g::",
         "a" * 10000)]],
     ids=lambda value: str(value)[:30])
 def test_postfix_gets_an_answer_or_nothing_for_any_key(pg, key, wanted):

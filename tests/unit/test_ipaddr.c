@@ -42,6 +42,9 @@ static void network_parse_wants_zero_host_bits(void **state)
         {"192.0.2.1/24", NULL}, {"192.0.2.0/33", NULL}, {"2001:db8::/129", NULL}, {"192.0.2.0/", NULL},
         {"192.0.2.0/-1", NULL}, {"192.0.2.0/+8", NULL}, {"192.0.2.0/24x", NULL}, {"/24", NULL}, {"example.com/24", NULL},
         {"192.0.2.0/99999999999999999999", NULL},
+        {"::ffff:192.0.2.0/120", "192.0.2.0/24"}, {"::ffff:192.0.2.1", "192.0.2.1/32"}, {"::ffff:0.0.0.0/96", "0.0.0.0/0"},
+        {"::ffff:192.0.2.1/128", "192.0.2.1/32"}, {"::ffff:0.0.0.0/95", NULL}, {"::ffff:192.0.2.1/120", NULL},
+        {"::ffff:192.0.2.0/24", NULL}, {"::ffff:192.0.2.1/129", NULL},
     };
 
     (void)state;
@@ -94,6 +97,108 @@ static void client_network_is_32_or_64(void **state)
         assert_true(ipaddr_parse(cases[i][0], &address));
         net = ipaddr_client_network(&address);
         assert_string_equal(ipnet_format(&net, text), cases[i][1]);
+    }
+}
+
+static const char *const translators[] = {
+    "2001:db8::/32", "2001:db9:100::/40", "2001:dba:122::/48", "2001:dbb:122:300::/56", "2001:dbc:122:344::/64",
+    "2001:dbd:122:344::/96", "64:ff9b:1::/48", "2a00:1:2:3::/96",
+};
+enum { TRANSLATORS = sizeof translators / sizeof *translators };
+
+static void translators_parse(struct ipnet nets[TRANSLATORS])
+{
+    for (size_t i = 0; i < TRANSLATORS; i++)
+        assert_true(ipnet_parse(translators[i], &nets[i]) && ipnet_is_nat64_prefix(&nets[i]));
+}
+
+/* The layouts of RFC 6052 2.4's table (the prefixes differ in their second group, to stand side by side), and RFC 3056 2,
+ * RFC 4380 4, RFC 4291 2.5.5.2. */
+static void ipv4_inside_ipv6_is_the_ipv4_client(void **state)
+{
+    static const struct {
+        const char *address, *who; /* NULL: itself */
+        const char *who_unnamed;   /* without the translators; NULL: itself */
+    } cases[] = {
+        {"2001:db8:c000:221::", "192.0.2.33", NULL},
+        {"2001:db9:1c0:2:21::", "192.0.2.33", NULL},
+        {"2001:dba:122:c000:2:2100::", "192.0.2.33", NULL},
+        {"2001:dbb:122:3c0:0:221::", "192.0.2.33", NULL},
+        {"2001:dbc:122:344:c0:2:2100::", "192.0.2.33", NULL},
+        {"2001:dbd:122:344::192.0.2.33", "192.0.2.33", NULL},
+        {"64:ff9b:1:c000:2:2100::", "192.0.2.33", NULL},
+        {"64:ff9b::192.0.2.33", "192.0.2.33", "192.0.2.33"},
+        {"::ffff:192.0.2.33", "192.0.2.33", "192.0.2.33"},
+        {"2002:c000:221::1", "192.0.2.33", "192.0.2.33"},
+        {"2002:c000:221:9:8:7:6:5", "192.0.2.33", "192.0.2.33"},
+        {"2001:0:4136:e378:8000:63bf:3fff:fdd2", "192.0.2.45", "192.0.2.45"},
+        {"2001:db8:c000:221:0:1:2:3", "192.0.2.33", NULL}, /* a suffix is ignored, RFC 6052 2.2 */
+        {"2001:db8:c000:221:100::", NULL, NULL},           /* the reserved octet is not zero */
+        {"64:ff9b:1:a00:0:100::", "10.0.0.1", NULL},       /* whoever names it may have private ones behind it */
+        {"64:ff9b:1:7f00:0:100::", NULL, NULL},
+        {"2a00:1:2:3::e000:1", NULL, NULL},
+        {"64:ff9b::10.0.0.1", NULL, NULL}, {"64:ff9b::0.0.0.0", NULL, NULL}, {"64:ff9b::127.0.0.1", NULL, NULL},
+        {"64:ff9b::169.254.0.1", NULL, NULL}, {"64:ff9b::224.0.0.1", NULL, NULL}, {"64:ff9b::255.255.255.255", NULL, NULL},
+        {"2002:c0a8:101::1", NULL, NULL}, {"2002:6440:1::1", NULL, NULL}, {"2002:ac10:1::1", NULL, NULL},
+        {"2002::1", NULL, NULL}, {"2002:7f00:1::1", NULL, NULL}, {"2001:0:4136:e378:8000:63bf:f5ff:fffe", NULL, NULL},
+        {"2001:0:4136:e378:8000:63bf::", NULL, NULL}, {"::192.0.2.33", NULL, NULL}, {"::1", NULL, NULL},
+        {"2001:1::c000:221", NULL, NULL}, {"64:ff9b:0:0:0:1:c000:221", NULL, NULL}, {"64:ff9b:2::c000:221", NULL, NULL},
+        {"2003:c000:221::1", NULL, NULL}, {"192.0.2.33", NULL, NULL}, {"127.0.0.1", NULL, NULL},
+        {"::ffff:10.0.0.1", "10.0.0.1", "10.0.0.1"},
+    };
+    struct ipnet nets[TRANSLATORS];
+
+    (void)state;
+    translators_parse(nets);
+    for (size_t i = 0; i < 2 * (sizeof cases / sizeof *cases); i++) {
+        const char *text = cases[i / 2].address, *wanted = i % 2 == 0 ? cases[i / 2].who : cases[i / 2].who_unnamed;
+        struct ipaddr address, who, right;
+        char out[IPADDR_TEXT_SIZE];
+
+        assert_true(ipaddr_parse(text, &address) && ipaddr_parse(wanted != NULL ? wanted : text, &right));
+        who = ipaddr_client(&address, nets, i % 2 == 0 ? TRANSLATORS : 0);
+        if (!ipaddr_equal(&who, &right))
+            fail_msg("%s %s: got %s", text, i % 2 == 0 ? "named" : "unnamed", ipaddr_format(&who, out));
+    }
+    assert_int_equal(ipaddr_client(&(struct ipaddr){0}, nets, TRANSLATORS).family, 0);
+}
+
+static void networks_of_ipv4_inside_ipv6(void **state)
+{
+    static const char *const cases[][2] = {
+        {"64:ff9b::192.0.2.0/120", "192.0.2.0/24"}, {"2002:c000:200::/40", "192.0.2.0/24"}, {"2002:c000:221:5::/64", "192.0.2.33/32"},
+        {"2001:0:4136:e378:8000:63bf:3fff:fd00/120", "192.0.2.0/24"}, {"2001:dba:122:c000:2::/80", "192.0.2.0/24"},
+        {"2001:dba:122:c000::/64", "192.0.0.0/16"}, {"2001:dba:122:c000::/72", "192.0.0.0/16"},
+        {"64:ff9b::/96", "64:ff9b::/96"}, {"2002::/16", "2002::/16"}, {"2001::/32", "2001::/32"}, {"2001::/64", "2001::/64"},
+        {"2001:dba:122::/48", "2001:dba:122::/48"}, {"::/0", "::/0"}, {"2000::/3", "2000::/3"},
+        {"2002:c0a8::/32", "2002:c0a8::/32"}, {"192.0.2.0/24", "192.0.2.0/24"}, {"2a01::/32", "2a01::/32"},
+    };
+    struct ipnet nets[TRANSLATORS];
+
+    (void)state;
+    translators_parse(nets);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct ipnet net;
+        char text[IPADDR_TEXT_SIZE];
+
+        assert_true(ipnet_parse(cases[i][0], &net));
+        net = ipnet_client(&net, nets, TRANSLATORS);
+        assert_string_equal(ipnet_format(&net, text), cases[i][1]);
+    }
+}
+
+static void prefixes_that_no_translator_has(void **state)
+{
+    static const char *const cases[] = {"192.0.2.0/24", "2001:db8::/33", "2001:d00::/24", "2001:db8::/72", "2001:db8::/128", "::/0",
+                                        "2001:db8::/95", "2001:db8:0:0:100::/96"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct ipnet net;
+
+        assert_true(ipnet_parse(cases[i], &net));
+        if (ipnet_is_nat64_prefix(&net))
+            fail_msg("%s", cases[i]);
     }
 }
 
@@ -151,6 +256,9 @@ int main(void)
         cmocka_unit_test(network_parse_wants_zero_host_bits),
         cmocka_unit_test(network_contains_by_prefix_and_family),
         cmocka_unit_test(client_network_is_32_or_64),
+        cmocka_unit_test(ipv4_inside_ipv6_is_the_ipv4_client),
+        cmocka_unit_test(networks_of_ipv4_inside_ipv6),
+        cmocka_unit_test(prefixes_that_no_translator_has),
         cmocka_unit_test(addresses_that_are_never_probed),
         cmocka_unit_test(sockaddr_there_and_back),
     };

@@ -213,6 +213,9 @@ static const struct verdict_case {
     {.name = "off", .domains = {"off.test"}, .want = VERDICT_NONE},
     {.name = "no domain", .domains = {NULL}, .want = VERDICT_NONE},
 
+    {.name = "an IPv6 address of no IPv4 client on the Internet", .client = "64:ff9b::a00:1", .domains = {"trap.test"},
+     .want = VERDICT_IGNORED},
+    {.name = "the same, 6to4", .client = "2002:7f00:1::1", .domains = {"trap.test"}, .want = VERDICT_IGNORED},
     {.name = "client ignored", .client = "198.51.100.7", .domains = {"trap.test"}, .want = VERDICT_IGNORED},
     {.name = "client is our own", .client = US, .domains = {"trap.test"}, .want = VERDICT_FRIEND},
     {.name = "client is the address it connected to", .client = "203.0.113.77", .local = "203.0.113.77",
@@ -1128,12 +1131,13 @@ static void test_friends_of_all_domains(void **state)
         {"192.0.2.50", VERDICT_FRIEND}, /* an MX host of a trap */
         {"192.0.2.60", VERDICT_FRIEND}, /* its address */
         {"192.0.2.2", VERDICT_FRIEND},  /* a primary */
+        {"192.0.2.61", VERDICT_FRIEND}, /* and another, held by an IPv6 address */
         {"192.0.2.70", VERDICT_OFFENCE}, /* an MX host of a domain that is nothing to us */
     };
     struct judge *judge = *state;
     const char *domain = "trap.test";
 
-    fake_mx_set("mx.trap.test", "10 z.mx 192.0.2.50;@ 192.0.2.60");
+    fake_mx_set("mx.trap.test", "10 z.mx 192.0.2.50;@ 192.0.2.60 64:ff9b::c000:23d");
     fake_mx_set("else.test", "10 y.mx 192.0.2.70");
     ask_about(judge, "mx.trap.test");
     ask_about(judge, "d.test");

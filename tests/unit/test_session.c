@@ -147,8 +147,12 @@ static sfsistat connect_from(struct mta *mta, const char *address)
 {
     struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(4711)};
 
+    struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons(4711)};
+
     if (address == NULL)
         return fake_libmilter.xxfi_connect(&mta->ctx, (char *)"localhost", NULL);
+    if (inet_pton(AF_INET6, address, &in6.sin6_addr) == 1)
+        return fake_libmilter.xxfi_connect(&mta->ctx, (char *)"[client]", (struct sockaddr *)&in6);
     assert_int_equal(inet_pton(AF_INET, address, &in.sin_addr), 1);
     return fake_libmilter.xxfi_connect(&mta->ctx, (char *)"[client]", (struct sockaddr *)&in);
 }
@@ -483,6 +487,43 @@ static void too_many_connections_are_refused_at_connect(void **state)
     assert_string_equal(mtas[0].ctx.reply, "421 4.4.2 Timeout exceeded, closing");
     for (size_t i = 0; i < 4; i++)
         quit(&mtas[i]);
+}
+
+/* One visitor by many addresses has the places of one, and is recorded as that one; its neighbours have their own. */
+static void ipv4_inside_ipv6_is_one_client(void **state)
+{
+    static const struct {
+        const char *address;
+        bool is_served;
+    } visits[] = {
+        {"64:ff9b::c000:221", true}, {"2002:c000:221::1", true}, {"192.0.2.33", false}, {"::ffff:192.0.2.33", false},
+        {"2001:0:4136:e378:8000:63bf:3fff:fdde", false}, {"2001:db8:64::c000:221", false}, {"64:ff9b::c000:222", true},
+        {"2001:db8:64::c000:223", true},
+    };
+    static struct ipnet prefix;
+    struct mta mtas[sizeof visits / sizeof *visits];
+
+    (void)state;
+    assert_true(ipnet_parse("2001:db8:64::/96", &prefix));
+    snapshot.settings.judge.nat64_prefixes = &prefix;
+    snapshot.settings.judge.nat64_prefix_count = 1;
+    settings->connections = 20;
+    settings->connections_per_client = 2;
+    for (size_t i = 0; i < sizeof visits / sizeof *visits; i++) {
+        mtas[i] = postfix();
+        negotiate(&mtas[i], ACTIONS, STEPS);
+        if ((connect_from(&mtas[i], visits[i].address) == SMFIS_CONTINUE) != visits[i].is_served)
+            fail_msg("%s", visits[i].address);
+    }
+    mail(&mtas[1], "<>");
+    rcpt(&mtas[1], "<x@example.org>");
+    data(&mtas[1]);
+    assert_int_equal(hits, 1);
+    assert_memory_equal(put_text, "192.0.2.33:4711 ", 16);
+    for (size_t i = 0; i < sizeof visits / sizeof *visits; i++)
+        quit(&mtas[i]);
+    snapshot.settings.judge.nat64_prefixes = NULL;
+    snapshot.settings.judge.nat64_prefix_count = 0;
 }
 
 /* What the daemon says is done, at DATA and at the end of the message; the hit is put unless it is none of our business. */
@@ -827,6 +868,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_byte_over_the_limit_closes, setup, teardown),
         cmocka_unit_test_setup_teardown(esmtp_parameters_are_counted, setup, teardown),
         cmocka_unit_test_setup_teardown(too_many_connections_are_refused_at_connect, setup, teardown),
+        cmocka_unit_test_setup_teardown(ipv4_inside_ipv6_is_one_client, setup, teardown),
         cmocka_unit_test_setup_teardown(conduct_comes_from_above, setup, teardown),
         cmocka_unit_test_setup_teardown(the_first_recipient_binds_the_transaction, setup, teardown),
         cmocka_unit_test_setup_teardown(limits_begin_with_the_first_recipient_that_is_trapped, setup, teardown),

@@ -245,6 +245,8 @@ static void text_of_members(const struct settings *settings, FILE *out)
     fputs("\ntrap_host.addresses=", out);
     for (size_t i = 0; i < judge->own_address_count; i++)
         fprintf(out, "%s ", ipaddr_format(&judge->own_addresses[i], text));
+    fputs("\nnat64_prefixes=", out);
+    text_of_nets(judge->nat64_prefixes, judge->nat64_prefix_count, out);
     fputs("\nignore_clients=", out);
     text_of_nets(judge->ignored, judge->ignored_count, out);
     fputs("\nliveness.probe_networks=", out);
@@ -292,6 +294,7 @@ static const struct {
     {"spool_limit", "spool_limit = 1001"},
     {"spool_keep", "spool_keep = 1001s"},
     {"log_level", "log_level = debug"},
+    {"nat64_prefixes", "nat64_prefixes = {'2001:db8:64::/96'}"},
     {"ignore_clients", "ignore_clients = {192.0.2.0/24}"},
     {"exempt_localparts", "exempt_localparts = {g}"},
     {"record_envelope", "record_envelope = none"},
@@ -354,6 +357,21 @@ static void each_row_reaches_its_own_member_and_no_other(void **state)
         settings_release(settings);
     }
     settings_release(standard);
+}
+
+static void networks_are_read_as_the_ipv4_ones_that_they_hold(void **state)
+{
+    struct settings *settings = load_good("ignore_clients = {'64:ff9b::c000:200/120', '2002:c633:6400::/40', '::ffff:cb00:7100/120', "
+                                          "'2001:db8:64::cb00:7200/120'}\n"
+                                          "nat64_prefixes = {'2001:db8:64::/96'}");
+
+    (void)state;
+    assert_true(is_ignored(settings, "192.0.2.1"));
+    assert_true(is_ignored(settings, "198.51.100.1"));
+    assert_true(is_ignored(settings, "203.0.113.1"));
+    assert_true(is_ignored(settings, "203.0.114.1"));
+    assert_false(is_ignored(settings, "203.0.115.1"));
+    settings_release(settings);
 }
 
 static void a_list_can_be_emptied_and_added_to(void **state)
@@ -450,6 +468,12 @@ static void faults_are_told(void **state)
         {"domain a.example { on_outage = bounce }", "1: domain.on_outage: \"bounce\" is not among the choices; defer or accept"},
         {"domain a.example { on_outage = accept }\nliveness { fresh = 0 }",
          "2: domain.on_outage contradicts liveness.fresh = 0: an outage that nobody looks for"},
+        {"\nnat64_prefixes = {'2001:db8::/33'}", "2: nat64_prefixes: \"2001:db8::/33\" is no prefix of a translator; such as"},
+        {"nat64_prefixes = {'192.0.2.0/24'}", "1: nat64_prefixes: \"192.0.2.0/24\" is no prefix of a translator"},
+        {"nat64_prefixes = {'2001:db8:0:0:100::/96'}", "is no prefix of a translator"},
+        {"nat64_prefixes = {'2001:db8::1/96'}", "1: nat64_prefixes: \"2001:db8::1/96\" is no network"},
+        {"\nignore_clients = {'64:ff9b::/96'}", "2: ignore_clients: \"64:ff9b::/96\" holds IPv4 addresses"},
+        {"ignore_clients = {'2001:db8:64::/96'} nat64_prefixes = {'2001:db8:64::/96'}", "\"2001:db8:64::/96\" holds IPv4"},
         {"liveness { egress_hosts = {mx.example.org} }", "1: liveness.egress_hosts: \"mx.example.org\" is no address"},
         {"liveness { egress_hosts = {127.0.0.1} }", "\"127.0.0.1\" is no address of a host elsewhere"},
         {"limits { connections_per_client = 5 connections = 2 }\nliveness { verdict_timeout = 9s }",
@@ -613,6 +637,7 @@ int main(void)
         cmocka_unit_test(loopback_private_and_link_local_clients_are_ignored_by_default),
         cmocka_unit_test(every_setting_arrives),
         cmocka_unit_test(each_row_reaches_its_own_member_and_no_other),
+        cmocka_unit_test(networks_are_read_as_the_ipv4_ones_that_they_hold),
         cmocka_unit_test(what_only_just_agrees_is_taken),
         cmocka_unit_test(the_default_for_a_client_is_no_more_than_for_all),
         cmocka_unit_test(a_list_can_be_emptied_and_added_to),
