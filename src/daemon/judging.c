@@ -17,6 +17,7 @@ enum {
     FIRST_PAUSE_MS = 100, /* after the spool failed; doubled each time */
     LONGEST_PAUSE_MS = 30000,
     SPOOL_COMPLAINT_MS = 60000,
+    ROUND_REST = 4, /* times as long as a round took, until the next */
     TIDE_INTERVAL_MS = 100,
     TIDE_MARKS = 1024 /* so many of them go back further than the default verdict_timeout */
 };
@@ -36,7 +37,7 @@ struct candidate {
     struct hit hit;
     int64_t read_ms;  /* from then on it waits */
     int64_t taken_ms; /* it was there by then (boot_ms of clock_now()) */
-    bool late;
+    bool late, asked;
     enum verdict verdict;
     const char *why;
 };
@@ -55,6 +56,8 @@ struct judging {
     int64_t last_id;   /* read up to here */
     struct clock_moment empty; /* when the inbox was last seen with nothing unread in it */
     bool may_have_more;
+    int64_t round_ms;  /* those that wait are not asked about again before, */
+    bool round_due;    /* ... but then, as something may have become known */
     int64_t retry_ms;  /* no call to the spool before */
     int64_t pause_ms;
 };
@@ -176,6 +179,7 @@ static void judge_candidate(struct judging *judging, struct candidate *candidate
     struct judge_answer answer = {0};
 
     judge_ask(judging->judge, &question, &answer);
+    candidate->asked = true;
     candidate->verdict = answer.verdict;
     candidate->why = answer.why;
     if (answer.verdict == VERDICT_OFFENCE) {
@@ -212,18 +216,42 @@ static void log_verdict(const struct candidate *candidate)
                   verdict_name(candidate->verdict), candidate->why, queue);
 }
 
-/* Judge what is not judged yet, and settle in one batch all that is. */
+/* Judge what is not judged yet.  Each probe and each look-up is news, and any number of hits may wait for others: those that were
+ * asked about have rounds, while a new one, or one whose time is over, has its turn at once. */
+static void judge_window(struct judging *judging)
+{
+    int64_t begun_ms = clock_monotonic_ms(), ended_ms;
+    bool is_round = begun_ms >= judging->round_ms, again = false;
+    size_t waiting_domains = 0;
+
+    judging->round_due = false;
+    for (size_t i = 0; i < judging->count; i++) {
+        struct candidate *candidate = &judging->window[i];
+
+        if (candidate->verdict != VERDICT_PENDING)
+            continue;
+        again = again || candidate->asked;
+        if (is_round || !candidate->asked || begun_ms - candidate->read_ms >= judging->verdict_timeout_ms)
+            judge_candidate(judging, candidate, waiting_domains >= JUDGING_DOMAINS);
+        else
+            judging->round_due = true;
+        if (candidate->verdict == VERDICT_PENDING)
+            waiting_domains += candidate->hit.domain_count;
+    }
+    if (!is_round || !again)
+        return;
+    ended_ms = clock_monotonic_ms();
+    judging->round_ms = ended_ms + ((ended_ms - begun_ms) * ROUND_REST > JUDGING_ROUND_MS ? (ended_ms - begun_ms) * ROUND_REST
+                                                                                          : JUDGING_ROUND_MS);
+}
+
+/* Settle in one batch all that is judged. */
 static void settle_window(struct judging *judging)
 {
     struct hit *decided;
-    size_t count = 0, left = 0, waiting_domains = 0;
+    size_t count = 0, left = 0;
 
-    for (size_t i = 0; i < judging->count; i++) {
-        if (judging->window[i].verdict == VERDICT_PENDING)
-            judge_candidate(judging, &judging->window[i], waiting_domains >= JUDGING_DOMAINS);
-        if (judging->window[i].verdict == VERDICT_PENDING)
-            waiting_domains += judging->window[i].hit.domain_count;
-    }
+    judge_window(judging);
     if (clock_monotonic_ms() < judging->retry_ms)
         return;
     decided = alloc_zeroed(judging->count + 1, sizeof *decided);
@@ -257,6 +285,8 @@ static int64_t next_deadline(const struct judging *judging)
         return judging->retry_ms;
     if (judging->may_have_more && judging->count < JUDGING_WINDOW)
         return 0;
+    if (judging->round_due)
+        deadline_ms = judging->round_ms;
     for (size_t i = 0; i < judging->count; i++) {
         own_ms = judging->window[i].read_ms + judging->verdict_timeout_ms;
         if (own_ms < deadline_ms)
@@ -277,7 +307,7 @@ static void *judging_thread(void *argument)
             judge_wait(judging->judge, &seen, next_deadline(judging));
     }
     /* What came in at the last moment may be decided as well; after a restart it could be too late. */
-    judging->retry_ms = 0;
+    judging->retry_ms = judging->round_ms = 0;
     read_inbox(judging);
     settle_window(judging);
     return NULL;

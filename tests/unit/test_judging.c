@@ -139,6 +139,13 @@ static void step(void)
     await_wait(before + 1);
 }
 
+/* Likewise, when those that wait may be asked about again. */
+static void round_step(void)
+{
+    fake_clock_advance_ms(JUDGING_ROUND_MS);
+    step();
+}
+
 static struct judging *start(void)
 {
     struct judging *judging = judging_start(NULL, NULL, TIMEOUT_MS);
@@ -366,6 +373,38 @@ static void no_more_than_some_domains_are_found_out_about_at_a_time(void **state
     judging_stop(&judging);
 }
 
+/* A thousand hits wait for probes, and a thousand probes of others come in meanwhile. */
+static void those_that_wait_are_asked_about_in_rounds(void **state)
+{
+    struct judging *judging;
+    size_t before;
+
+    (void)state;
+    for (size_t i = 0; i < JUDGING_WINDOW - 2; i++)
+        put(clock_realtime_us());
+    judging = start();
+    step(); /* the first news has its round at once */
+    assert_int_equal(questions, 2 * (JUDGING_WINDOW - 2));
+    for (int i = 0; i < 1000; i++) {
+        fake_clock_advance_ms(1);
+        step();
+    }
+    assert_in_range(questions, 20 * (JUDGING_WINDOW - 2), 22 * (JUDGING_WINDOW - 2));
+    round_step();
+    step();
+    assert_int_equal(last_deadline_ms, clock_monotonic_ms() + JUDGING_ROUND_MS); /* that news is not forgotten */
+    before = questions;
+    answer_all = VERDICT_OFFENCE;
+    put(clock_realtime_us());
+    step();
+    assert_int_equal(questions, before + 1); /* a new one does not wait for the others */
+    assert_int_equal(settled_as(CLASS_TRAP), 1);
+    fake_clock_advance_ms(last_deadline_ms - clock_monotonic_ms());
+    step();
+    assert_int_equal(settled_as(CLASS_TRAP), JUDGING_WINDOW - 1);
+    judging_stop(&judging);
+}
+
 static void a_failing_spool_is_asked_again_with_longer_and_longer_pauses(void **state)
 {
     struct judging *judging = start();
@@ -457,6 +496,7 @@ int main(void)
         cmocka_unit_test_setup(after_a_long_silence_the_age_counts_again, set_up),
         cmocka_unit_test_setup(no_more_than_the_window_is_in_memory_and_the_rest_follows, set_up),
         cmocka_unit_test_setup(no_more_than_some_domains_are_found_out_about_at_a_time, set_up),
+        cmocka_unit_test_setup(those_that_wait_are_asked_about_in_rounds, set_up),
         cmocka_unit_test_setup(a_failing_spool_is_asked_again_with_longer_and_longer_pauses, set_up),
         cmocka_unit_test_setup(what_could_not_be_settled_is_settled_later, set_up),
         cmocka_unit_test_setup(what_is_known_at_the_end_is_settled_and_the_rest_stays, set_up),
