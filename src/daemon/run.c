@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/alloc.h"
 #include "base/clock.h"
 #include "base/counter.h"
 #include "base/log.h"
@@ -239,11 +240,29 @@ static void stop_judge(void)
     judge_destroy(&this.judge);
 }
 
+_Static_assert(sizeof ((struct store_probe *)0)->mx == sizeof ((struct reached_probe *)0)->mx, "a name fits");
+
+static size_t take_probes(void *context, struct store_probe *probes, size_t max)
+{
+    struct reached_probe *reached = alloc_zeroed(max, sizeof *reached);
+    size_t count = judge_reached(context, reached, max);
+
+    for (size_t i = 0; i < count; i++) {
+        strcpy(probes[i].mx, reached[i].mx);
+        probes[i].source = reached[i].source;
+        probes[i].time_us = reached[i].time_us;
+    }
+    free(reached);
+    return count;
+}
+
 static bool start_shipper(void)
 {
+    const struct shipper_probes probes = {.take = take_probes, .context = this.judge};
+
     if (*this.settings->database == '\0')
         return true;
-    this.shipper = shipper_start(this.spool, this.settings->database, this.settings->sensor, PACKAGE_VERSION);
+    this.shipper = shipper_start(this.spool, this.settings->database, this.settings->sensor, PACKAGE_VERSION, &probes);
     return this.shipper != NULL || fail_part("shipper", errno);
 }
 

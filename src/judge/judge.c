@@ -60,6 +60,11 @@ void judge_recall(struct judge *judge, const char *text)
     known_recall(judge->known, text);
 }
 
+size_t judge_reached(struct judge *judge, struct reached_probe *probes, size_t max)
+{
+    return known_reached(judge->known, probes, max);
+}
+
 void judge_wait(struct judge *judge, uint64_t *seen, int64_t deadline_ms)
 {
     known_wait(judge->known, seen, deadline_ms);

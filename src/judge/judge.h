@@ -78,6 +78,9 @@ void judge_ask(struct judge *judge, const struct judge_question *question, struc
 bool judge_outage_is_sure(struct judge *judge, const struct ipaddr *client, const struct ipaddr *local, const char *mta_name,
                           const char *domain);
 
+/* As known_reached(). */
+size_t judge_reached(struct judge *judge, struct reached_probe *probes, size_t max);
+
 /* As known_wait() and known_wake(). */
 void judge_wait(struct judge *judge, uint64_t *seen, int64_t deadline_ms);
 void judge_wake(struct judge *judge);

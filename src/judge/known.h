@@ -26,6 +26,7 @@
 
 #include "judge/facts.h"
 #include "judge/outage.h"
+#include "judge/reached.h"
 #include "judge/self.h"
 #include "settings/settings.h"
 
@@ -97,6 +98,9 @@ int64_t known_age_ms(struct known *known);
 
 /* What tells an outage of VIEW's primaries from one of our own net: what else answered, and when. */
 void known_egress(struct known *known, const struct known_view *view, struct outage_egress *egress);
+
+/* Take along which probes reached an MX host since the last call: the oldest, MAX at most, into PROBES; returns how many. */
+size_t known_reached(struct known *known, struct reached_probe *probes, size_t max);
 
 /* Is it time to log that this host is nothing to DOMAIN?  Once a day for each, and not too many in an hour. */
 bool known_no_role_is_due(struct known *known, const char *domain);

@@ -21,6 +21,7 @@
 #include "judge/known.h"
 #include "judge/liveness.h"
 #include "judge/names.h"
+#include "judge/reached.h"
 #include "settings/settings.h"
 
 enum {
@@ -55,6 +56,7 @@ struct known {
     struct liveness *liveness;
     struct names *names;
     struct egress egress;
+    struct reached reached;
     struct agenda_entry egress_entry;
     int64_t no_role_hour_ms;
     unsigned no_role_lines;

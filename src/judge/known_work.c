@@ -269,6 +269,32 @@ static void probe_log(struct known *known, const struct task *task, enum livenes
                   task->settings->judge.port);
 }
 
+/* A probe of an address that TASK's domain has reached it from SOURCE: note the names that the address has there. */
+static void reached_note(struct known *known, const struct task *task, const struct ipaddr *source, int64_t began_us)
+{
+    const struct domain *domain = source->family != 0 ? domains_find(known->domains, task->domain) : NULL;
+
+    if (domain == NULL || domain->answer == NULL)
+        return;
+    for (size_t i = 0; i < domain->answer->host_count; i++) {
+        const struct mx_host *host = &domain->answer->hosts[i];
+
+        for (size_t j = 0; j < host->addresses.count; j++)
+            if (ipaddr_equal(&host->addresses.list[j], &task->address))
+                reached_put(&known->reached, host->name, source, began_us);
+    }
+}
+
+size_t known_reached(struct known *known, struct reached_probe *probes, size_t max)
+{
+    size_t count;
+
+    pthread_mutex_lock(&known->mutex);
+    count = reached_take(&known->reached, probes, max);
+    pthread_mutex_unlock(&known->mutex);
+    return count;
+}
+
 static void probe_run(struct known *known, const struct task *task)
 {
     const struct settings_judge *settings = &task->settings->judge;
@@ -280,18 +306,22 @@ static void probe_run(struct known *known, const struct task *task)
         .stop_fd = known->stop_fd,
     };
     const struct clock_moment started = clock_now();
-    enum liveness_state state = probe_address(&probe, &task->address);
+    struct ipaddr source;
+    enum liveness_state state = probe_address(&probe, &task->address, &source);
     struct liveness_change change;
     unsigned all_failed;
 
     counter_add(COUNTER_PROBES, 1);
     if (known->stop)
         return;
-    if (stood_still_since(&started))
+    if (stood_still_since(&started)) {
         state = LIVENESS_UNKNOWN;
+        source.family = 0;
+    }
     pthread_mutex_lock(&known->mutex);
     change = liveness_report(known->liveness, &task->address, state, started.boot_ms, settings->probe_interval_ms,
                              known_time_look(known));
+    reached_note(known, task, &source, started.real_ms * 1000);
     all_failed = egress_note(&known->egress, &task->address, state, started.boot_ms);
     known_news_tell(known);
     pthread_cond_signal(&known->work); /* one more may be wanted */

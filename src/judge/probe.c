@@ -152,12 +152,25 @@ static void say_quit(const struct probe_config *config, int fd, int64_t deadline
         return; /* whatever it said, we are leaving */
 }
 
-enum liveness_state probe_address(const struct probe_config *config, const struct ipaddr *address)
+/* Family 0 when the connection is gone already. */
+static struct ipaddr own_address(int fd)
+{
+    struct sockaddr_storage name;
+    socklen_t length = sizeof name;
+    struct ipaddr address;
+
+    if (getsockname(fd, (struct sockaddr *)&name, &length) != 0 || !ipaddr_from_sockaddr((struct sockaddr *)&name, &address, NULL))
+        return (struct ipaddr){.family = 0};
+    return address;
+}
+
+enum liveness_state probe_address(const struct probe_config *config, const struct ipaddr *address, struct ipaddr *source)
 {
     int64_t deadline_ms = clock_monotonic_ms() + config->timeout_ms;
     enum liveness_state state;
     int fd;
 
+    *source = (struct ipaddr){.family = 0};
     if (!permitted(config, address))
         return LIVENESS_UNKNOWN;
     fd = socket(address->family == 4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -165,6 +178,7 @@ enum liveness_state probe_address(const struct probe_config *config, const struc
         return LIVENESS_UNKNOWN;
     state = connect_to(config, fd, address, deadline_ms);
     if (state == LIVENESS_ACCEPTING) {
+        *source = own_address(fd);
         state = greeting_read(config, fd, deadline_ms);
         say_quit(config, fd, deadline_ms);
     }

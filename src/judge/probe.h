@@ -32,8 +32,8 @@ struct probe_config {
     int stop_fd; /* ends the probe with LIVENESS_UNKNOWN when it becomes readable; -1: none */
 };
 
-/* The state of the host at ADDRESS.  An address that is no place for a mail host on the Internet (ipaddr_is_unusable,
+/* The state of the host at ADDRESS.  SOURCE gets the address that it was reached from, family 0 when no connection came about.  An address that is no place for a mail host on the Internet (ipaddr_is_unusable,
  * ipaddr_is_private) is never touched unless allowed. */
-enum liveness_state probe_address(const struct probe_config *config, const struct ipaddr *address);
+enum liveness_state probe_address(const struct probe_config *config, const struct ipaddr *address, struct ipaddr *source);
 
 #endif

@@ -1,5 +1,5 @@
-/* What a sensor has to say to the database are errands, which share one connection and one thread: hits, signs of life, and the
- * time that goes by.  Each has a rhythm of its own and, when it fails, a pause of its own, so that a batch that the database does
+/* What a sensor has to say to the database are errands, which share one connection and one thread: hits, signs of life, the
+ * probes it made, and the time that goes by.  Each has a rhythm of its own and, when it fails, a pause of its own, so that a batch that the database does
  * not take keeps no heartbeat back, and the other way round.  A lost connection holds up all of them; connecting has its own pause. */
 #include "record/shipper.h"
 
@@ -23,6 +23,7 @@
 enum {
     HEARTBEAT_MS = 10000,
     TICK_MS = 10000,
+    PROBES_MS = 3000,
     BACKOFF_FIRST_MS = 500,
     BACKOFF_MAX_MS = 30000,
     GATHER_MS = 50, /* hits that come together go together */
@@ -42,7 +43,7 @@ enum errand_end {
 };
 
 /* Connecting is the first of them, as nothing goes without it. */
-enum errand_name { ERRAND_CONNECT, ERRAND_HITS, ERRAND_HEARTBEAT, ERRAND_TICK, ERRAND_COUNT };
+enum errand_name { ERRAND_CONNECT, ERRAND_HITS, ERRAND_HEARTBEAT, ERRAND_TICK, ERRAND_PROBES, ERRAND_COUNT };
 
 /* How each errand stands. */
 struct errand {
@@ -57,6 +58,7 @@ struct shipper {
     struct spool *spool;
     struct store *store;
     char *version;
+    struct shipper_probes probes;
     int stop_fd;                    /* readable: break off whatever the database is doing */
     int ended_fd;                   /* readable: the thread is done */
     _Atomic int64_t stop_at_ms;     /* flush until then; 0: go on for ever */
@@ -71,6 +73,8 @@ struct shipper {
     int64_t suspect_last;           /* hits up to this number were in a batch that was refused in this session, */
     uint64_t suspect_passed;        /* ... when so many had gone through */
     uint64_t passed;                /* batches of this session */
+    struct store_probe telling[STORE_PROBES_MAX]; /* taken, and not told yet */
+    size_t telling_count;
     int not_alone;                  /* heartbeats in a row before which another daemon reported by our name */
     _Atomic int64_t spool_logged_ms, twice_logged_ms;
     uint64_t seen;
@@ -295,6 +299,25 @@ static enum errand_end run_tick(struct shipper *shipper)
     return more ? ERRAND_MORE : ERRAND_DONE;
 }
 
+/* What the database does not want is dropped, so that it keeps back nothing that comes later. */
+static enum errand_end run_probes(struct shipper *shipper)
+{
+    enum db_status status;
+    bool full;
+
+    if (shipper->telling_count == 0)
+        shipper->telling_count = shipper->probes.take(shipper->probes.context, shipper->telling, STORE_PROBES_MAX);
+    if (shipper->telling_count == 0)
+        return ERRAND_DONE;
+    full = shipper->telling_count == STORE_PROBES_MAX;
+    status = store_probes(shipper->store, shipper->telling, shipper->telling_count);
+    if (status != DB_UNREACHABLE && status != DB_STOPPED && status != DB_READ_ONLY)
+        shipper->telling_count = 0;
+    if (status != DB_OK)
+        return ERRAND_FAILED;
+    return full ? ERRAND_MORE : ERRAND_DONE;
+}
+
 static const struct {
     const char *name; /* in the log */
     enum errand_end (*run)(struct shipper *shipper);
@@ -304,6 +327,7 @@ static const struct {
     [ERRAND_HITS] = {"hits", run_hits, NEVER_MS},
     [ERRAND_HEARTBEAT] = {"heartbeat", run_heartbeat, HEARTBEAT_MS},
     [ERRAND_TICK] = {"tick", run_tick, TICK_MS},
+    [ERRAND_PROBES] = {"probes", run_probes, PROBES_MS},
 };
 
 /* Say so now and then, and wait longer each time, with a third of chance so that many sensors do not come back as one. */
@@ -439,13 +463,15 @@ static void shipper_free(struct shipper *shipper)
     free(shipper);
 }
 
-struct shipper *shipper_start(struct spool *spool, const char *database, const char *sensor, const char *version)
+struct shipper *shipper_start(struct spool *spool, const char *database, const char *sensor, const char *version,
+                              const struct shipper_probes *probes)
 {
     struct shipper *shipper = alloc_zeroed(1, sizeof *shipper);
     int error;
 
     shipper->spool = spool;
     shipper->version = alloc_text(version);
+    shipper->probes = *probes;
     for (int i = 0; i < ERRAND_COUNT; i++)
         shipper->errands[i].backoff_ms = BACKOFF_FIRST_MS;
     shipper->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

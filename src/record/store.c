@@ -247,6 +247,12 @@ static void column_uuid(struct wire *wire, const char *text)
     column_bytes(wire, OID_UUID, bytes, sizeof bytes);
 }
 
+static void put_text(struct wire *wire, const char *text)
+{
+    put_int4(wire, (int32_t)strlen(text));
+    put_bytes(wire, text, strlen(text));
+}
+
 static void column_texts(struct wire *wire, char *const *texts, size_t count)
 {
     size_t begin;
@@ -254,10 +260,8 @@ static void column_texts(struct wire *wire, char *const *texts, size_t count)
     put_int4(wire, OID_TEXT_ARRAY);
     begin = length_begin(wire);
     put_array_head(wire, OID_TEXT, count);
-    for (size_t i = 0; i < count; i++) {
-        put_int4(wire, (int32_t)strlen(texts[i]));
-        put_bytes(wire, texts[i], strlen(texts[i]));
-    }
+    for (size_t i = 0; i < count; i++)
+        put_text(wire, texts[i]);
     length_end(wire, begin);
 }
 
@@ -374,6 +378,34 @@ enum db_status store_try(struct store *store, const struct spool_mark *from, con
     if (store->db != NULL && db_script(store->db, QUERY_TIMEOUT_MS, "ROLLBACK") != DB_OK)
         connection_close(store);
     return status == DB_OK && strcmp(mark, hit->link) != 0 ? DB_ERROR : status;
+}
+
+enum db_status store_probes(struct store *store, const struct store_probe *probes, size_t count)
+{
+    struct wire columns[3] = {{.used = 0}}; /* arrays of text: names come from DNS, and may hold any printable character */
+    struct db_param params[3] = {{.value = NULL}};
+    char source[IPADDR_TEXT_SIZE], time[24];
+    struct db_result *result = NULL;
+    enum db_status status;
+
+    for (size_t i = 0; i < 3; i++)
+        put_array_head(&columns[i], OID_TEXT, count);
+    for (size_t i = 0; i < count; i++) {
+        snprintf(time, sizeof time, "%lld", (long long)probes[i].time_us);
+        put_text(&columns[0], probes[i].mx);
+        put_text(&columns[1], ipaddr_format(&probes[i].source, source));
+        put_text(&columns[2], time);
+    }
+    for (size_t i = 0; i < 3; i++)
+        params[i] = (struct db_param){.value = columns[i].bytes, .length = (int)columns[i].used, .binary = true};
+    status = db_query(store->db, QUERY_TIMEOUT_MS,
+                      "SELECT hunnypot.sensor_probes(jsonb_agg(jsonb_build_object('mx', p.mx, 'source', p.source, "
+                      "'time', p.time::bigint))) FROM unnest($1::text[], $2::text[], $3::text[]) p(mx, source, time)",
+                      params, 3, &result);
+    db_result_free(&result);
+    for (size_t i = 0; i < 3; i++)
+        free(columns[i].bytes);
+    return outcome(store, status);
 }
 
 enum db_status store_tick(struct store *store, bool *more)

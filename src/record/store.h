@@ -1,5 +1,5 @@
-/* store.h - what a sensor says to the database: batches of hits, exactly once, heartbeats, and the time that
- * goes by.
+/* store.h - what a sensor says to the database: batches of hits, exactly once, heartbeats, which probes it made,
+ * and the time that goes by.
  *
  * Talks only to the SQL functions that the role hunnypot_sensor may call; it can read nothing.
  * Threads:  one (the shipper).
@@ -11,11 +11,20 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/domain.h"
+#include "base/ipaddr.h"
 #include "record/db.h"
 #include "record/hit.h"
 #include "record/spool.h"
 
-enum { STORE_SCHEMA_VERSION = 3, STORE_BATCH_MAX = 500 };
+enum { STORE_SCHEMA_VERSION = 3, STORE_BATCH_MAX = 500, STORE_PROBES_MAX = 500 };
+
+/* A probe of ours that reached the host MX. */
+struct store_probe {
+    char mx[DOMAIN_MAX + 1];
+    struct ipaddr source; /* the address that it saw */
+    int64_t time_us;      /* since the Unix epoch */
+};
 
 struct store;
 
@@ -43,6 +52,10 @@ enum db_status store_try(struct store *store, const struct spool_mark *from, con
 /* Tell that this sensor is alive; COUNTERS is a JSON object.  *ALONE: no other process said so by the same name since. */
 enum db_status store_heartbeat(struct store *store, const char *version, int64_t inbox, int64_t outbox, int64_t aside,
                                const char *counters, bool *alone) __attribute__((warn_unused_result));
+
+/* Tell of PROBES, STORE_PROBES_MAX at most.  Telling again changes nothing. */
+enum db_status store_probes(struct store *store, const struct store_probe *probes, size_t count)
+    __attribute__((warn_unused_result));
 
 /* What time alone changes in the database: one bounded step.  *MORE: there is more to do, do it again soon. */
 enum db_status store_tick(struct store *store, bool *more) __attribute__((warn_unused_result));

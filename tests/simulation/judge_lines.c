@@ -99,13 +99,14 @@ void mx_names_resolve(const struct settings_dns *config, const struct ipaddr *ad
     *found = (struct mx_names){.status = MX_OK};
 }
 
-enum liveness_state probe_address(const struct probe_config *config, const struct ipaddr *address)
+enum liveness_state probe_address(const struct probe_config *config, const struct ipaddr *address, struct ipaddr *source)
 {
     char text[IPADDR_TEXT_SIZE];
     enum liveness_state state;
     const struct fact *fact;
 
     (void)config;
+    *source = (struct ipaddr){.family = 0};
     pthread_mutex_lock(&mutex);
     fact = fact_find_or_add(&addresses, ipaddr_format(address, text));
     state = fact->state;

@@ -340,6 +340,38 @@ def test_probes_that_are_missing_in_the_log_are_gaps(pg, witness, tmp_path):
     assert not watched(pg, -700, -400)
 
 
+def test_the_sensors_own_probes_tell_whose_log_it_is(sensor, server, witness, hits, pg, tmp_path):
+    """The daemon probes a real primary and tells the database; a log that lacks just that probe shows nothing."""
+    made = server("postfix")
+    deliver("203.0.113.7", "user@backup.example", sender="a@sender.example")
+    told = wait_for(lambda: pg.query("SELECT mx, host(source), abs(extract(epoch FROM now() - time)) < 30 FROM hunnypot.probe "
+                                     "WHERE family(source) = 4"), 10, "the probe to be told")
+    hits(wait=1)
+    sensor.stop()
+    source = told[0][1]
+    assert set(told) == {(HOST, source, True)}
+    pg.query("DELETE FROM hunnypot.probe WHERE family(source) = 6")  # what listens there only greets, and logs nothing
+    around = pg.query("SELECT min(time) - interval '2 s', max(time) + interval '2 s' FROM hunnypot.probe")[0]
+    seen = written(made, f"[{source}]").read_text()
+    log = tmp_path / "mail.log"
+
+    def is_watched(text):
+        """By a witness that begins anew.  An earlier probe shows that this log has them."""
+        log.write_text("")
+        entries(log, 1000, 300)
+        entries(log, 200, text=f"postfix/smtpd[1]: connect from mx2.example.org[{source}]")
+        entries(log, 100)
+        log.write_text(log.read_text() + text)
+        entries(log, -10)
+        for old in STATE.glob("*.ledger*"):
+            old.unlink()
+        witness(log)
+        return pg.query("SELECT hunnypot.mx_watched(%s, (SELECT keys[1] FROM hunnypot.witness LIMIT 1), %s, %s)", HOST, *around)[0][0]
+
+    assert not is_watched("")
+    assert is_watched(seen)
+
+
 def test_not_to_know_all_primaries_proves_nothing(pg, witness, tmp_path):
     """Where only one of them is known, another may have taken the letter."""
     log = tmp_path / "mail.log"

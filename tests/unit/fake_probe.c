@@ -72,13 +72,14 @@ void fake_probe_freeze(bool frozen)
     pthread_mutex_unlock(&mutex);
 }
 
-enum liveness_state probe_address(const struct probe_config *config, const struct ipaddr *address)
+enum liveness_state probe_address(const struct probe_config *config, const struct ipaddr *address, struct ipaddr *source)
 {
     char text[IPADDR_TEXT_SIZE];
     enum liveness_state state;
     size_t i;
 
     (void)config;
+    *source = (struct ipaddr){.family = 4, .bytes = {192, 0, 2, 99}};
     pthread_mutex_lock(&mutex);
     i = find_or_add(ipaddr_format(address, text));
     entries[i].made++;
@@ -89,6 +90,8 @@ enum liveness_state probe_address(const struct probe_config *config, const struc
         pthread_cond_wait(&thawed, &mutex);
     at_once--;
     state = entries[i].state;
+    if (state != LIVENESS_ACCEPTING && state != LIVENESS_DEFERRING)
+        source->family = 0;
     pthread_mutex_unlock(&mutex);
     return state;
 }

@@ -27,6 +27,7 @@ struct fake_store {
     bool frozen;             /* no answer until stop_fd is readable */
     enum db_status heartbeat; /* the answer to each heartbeat */
     enum db_status tick;      /* the answer to each tick */
+    enum db_status probes;    /* the answer to each report of probes */
     enum db_status record;   /* the answer to each batch that is not otherwise decided */
     const char *refuse_helo; /* a batch with such a hit is refused, */
     enum db_status refusal;  /* ... with this; 0: DB_REFUSED */
@@ -34,6 +35,8 @@ struct fake_store {
     const char *why;
 
     int connects, batches, heartbeats, ticks;
+    int probe_reports;      /* that had an answer, */
+    int64_t probes_told, last_probe_us; /* ... and those that went through */
     int64_t last, recorded[FAKE_STORE_MAX]; /* in the order in which they came */
     char recorded_hits[FAKE_STORE_MAX][UUID_SIZE], recorded_links[FAKE_STORE_MAX][UUID_SIZE];
     size_t recorded_count;

@@ -1202,6 +1202,54 @@ static void test_no_hit_is_forgotten(void **state)
     assert_int_equal(fake_probe_made(NULL), 4);
 }
 
+static void await_reached(struct judge *judge, struct reached_probe *probe)
+{
+    const struct timespec pause = {.tv_nsec = 1000000};
+    size_t count = 0;
+
+    for (int i = 0; i < PATIENCE_MS && (count = judge_reached(judge, probe, 1)) == 0; i++)
+        nanosleep(&pause, NULL);
+    assert_int_equal(count, 1);
+}
+
+/* What a log of a mail host must show is told: by the host's name, when, and from where; each once, and no more than so many. */
+static void test_reached(void **state)
+{
+    static struct reached_probe probes[REACHED_MAX + 1];
+    struct judge *judge = *state;
+    struct ipaddr us = address_of(US);
+    int64_t begun_us = clock_now().real_ms * 1000;
+
+    fake_probe_set("192.0.2.2", LIVENESS_DOWN);
+    ask_about(judge, "d.test");
+    await(fake_probe_made, NULL, 2);
+    await_reached(judge, &probes[0]);
+    assert_string_equal(probes[0].mx, "a.mx");
+    assert_true(ipaddr_equal(&probes[0].source, &us));
+    assert_int_equal(probes[0].time_us, begun_us);
+    ask_about(judge, "d.test");
+    assert_int_equal(judge_reached(judge, probes, COUNT(probes)), 0); /* told already; and b.mx was not reached */
+}
+
+static void test_reached_is_bounded(void **state)
+{
+    static struct reached reached;
+    static struct reached_probe probes[REACHED_MAX + 1];
+    struct ipaddr us = address_of(US);
+
+    (void)state;
+    for (int64_t i = 0; i < 3 * REACHED_MAX / 2; i++)
+        reached_put(&reached, "a.mx", &us, i);
+    assert_int_equal(reached_take(&reached, probes, 2), 2);
+    assert_int_equal(probes[0].time_us, REACHED_MAX / 2);
+    assert_int_equal(probes[1].time_us, REACHED_MAX / 2 + 1);
+    reached_put(&reached, "b.mx", &us, 7);
+    assert_int_equal(reached_take(&reached, probes, COUNT(probes)), REACHED_MAX - 1);
+    assert_int_equal(probes[0].time_us, REACHED_MAX / 2 + 2);
+    assert_string_equal(probes[REACHED_MAX - 2].mx, "b.mx");
+    assert_int_equal(reached_take(&reached, probes, COUNT(probes)), 0);
+}
+
 /* The name is looked up while the primaries are probed, and what it is goes with the offence. */
 static void test_names(void **state)
 {
@@ -1287,6 +1335,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_friends_of_all_domains, setup, teardown),
         cmocka_unit_test(test_time_that_stands_still),
         cmocka_unit_test_setup_teardown(test_no_hit_is_forgotten, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_reached, setup, teardown),
+        cmocka_unit_test(test_reached_is_bounded),
         cmocka_unit_test_setup_teardown(test_names, setup, teardown),
         cmocka_unit_test_setup_teardown(test_final, setup, teardown),
     };

@@ -111,6 +111,8 @@ static void server_stop(struct server *server)
     close(server->listener);
 }
 
+static struct ipaddr probed_from; /* by the last probe() */
+
 static enum liveness_state probe(uint16_t port, int64_t timeout_ms, int stop_fd, bool allowed, const char *text)
 {
     struct ipnet nets[2];
@@ -119,7 +121,7 @@ static enum liveness_state probe(uint16_t port, int64_t timeout_ms, int stop_fd,
     struct ipaddr address = address_of(text);
 
     assert_true(ipnet_parse("127.0.0.0/8", &nets[0]) && ipnet_parse("::1", &nets[1]));
-    return probe_address(&config, &address);
+    return probe_address(&config, &address, &probed_from);
 }
 
 static char megabyte[1024 * 1024 + 1];
@@ -155,8 +157,10 @@ static void test_greetings(void **state)
         {"resets in the greeting", {.script = "220-mx", .reset = true}, LIVENESS_DEFERRING, true, false},
     };
     size_t failed = 0;
+    struct ipaddr loopback;
 
     (void)state;
+    assert_true(ipaddr_parse("127.0.0.1", &loopback));
     memset(megabyte, '2', sizeof megabyte - 1);
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct server server = cases[i].server;
@@ -167,6 +171,7 @@ static void test_greetings(void **state)
         got = probe(server.port, cases[i].in_time ? TIMEOUT_MS : SHORT_TIMEOUT_MS, -1, true, "127.0.0.1");
         took_ms = clock_monotonic_ms() - started_ms;
         server_stop(&server);
+        assert_true(ipaddr_equal(&probed_from, &loopback)); /* all of them were reached */
         if (got == cases[i].want && took_ms < (cases[i].in_time ? TIMEOUT_MS : 10 * SHORT_TIMEOUT_MS) &&
             (!cases[i].quit || strcmp(server.heard, "QUIT\r\n") == 0))
             continue;
@@ -184,7 +189,9 @@ static void test_refused(void **state)
     (void)state;
     server_bind(&server, "127.0.0.1", 0, 8);
     close(server.listener);
+    probed_from = address_of("127.0.0.1");
     assert_int_equal(probe(server.port, TIMEOUT_MS, -1, true, "127.0.0.1"), LIVENESS_DOWN);
+    assert_int_equal(probed_from.family, 0);
 }
 
 /* A listener whose queue is full takes no further connection, and does not say so. */

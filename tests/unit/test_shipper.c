@@ -85,9 +85,23 @@ static void send_many(size_t count)
     free(helos);
 }
 
+/* Probes that were made: their times are numbers from 1 on. */
+static _Atomic int64_t probes_made;
+static int64_t probes_taken;
+
+static size_t take_probes(void *context, struct store_probe *probes, size_t max)
+{
+    size_t count = 0;
+
+    (void)context;
+    while (count < max && probes_taken < probes_made)
+        probes[count++] = (struct store_probe){.mx = "mx1.example", .time_us = ++probes_taken};
+    return count;
+}
+
 static struct shipper *start(void)
 {
-    return shipper_start(spool, "dbname=none", "sensor", "1.0");
+    return shipper_start(spool, "dbname=none", "sensor", "1.0", &(struct shipper_probes){.take = take_probes});
 }
 
 static bool has_last(const struct fake_store *fake, int64_t number)
@@ -113,6 +127,16 @@ static bool has_connects(const struct fake_store *fake, int64_t number)
 static bool has_heartbeats(const struct fake_store *fake, int64_t number)
 {
     return fake->heartbeats >= number;
+}
+
+static bool has_probe(const struct fake_store *fake, int64_t number)
+{
+    return fake->last_probe_us >= number;
+}
+
+static bool has_probe_reports(const struct fake_store *fake, int64_t number)
+{
+    return fake->probe_reports >= number;
 }
 
 static bool has_ticks(const struct fake_store *fake, int64_t number)
@@ -433,6 +457,51 @@ static void one_errand_starves_no_other(void **state)
     expect_depth(0, 0);
 }
 
+/* Within seconds, each once; what the database does not want is dropped, and what it cannot take now is told later. */
+static void tells_of_probes(void **state)
+{
+    int64_t begun_ms;
+    int reports;
+    struct fake_store *fake;
+    struct shipper *shipper;
+
+    (void)state;
+    probes_made = probes_taken = 0;
+    fake_store_reset(&(struct fake_store){.why = "no"});
+    shipper = start();
+    assert_true(fake_store_wait(has_heartbeats, 1));
+    begun_ms = clock_monotonic_ms();
+    probes_made = 2 * STORE_PROBES_MAX + 1;
+    assert_true(fake_store_wait(has_probe, 2 * STORE_PROBES_MAX + 1));
+    assert_in_range(clock_monotonic_ms() - begun_ms, 0, 10000);
+    fake = fake_store_lock();
+    assert_int_equal(fake->probes_told, 2 * STORE_PROBES_MAX + 1);
+    assert_int_equal(fake->probe_reports, 3);
+    fake->probes = DB_UNREACHABLE;
+    fake_store_unlock();
+    probes_made = probes_made + 1;
+    assert_true(fake_store_wait(has_probe_reports, 5));
+    fake_store_lock()->probes = DB_OK;
+    fake_store_unlock();
+    assert_true(fake_store_wait(has_probe, 2 * STORE_PROBES_MAX + 2));
+    fake = fake_store_lock();
+    fake->probes = DB_REFUSED;
+    reports = fake->probe_reports;
+    fake_store_unlock();
+    probes_made = probes_made + 1;
+    send_hits("a");
+    assert_true(fake_store_wait(has_last, 1)); /* no hit waits for it */
+    assert_true(fake_store_wait(has_probe_reports, reports + 1));
+    fake = fake_store_lock();
+    fake->probes = DB_OK;
+    fake_store_unlock();
+    probes_made = probes_made + 1;
+    assert_true(fake_store_wait(has_probe, 2 * STORE_PROBES_MAX + 4));
+    shipper_stop(&shipper, 10000);
+    assert_int_equal(fake_store_lock()->probes_told, 2 * STORE_PROBES_MAX + 3);
+    fake_store_unlock();
+}
+
 /* Nor does a backlog: eight batches of five seconds each, and a heartbeat each ten. */
 static void beats_while_there_is_much_to_ship(void **state)
 {
@@ -530,6 +599,7 @@ int main(void)
         TEST(waits_until_the_refused_is_set_aside),
         TEST(waits_longer_each_time),
         TEST(one_errand_starves_no_other),
+        TEST(tells_of_probes),
         TEST(beats_while_there_is_much_to_ship),
         TEST(stops_in_time),
         TEST(stops_within_a_batch),
