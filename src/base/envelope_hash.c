@@ -27,7 +27,7 @@ static void keyed(const struct envelope_key *key, enum kind kind, const void *da
 
 static struct envelope_part part_of(const struct envelope_key *key, enum kind kind, const char *text)
 {
-    struct envelope_part part;
+    struct envelope_part part = {0};
 
     keyed(key, kind, text, strlen(text), part.bytes, sizeof part.bytes);
     return part;
@@ -170,7 +170,7 @@ struct envelope_hash envelope_hash(const struct envelope_key *key, const struct 
                                    const struct envelope_part *recipient)
 {
     struct envelope_part parts[2] = {*sender};
-    struct envelope_hash hash;
+    struct envelope_hash hash = {0};
 
     if (recipient != NULL)
         parts[1] = *recipient;
@@ -180,7 +180,7 @@ struct envelope_hash envelope_hash(const struct envelope_key *key, const struct 
 
 struct envelope_hash envelope_hash_bytes(const struct envelope_key *key, const void *bytes, size_t length)
 {
-    struct envelope_hash hash;
+    struct envelope_hash hash = {0};
 
     keyed(key, KIND_BYTES, bytes, length, hash.bytes, sizeof hash.bytes);
     return hash;
@@ -188,7 +188,7 @@ struct envelope_hash envelope_hash_bytes(const struct envelope_key *key, const v
 
 struct envelope_hash envelope_hash_client(const struct envelope_key *key, const struct ipaddr *client)
 {
-    struct envelope_hash hash;
+    struct envelope_hash hash = {0};
     uint8_t bytes[17] = {client->family};
 
     memcpy(bytes + 1, client->bytes, sizeof client->bytes);

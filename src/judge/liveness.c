@@ -77,12 +77,12 @@ void liveness_destroy(struct liveness **liveness)
 /* Trouble that is in both, or the later of the two. */
 static struct liveness_trouble trouble_merged(struct liveness_trouble a, struct liveness_trouble b)
 {
-    struct liveness_trouble later = a.ended_ms >= b.ended_ms ? a : b, earlier = a.ended_ms >= b.ended_ms ? b : a;
+    struct liveness_trouble newer = a.ended_ms >= b.ended_ms ? a : b, older = a.ended_ms >= b.ended_ms ? b : a;
 
-    if (earlier.ended_ms != LIVENESS_NEVER && earlier.began_ms < later.began_ms &&
-        later.began_ms - earlier.ended_ms <= earlier.ended_ms - earlier.began_ms)
-        later.began_ms = earlier.began_ms;
-    return later;
+    if (older.ended_ms != LIVENESS_NEVER && older.began_ms < newer.began_ms &&
+        newer.began_ms - older.ended_ms <= older.ended_ms - older.began_ms)
+        newer.began_ms = older.began_ms;
+    return newer;
 }
 
 static struct host *host_find(const struct liveness *liveness, const struct ipaddr *address)

@@ -86,13 +86,13 @@ static void spool_trouble(struct shipper *shipper, const char *step)
         log_event(LOG_LEVEL_ERROR, "spool-failed step=%s", step);
 }
 
-static enum db_status ask_for_mark(struct shipper *shipper, char recorded[UUID_SIZE])
+static enum db_status ask_for_mark(struct shipper *shipper, char mark_told[UUID_SIZE])
 {
     char *ancestors = spool_ancestors(shipper->spool);
     enum db_status status = DB_ERROR;
 
     if (ancestors != NULL)
-        status = store_hello(shipper->store, shipper->mark.life, ancestors, recorded);
+        status = store_hello(shipper->store, shipper->mark.life, ancestors, mark_told);
     free(ancestors);
     return status;
 }
@@ -100,7 +100,7 @@ static enum db_status ask_for_mark(struct shipper *shipper, char recorded[UUID_S
 /* What the database has was agreed on: the life may be another one from here on. */
 static enum errand_end agree(struct shipper *shipper, const char *link)
 {
-    char life[UUID_SIZE], recorded[UUID_SIZE];
+    char life[UUID_SIZE], mark_told[UUID_SIZE];
 
     for (int round = 0; round < AGREE_ROUNDS; round++) {
         memcpy(life, shipper->mark.life, sizeof life);
@@ -110,9 +110,9 @@ static enum errand_end agree(struct shipper *shipper, const char *link)
         }
         if (strcmp(life, shipper->mark.life) == 0)
             return ERRAND_MORE;
-        if (ask_for_mark(shipper, recorded) != DB_OK)
+        if (ask_for_mark(shipper, mark_told) != DB_OK)
             return ERRAND_FAILED;
-        link = recorded;
+        link = mark_told;
     }
     return ERRAND_FAILED;
 }
@@ -120,7 +120,7 @@ static enum errand_end agree(struct shipper *shipper, const char *link)
 /* Each says how far it thinks that the database has the outbox. */
 static enum errand_end run_connect(struct shipper *shipper)
 {
-    char recorded[UUID_SIZE];
+    char mark_told[UUID_SIZE];
 
     if (spool_mark(shipper->spool, &shipper->mark) != SPOOL_OK) {
         spool_trouble(shipper, "mark");
@@ -128,9 +128,9 @@ static enum errand_end run_connect(struct shipper *shipper)
     }
     shipper->passed = shipper->suspect_passed = 0;
     shipper->suspect_last = 0;
-    if (store_connect(shipper->store) != DB_OK || ask_for_mark(shipper, recorded) != DB_OK)
+    if (store_connect(shipper->store) != DB_OK || ask_for_mark(shipper, mark_told) != DB_OK)
         return ERRAND_FAILED;
-    return agree(shipper, recorded) == ERRAND_FAILED ? ERRAND_FAILED : ERRAND_DONE;
+    return agree(shipper, mark_told) == ERRAND_FAILED ? ERRAND_FAILED : ERRAND_DONE;
 }
 
 /* False when HIT still is in the outbox: nothing behind it may be recorded before it is kept apart, or else the mark would pass

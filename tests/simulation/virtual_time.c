@@ -142,6 +142,7 @@ int __wrap_pthread_cond_signal(pthread_cond_t *cond)
     return __wrap_pthread_cond_broadcast(cond);
 }
 
+/* cppcheck-suppress constParameter ; the type is pthread_cond_broadcast()'s */
 int __wrap_pthread_cond_broadcast(pthread_cond_t *cond)
 {
     pthread_mutex_lock(&mutex);

@@ -68,15 +68,15 @@ static void test_reduce(void **state)
 
 static void test_too_long_to_be_told_again(void **state)
 {
-    char path[ENVELOPE_ADDRESS_MAX + 2], out[ENVELOPE_ADDRESS_MAX + 1];
+    char address[ENVELOPE_ADDRESS_MAX + 2], out[ENVELOPE_ADDRESS_MAX + 1];
 
     (void)state;
-    memset(path, 'a', sizeof path);
-    memcpy(path + ENVELOPE_ADDRESS_MAX - 10, "@d.example", 11);
-    assert_true(envelope_reduce(path, out));
-    memset(path, 'a', sizeof path);
-    memcpy(path + ENVELOPE_ADDRESS_MAX - 9, "@d.example", 11);
-    assert_false(envelope_reduce(path, out));
+    memset(address, 'a', sizeof address);
+    memcpy(address + ENVELOPE_ADDRESS_MAX - 10, "@d.example", 11);
+    assert_true(envelope_reduce(address, out));
+    memset(address, 'a', sizeof address);
+    memcpy(address + ENVELOPE_ADDRESS_MAX - 9, "@d.example", 11);
+    assert_false(envelope_reduce(address, out));
 }
 
 /* Checked against `openssl dgst -sha256 -mac HMAC -macopt hexkey:0001..1f`. */

@@ -70,6 +70,7 @@ static void only_what_is_proven_is_an_outage(void **state)
         struct outage_egress egress;
 
         for (; cases[i].primaries[domain.primary_count] != NULL; domain.primary_count++)
+            /* cppcheck-suppress unreadVariable ; by way of domain.primaries */
             primaries[domain.primary_count] = primary_of(cases[i].primaries[domain.primary_count]);
         for (int family = 0; family < 2; family++)
             egress.age_ms[family] = cases[i].egress[family] < 0 ? FACTS_NEVER : cases[i].egress[family] * 1000;

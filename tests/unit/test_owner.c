@@ -31,6 +31,7 @@ static void whose_a_domain_is(void **state)
         char owner[DOMAIN_MAX + 1];
 
         for (; domain.primary_count < 3 && cases[i].primaries[domain.primary_count] != NULL; domain.primary_count++)
+            /* cppcheck-suppress unreadVariable ; by way of domain.primaries */
             primaries[domain.primary_count].name = cases[i].primaries[domain.primary_count];
         owner_of(&domain, owner);
         if (strcmp(owner, cases[i].owner) != 0)

@@ -60,7 +60,7 @@ class SendmailMx(Sendmail):
         super().__init__(syslog, name)
         self.file = SyslogFile(syslog, self.log_path)
 
-    def configure(self, replace, extra, interfaces):
+    def configure(self, replace, extra, interfaces, changes):
         """A plain sendmail that takes mail for backup.example and throws it away."""
         (self.etc / "sendmail.mc").write_text(f"""include(`{self.cf}/m4/cf.m4')dnl
 OSTYPE(`linux')dnl
