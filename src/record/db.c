@@ -459,10 +459,10 @@ static enum db_status finish_request(struct db *db, struct request *request)
     return outcome;
 }
 
-/* Forget the last error; DB_UNREACHABLE without a connection. */
+/* Forget the last error; DB_UNREACHABLE without a connection, or when it was given up before. */
 static enum db_status begin(struct db *db)
 {
-    if (db->conn == NULL)
+    if (db == NULL || db->conn == NULL)
         return DB_UNREACHABLE;
     clear_why(db);
     return DB_OK;

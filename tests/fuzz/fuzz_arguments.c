@@ -442,9 +442,17 @@ bool file_replace_write(struct file_replacement *replacement, const char *data, 
     return !world.choices.no_room;
 }
 
-int file_replace_commit(struct file_replacement *replacement, bool *changed)
+bool file_replace_is_noted(const struct file_replacement *replacement, const char *note)
 {
     (void)replacement;
+    (void)note;
+    return world.choices.odd_format;
+}
+
+int file_replace_commit(struct file_replacement *replacement, const char *note, bool *changed)
+{
+    (void)replacement;
+    (void)note;
     *changed = !world.choices.odd_format;
     return CLI_OK;
 }

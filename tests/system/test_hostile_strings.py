@@ -157,7 +157,7 @@ def test_row_has_the_documented_escapes(said, hits):
 @pytest.mark.parametrize("words", [("show", "0.0.0.0/0", "--limit", "1000"), ("list",), ("top", "--by", "helo", "--limit", "99"),
                                    ("top", "--by", "domain"), ("status",)], ids=" ".join)
 def test_commands_print_it_escaped(said, hunnypot, words):
-    """In JSON and CSV it is, unpacked, the same as in the row."""
+    """In JSON it is, unpacked, the same as in the row; in CSV too, but for what a spreadsheet would run."""
     printed = {form: hunnypot(*words, "--format", form).stdout for form in ("table", "json", "csv")}
     for text in printed.values():
         assert re.fullmatch(r"[\n -~]*", text)
@@ -172,7 +172,9 @@ def test_commands_print_it_escaped(said, hunnypot, words):
         assert {row["helo"] for row in rows} == {expected(*about)["helo"] for about in said.values()}
     for row, other in zip(rows, from_csv, strict=True):
         for key in COLUMNS.keys() & row.keys() - {"recipients", "tls"}:
-            assert other[key] == row[key]
+            # A spreadsheet would run what begins like a formula: in CSV there is an apostrophe before it.
+            formula = isinstance(row[key], str) and row[key][:1] in tuple("=+-@")
+            assert other[key] == ("'" if formula else "") + row[key]
 
 
 EXPORTS = sorted(path.stem for path in (TOP / "sql/export").glob("*.sql"))
