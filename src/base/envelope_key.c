@@ -38,6 +38,7 @@ static bool parse_secret(const char *digits, struct envelope_key *key)
         unsigned value;
 
         if (!isxdigit((unsigned char)digits[2 * i]) || !isxdigit((unsigned char)digits[2 * i + 1]) ||
+            /* NOLINTNEXTLINE(cert-err34-c): two digits, looked at above */
             sscanf(digits + 2 * i, "%2x", &value) != 1)
             return false;
         key->secret[i] = (uint8_t)value;

@@ -351,7 +351,7 @@ static void print_entry(const struct logformat_entry *entry)
 {
     static const char *const words[] = {
         [LOGFORMAT_NONE] = "-",
-#define X(identifier, word, needs) [LOGFORMAT_##identifier] = word,
+#define X(identifier, word, needs) [LOGFORMAT_##identifier] = (word),
         LOGFORMAT_EVENT_TABLE(X)
 #undef X
     };

@@ -93,6 +93,7 @@ static bool is_of_libmilter(void *(*run)(void *))
 
 /* In the place of libc's, for libmilter, which has a connection in hand for which it wants a worker: when there is none, nobody
  * ever looks at that connection again, and its client waits for the MTA's milter timeout. */
+/* NOLINTNEXTLINE(readability-redundant-declaration): made weak here */
 creator pthread_create __attribute__((weak));
 int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *argument)
 {
@@ -115,6 +116,7 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*
 }
 
 /* In the place of libc's: a worker detaches itself first, and ends when it cannot; a spare one is detached already. */
+/* NOLINTNEXTLINE(readability-redundant-declaration): made weak here */
 detacher pthread_detach __attribute__((weak));
 int pthread_detach(pthread_t thread)
 {
@@ -126,6 +128,7 @@ int pthread_detach(pthread_t thread)
 }
 
 /* In the place of libc's: which connection it is. */
+/* NOLINTNEXTLINE(readability-redundant-declaration): made weak here */
 acceptor accept __attribute__((weak));
 int accept(int fd, struct sockaddr *from, socklen_t *length)
 {

@@ -148,7 +148,7 @@ static int file_prepare(struct spool_file *file)
 static int file_count(struct spool_file *file)
 {
     struct spool_tally tally = {0};
-    int64_t sequences;
+    int64_t sequences = 0;
     const struct {
         const char *sql;
         int64_t *number;

@@ -25,6 +25,7 @@
 
 enum { BUFFER_SIZE = 1 << 16, MARK_BYTES = 64, SETTLE_MS = 3000, CHAIN_MAX = 64, FIELD_MAX = 512 };
 
+/* NOLINTNEXTLINE(readability-redundant-declaration): POSIX has it declared by its user */
 extern char **environ;
 
 struct source {

@@ -225,6 +225,7 @@ static bool resolve(const struct reading *reading, int64_t reference_us, int64_t
     int64_t day = reference_us / 1000000 / DAY_S;
 
     hour.minute = hour.second = hour.micros = 0;
+    /* NOLINTNEXTLINE(bugprone-suspicious-memory-comparison,cert-exp42-c,cert-flp37-c): both are copies of the same making; a difference costs one more look only */
     if (!last.known || memcmp(&last.hour, &hour, sizeof hour) != 0 || last.reference_day != day) {
         struct reading end = hour;
         int64_t end_seconds;

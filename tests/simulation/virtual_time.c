@@ -23,6 +23,7 @@ static pthread_cond_t settled = PTHREAD_COND_INITIALIZER;
 static struct waiter *waiters;
 static unsigned running; /* threads beside the first that do not wait */
 
+/* NOLINTBEGIN(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp): what the linker's --wrap calls them */
 int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *context);
 int __real_pthread_cond_wait(pthread_cond_t *cond, pthread_mutex_t *held);
 int __real_pthread_cond_broadcast(pthread_cond_t *cond);
@@ -201,3 +202,4 @@ void virtual_time_advance(int64_t to_ms)
     if (to_ms > clock_monotonic_ms())
         fake_clock_set_ms(to_ms);
 }
+/* NOLINTEND(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp) */

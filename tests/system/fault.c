@@ -2,6 +2,7 @@
  *
  * FAULT_KIND is "memory" or "system" (or "thread", for those calls that make one), FAULT_AT the number of the first that fails (0: none), FAULT_COUNT how many do; FAULT_LOG
  * is a file to which what failed, and where, is appended, and in the end how many calls there were. */
+/* NOLINTBEGIN(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp,bugprone-macro-parentheses): it takes the place of libc's */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -166,3 +167,4 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*
 SYSTEM_OPEN(open, (const char *path, int flags, ...), (path, flags, mode))
 SYSTEM_OPEN(open64, (const char *path, int flags, ...), (path, flags, mode))
 SYSTEM_OPEN(openat, (int folder, const char *path, int flags, ...), (folder, path, flags, mode))
+/* NOLINTEND(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp,bugprone-macro-parentheses) */

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from testbed.base import BUILD, STATE, let_pass, run
+from testbed.base import BUILD, STATE, let_pass, run, wait_for
 from testbed.load import Load
 from testbed.milter import AS_HUNNYPOT, environment
 
@@ -172,6 +172,18 @@ def test_a_second_daemon_on_one_spool_refuses(pg, load, socket):
 
 # The clock
 
+def doubted(one, recipient):
+    """The hits that the log says are not recorded because the clocks disagree; of a trap, which no primary proves, none."""
+    if "trap" in recipient:
+        return set()
+    one.stop()
+    time_s = 20
+    wait_for(lambda: set(re.findall(r" (?:offence|not-recorded) .*queue=(\S+)", one.daemon.log())) >=
+             set(re.findall(r" data .*queue=(\S+)", one.daemon.log())), time_s, "verdicts")
+    helos = dict(re.findall(r" data .*queue=(\S+) .*helo=(\S+)", one.daemon.log()))
+    return {helos[queue] for queue in re.findall(r"not-recorded .*verdict=unknown .*queue=(\S+)", one.daemon.log())}
+
+
 @pytest.mark.parametrize("recipient", ["<someone@trap.example>", "<someone@backup.example>"])
 def test_the_clock_jumps(pg, load, primaries, recipient):
     """Back and forth, under load, also while PostgreSQL is away."""
@@ -191,7 +203,8 @@ def test_the_clock_jumps(pg, load, primaries, recipient):
         offset.write_text(str(days * 86400))
     pg.start()
     one.more(50)
-    one.check(pg)
+    # What is remembered of a primary is doubt once the clocks disagree, and a hit that waited for it then is none.
+    one.check(pg, without=doubted(one, recipient))
     offset.unlink()
     days, = pg.query("SELECT count(DISTINCT time::date) FROM hunnypot.hit")[0]
     assert days >= 6

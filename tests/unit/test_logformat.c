@@ -34,7 +34,7 @@ static const char *show(const struct logformat_entry *entry)
 {
     static const char *const events[] = {
         [LOGFORMAT_NONE] = "-",
-#define X(identifier, word, needs) [LOGFORMAT_##identifier] = word,
+#define X(identifier, word, needs) [LOGFORMAT_##identifier] = (word),
         LOGFORMAT_EVENT_TABLE(X)
 #undef X
     };
