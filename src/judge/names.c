@@ -43,7 +43,7 @@ void names_destroy(struct names **names)
     if (*names == NULL)
         return;
     while ((*names)->all != NULL)
-        name_drop(*names, (*names)->all);
+        name_drop(*names, (*names)->all); /* NOLINT(clang-analyzer-unix.Malloc): HASH_DEL moved the head */
     free(*names);
     *names = NULL;
 }

@@ -3,7 +3,9 @@
  * FAULT_KIND is "memory" or "system" (or "thread", for those calls that make one), FAULT_AT the number of the first that fails (0: none), FAULT_COUNT how many do; FAULT_LOG
  * is a file to which what failed, and where, is appended, and in the end how many calls there were. */
 /* NOLINTBEGIN(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp,bugprone-macro-parentheses): it takes the place of libc's */
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include <dlfcn.h>
 #include <errno.h>
 #include <execinfo.h>
@@ -16,7 +18,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>

@@ -10,6 +10,7 @@ void fake_thread_fail_after(int count)
     left = count;
 }
 
+/* NOLINTBEGIN(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp): what the linker's --wrap calls them */
 int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *argument);
 int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *argument);
 
@@ -21,3 +22,4 @@ int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, v
         left--;
     return __real_pthread_create(thread, attributes, run, argument);
 }
+/* NOLINTEND(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp) */

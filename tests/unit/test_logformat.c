@@ -218,7 +218,7 @@ static void test_format_that_is_wrong(void **state)
         struct logformat *format = logformat_parse("x", cases[i].text, why);
 
         if ((format != NULL) != (cases[i].wanted == NULL) ||
-            (format == NULL && strncmp(why, cases[i].wanted, strlen(cases[i].wanted)) != 0)) {
+            (format == NULL && cases[i].wanted != NULL && strncmp(why, cases[i].wanted, strlen(cases[i].wanted)) != 0)) {
             print_error("%s: wanted %s, got %s\n", cases[i].text, cases[i].wanted, format != NULL ? "fine" : why);
             failed++;
         }

@@ -219,7 +219,7 @@ static void text_of_members(const struct settings *settings, FILE *out)
     char text[IPADDR_TEXT_SIZE];
 
     if (out == NULL)
-        fail_msg("no stream");
+        abort();
     fprintf(out, "socket=%s\nsocket_group=%s\nuser=%s\nsensor=%s\ndatabase=%s\nspool=%s\n", settings->socket,
             settings->socket_group, settings->user, settings->sensor, settings->database, settings->spool);
     fprintf(out, "envelope_key=%s\n", settings->envelope_key);
