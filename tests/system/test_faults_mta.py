@@ -261,7 +261,8 @@ def test_clients_that_say_a_byte_a_second(visits, pg):
         visitor.send(f"{visitor.lines.pop(0)}\r\n".encode()[said:])
         code = visitor.reply()[:3]
         codes.add(visitor.go() if code == "250" else code)
-    assert "421" in codes and codes <= {"421", "451"}
+    # Behind Postfix, which passes on all commands together, only the client's last wait is known by then.
+    assert codes and codes <= {"421", "451"}
     load.check(pg)
 
 

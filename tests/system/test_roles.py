@@ -28,7 +28,7 @@ FUNCTIONS = {
     **dict.fromkeys(["witness_hello", "witness_waiting", "witness_clients", "witness_found", "witness_watched", "witness_probes",
                      "witness_letters"], {"witness"}),
     "tick": SENSOR | OPERATOR,
-    **dict.fromkeys(["client_network", "setting", "covering", "listed", "units", "hours_left", "iso_time", "reversed",
+    **dict.fromkeys(["client_address", "client_network", "setting", "covering", "listed", "units", "hours_left", "iso_time", "reversed",
                      "address", "postfix_action", "known_class", "worst_listing", "firm_listing", "listing_serial", "listing_state",
                      "changes", "why", "policy_test", "witness_list", "was_watched", "mx_watched", "machine_watched",
                      "publish_check", "published", "dnsbl", "dnsbl_address", "dnsbl_zone"], READER),
