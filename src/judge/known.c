@@ -78,15 +78,11 @@ struct known *known_create(const struct settings *settings, const struct known_l
 {
     static const struct known_limits standard = {.domains = KNOWN_DOMAINS_MAX, .addresses = KNOWN_ADDRESSES_MAX};
     struct known *known = alloc_zeroed(1, sizeof *known);
-    pthread_condattr_t monotonic;
     int error;
 
     pthread_mutex_init(&known->mutex, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&known->news, &monotonic);
-    pthread_cond_init(&known->work, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    pthread_cond_init(&known->news, NULL);
+    pthread_cond_init(&known->work, NULL);
     limits = limits != NULL ? limits : &standard;
     known->settings = settings_hold(settings);
     known->domains = domains_create(limits->domains, &known->agenda, KNOWN_DUE_DOMAIN);
@@ -234,10 +230,9 @@ void known_wait(struct known *known, uint64_t *seen, int64_t deadline_ms)
     struct timespec deadline = clock_timespec(deadline_ms);
 
     pthread_mutex_lock(&known->mutex);
-    while (known->generation == *seen) {
-        if (pthread_cond_timedwait(&known->news, &known->mutex, &deadline) != 0)
-            break;
-    }
+    while (known->generation == *seen &&
+           pthread_cond_clockwait(&known->news, &known->mutex, CLOCK_MONOTONIC, &deadline) != ETIMEDOUT)
+        ;
     *seen = known->generation;
     pthread_mutex_unlock(&known->mutex);
 }

@@ -158,7 +158,7 @@ static bool task_take(struct known *known, struct task *task)
         } else if (entry->due_ms > now_ms) {
             struct timespec due = clock_timespec(clock_monotonic_ms() + entry->due_ms - now_ms);
 
-            pthread_cond_timedwait(&known->work, &known->mutex, &due);
+            pthread_cond_clockwait(&known->work, &known->mutex, CLOCK_MONOTONIC, &due);
         } else {
             taken = task_begin(known, entry, task, now_ms);
         }

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -68,11 +69,12 @@ static struct settings settings_default(void)
     }};
 }
 
+/* The machine's own clock: fake_clock.c has taken the place of clock_gettime(). */
 static int64_t real_ms(void)
 {
     struct timespec now;
 
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &now);
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
@@ -896,9 +898,9 @@ static void test_wake(void **state)
     uint64_t seen = 0;
 
     judge_wake(judge);
-    judge_wait(judge, &seen, started_ms + 60 * SECOND_MS);
+    judge_wait(judge, &seen, clock_monotonic_ms() + 60 * SECOND_MS);
     assert_int_equal(seen, 1);
-    judge_wait(judge, &seen, real_ms() - 1);
+    judge_wait(judge, &seen, clock_monotonic_ms() - 1);
     assert_int_equal(seen, 1);
     assert_true(real_ms() - started_ms < PATIENCE_MS);
 }
