@@ -813,6 +813,7 @@ static void dropping_waits_for_running_callbacks_and_stops_new_ones(void **state
     (void)state;
     begin(&busy);
     begin(&other);
+    settings->client_bytes = 0; /* whoever is cut off for them is put, too */
     sem_init(&in_put, 0, 0);
     sem_init(&let_go, 0, 0);
     on_put = wait_in_put;
