@@ -238,8 +238,8 @@ static bool await_command(const struct cli *cli, const struct export *export, pi
         if (!ended_within(pidfd, cli->stop_fd, -1)) {
             ended = true;
             kill(-child, SIGTERM);
-            if (!ended_within(pidfd, -1, COMMAND_END_MS))
-                kill(-child, SIGKILL);
+            (void)ended_within(pidfd, -1, COMMAND_END_MS);
+            kill(-child, SIGKILL); /* and what outlives the shell: one that was forked just then may not have heard SIGTERM */
         }
     }
     close(pidfd);
