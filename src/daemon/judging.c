@@ -113,15 +113,17 @@ static int64_t tide_taken_ms(struct tide *tide, int64_t id, int64_t read_ms)
     return taken_ms;
 }
 
-/* Too old to be judged by today's state of the primaries?  The real time may have jumped; what came into the inbox after we
- * had seen it empty is no older than that moment, by clocks that agree. */
-static bool is_late(const struct judging *judging, const struct hit *hit, const struct clock_moment *now)
+/* Was HIT, read between BEFORE and AFTER, too old by then to be judged by today's state of the primaries?  The real time may
+ * have jumped, and what is from the future shows that; what came into the inbox after we had seen it empty is no older than
+ * that moment, by clocks that agree. */
+static bool is_late(const struct judging *judging, const struct hit *hit, const struct clock_moment *before,
+                    const struct clock_moment *after)
 {
-    int64_t timeout_ms = judging->verdict_timeout_ms, age_us = now->real_ms * 1000 - hit->time_us;
+    int64_t timeout_ms = judging->verdict_timeout_ms, taken_ms = hit->time_us / 1000;
 
-    if (clock_age_most_ms(&judging->empty, now) <= timeout_ms)
+    if (clock_age_most_ms(&judging->empty, before) <= timeout_ms)
         return false;
-    return age_us < 0 || age_us / 1000 > timeout_ms;
+    return taken_ms > after->real_ms || before->real_ms - taken_ms > timeout_ms;
 }
 
 /* Fill the window up. */
@@ -130,7 +132,7 @@ static void read_inbox(struct judging *judging)
     size_t space = JUDGING_WINDOW - judging->count, count = 0;
     int64_t before_ms = clock_monotonic_ms();
     const struct clock_moment before = clock_now();
-    struct clock_moment now;
+    struct clock_moment after;
     struct hit *hits;
 
     if (space == 0 || before_ms < judging->retry_ms)
@@ -140,13 +142,13 @@ static void read_inbox(struct judging *judging)
         spool_failed(judging, "read");
         count = 0;
     }
-    now = clock_now();
+    after = clock_now();
     for (size_t i = 0; i < count; i++) {
         judging->window[judging->count++] = (struct candidate){
             .hit = hits[i],
             .read_ms = before_ms,
-            .taken_ms = tide_taken_ms(&judging->tide, hits[i].id, now.boot_ms),
-            .late = is_late(judging, &hits[i], &before),
+            .taken_ms = tide_taken_ms(&judging->tide, hits[i].id, after.boot_ms),
+            .late = is_late(judging, &hits[i], &before, &after),
         };
         judging->last_id = hits[i].id;
     }

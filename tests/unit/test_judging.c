@@ -36,6 +36,7 @@ static struct entry {
 } inbox[INBOX_MAX];
 static size_t inbox_count, settle_calls;
 static bool spool_broken, settle_broken;
+static void (*on_read)(void);
 
 static size_t asked_late, asked_known_only;
 static int64_t last_deadline_ms;
@@ -46,6 +47,8 @@ enum spool_status spool_read_inbox(struct spool *spool, int64_t after, struct hi
     *count = 0;
     if (spool_broken)
         return SPOOL_FAILED;
+    if (on_read != NULL)
+        on_read();
     for (size_t i = 0; i < inbox_count && *count < max; i++)
         if (inbox[i].id > after && !inbox[i].settled)
             hits[(*count)++] = (struct hit){
@@ -177,6 +180,7 @@ static int set_up(void **state)
     memset(inbox, 0, sizeof inbox);
     inbox_count = settle_calls = questions = asked_late = asked_known_only = 0;
     spool_broken = settle_broken = false;
+    on_read = NULL;
     answer_all = VERDICT_PENDING;
     log_set_level(LOG_LEVEL_ERROR);
     return 0;
@@ -276,6 +280,28 @@ static void a_hit_that_came_since_the_inbox_was_empty_is_not_late_when_the_clock
             fail_msg("jump of %lld s: wanted late %d", (long long)cases[i].jump_s, cases[i].late);
         judging_stop(&judging);
     }
+}
+
+static void put_a_moment_later(void)
+{
+    fake_clock_advance_ms(1);
+    put(clock_realtime_us());
+    on_read = NULL;
+}
+
+/* News may have judging read the inbox at the very moment that a hit comes into it, the first one for long. */
+static void a_hit_that_comes_while_the_inbox_is_read_is_not_late(void **state)
+{
+    struct judging *judging = start();
+
+    (void)state;
+    answer_all = VERDICT_OFFENCE;
+    fake_clock_advance_ms(TIMEOUT_MS + 1);
+    on_read = put_a_moment_later;
+    step();
+    assert_int_equal(asked_late, 0);
+    assert_int_equal(settled_as(CLASS_TRAP), 1);
+    judging_stop(&judging);
 }
 
 static void a_hit_from_before_a_sleep_is_late(void **state)
@@ -492,6 +518,7 @@ int main(void)
         cmocka_unit_test_setup(a_hit_found_at_start_is_late_by_its_age, set_up),
         cmocka_unit_test_setup(a_hit_that_came_since_the_inbox_was_empty_is_not_late_when_the_clocks_agree, set_up),
         cmocka_unit_test_setup(what_is_read_late_was_taken_when_it_was_put, set_up),
+        cmocka_unit_test_setup(a_hit_that_comes_while_the_inbox_is_read_is_not_late, set_up),
         cmocka_unit_test_setup(a_hit_from_before_a_sleep_is_late, set_up),
         cmocka_unit_test_setup(after_a_long_silence_the_age_counts_again, set_up),
         cmocka_unit_test_setup(no_more_than_the_window_is_in_memory_and_the_rest_follows, set_up),
