@@ -72,7 +72,7 @@ struct settings *loader_take(struct loader **loader)
 
 void loader_leave(struct loader **loader)
 {
-    static struct loader *left; /* its thread goes on with it */
+    static struct loader *left __attribute__((used)); /* its thread goes on with it; a leak detector is to see who has it */
 
     left = *loader;
     if (left != NULL)
