@@ -297,7 +297,7 @@ BEGIN
         SELECT primaries, key_id, watched_times(primaries, key_id, min(time) - interval '24 hours', max(ripe)) AS times,
                NOT EXISTS (SELECT FROM unnest(primaries) u (mx)
                            WHERE NOT EXISTS (SELECT FROM witness w WHERE w.mx = u.mx)) AS are_known
-        FROM told WHERE key_id IS NOT NULL AND whole
+        FROM told WHERE key_id IS NOT NULL AND whole AND cardinality(primaries) > 0
         GROUP BY primaries, key_id
     ), found AS MATERIALIZED (
         SELECT t.*, t.class = 'trap' OR coalesce(l.times @> tstzrange(t.time - interval '24 hours', t.ripe, '[]'), false)
