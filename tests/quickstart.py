@@ -136,7 +136,7 @@ def catch():
     show("policy", "test", "trap", wanted=["listed, witnessed", "203.0.113.10"])
     show("policy", "enable", "trap")
     show("listed", "203.0.113.10", wanted=["550 5.7.1"])
-    show("why", "203.0.113.10", wanted=["came to", "witnessed", "on the list"])
+    show("why", "203.0.113.10", wanted=["came to", "witnessed", "listed (witnessed) under trap"])
     caught["203.0.113.10"] = "trap"
     return caught
 

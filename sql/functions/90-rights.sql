@@ -8,7 +8,7 @@ GRANT SELECT ON hunnypot.schema_version, hunnypot.sensor, hunnypot.spool, hunnyp
     hunnypot.listing, hunnypot.suspect, hunnypot.redeemed, hunnypot.publication, hunnypot.rework TO hunnypot_reader;
 GRANT EXECUTE ON FUNCTION hunnypot.setting, hunnypot.client_address, hunnypot.client_network, hunnypot.covering, hunnypot.units,
     hunnypot.hours_left, hunnypot.iso_time, hunnypot.reversed, hunnypot.address, hunnypot.known_class, hunnypot.listed,
-    hunnypot.worst_listing, hunnypot.firm_listing, hunnypot.why, hunnypot.policy_test,
+    hunnypot.worst_listing, hunnypot.firm_listing, hunnypot.why, hunnypot.verdicts, hunnypot.hit_words, hunnypot.hit_outcome, hunnypot.policy_test,
     hunnypot.postfix_action, hunnypot.listing_serial, hunnypot.listing_state, hunnypot.changes, hunnypot.publish_check,
     hunnypot.published TO hunnypot_reader;
 

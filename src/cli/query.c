@@ -138,18 +138,25 @@ static int run_list(struct cli *cli, int argc, char **argv)
 static const char hits_sql[] =
     "SELECT date_trunc('milliseconds', h.time) AS time, s.name AS sensor, h.client, h.client_name, h.helo, h.sender,"
     " h.recipients, h.recipients_total, h.class, h.domain, h.primary_host, h.primary_age_ms, h.queue_id, h.tls,"
-    " h.null_sender FROM hunnypot.hit h JOIN hunnypot.sensor s USING (sensor_id)"
-    " WHERE h.client <<= inet '%s' ORDER BY h.time DESC, h.spool, h.seq DESC LIMIT %s";
+    " h.null_sender, (hunnypot.hit_outcome(h.hit)).state, hunnypot.hit_words(h.hit) AS in_words"
+    " FROM (SELECT hit, hit.* FROM hunnypot.hit WHERE hit.client <<= inet '%s' ORDER BY hit.time DESC, hit.spool, hit.seq DESC"
+    "  LIMIT %s) h JOIN hunnypot.sensor s USING (sensor_id) ORDER BY h.time DESC, h.spool, h.seq DESC";
+
+/* Why the network of one client is listed or not; of a wider one, where there may be any number of clients, nothing. */
+static const char verdicts_sql[] =
+    "SELECT v.what FROM (SELECT cidr '%s' AS unit) n, hunnypot.verdicts(n.unit) v WHERE n.unit = hunnypot.client_network(n.unit)";
 
 static int print_evidence(struct cli *cli, enum output_format format, const char *network, const char *limit)
 {
+    char *verdicts = alloc_format(verdicts_sql, network);
     char *offences = alloc_format("%s WHERE o.network <<= inet '%s' ORDER BY o.last_seen DESC, o.class, o.domain",
                                   offences_sql, network);
     char *hits = alloc_format(hits_sql, network, limit);
     char *both = alloc_format("SELECT json_build_object('network', '%s',"
                               " 'offences', (SELECT coalesce(json_agg(o), '[]') FROM (%s) o),"
+                              " 'verdicts', (SELECT coalesce(json_agg(v.what), '[]') FROM (%s) v),"
                               " 'hits', (SELECT coalesce(json_agg(h), '[]') FROM (%s) h))",
-                              network, offences, hits);
+                              network, offences, verdicts, hits);
     int status = cli_open(cli);
 
     if (status == CLI_OK && format == OUTPUT_JSON) {
@@ -160,8 +167,12 @@ static int print_evidence(struct cli *cli, enum output_format format, const char
         status = output_query(cli, OUTPUT_TABLE, offences);
         putchar('\n');
         if (status == CLI_OK)
+            status = output_query(cli, OUTPUT_LINES, verdicts);
+        putchar('\n');
+        if (status == CLI_OK)
             status = output_query(cli, OUTPUT_RECORDS, hits);
     }
+    free(verdicts);
     free(both);
     free(hits);
     free(offences);
@@ -217,7 +228,7 @@ static int run_why(struct cli *cli, int argc, char **argv)
         return cli_usage("takes one address");
     return open_and_print(cli, format,
                           alloc_format("SELECT date_trunc('second', w.\"time\") AS time, w.what"
-                                       " FROM hunnypot.why('%s') w ORDER BY w.\"time\"", ipaddr_format(&address, text)));
+                                       " FROM hunnypot.why('%s') w", ipaddr_format(&address, text)));
 }
 
 /* top */

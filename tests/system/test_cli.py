@@ -96,7 +96,15 @@ def test_show_prints_the_evidence(caught, hunnypot, hunnypot_json):
     assert newest == {"sensor": "trap1", "client": "203.0.113.7", "client_name": "host7.example", "helo": "helo.example",
                       "sender": "a@sender.example", "recipients": ["b@backup.example"], "recipients_total": 1,
                       "class": "backup", "domain": "backup.example", "primary_host": "mx1.backup.example",
-                      "primary_age_ms": 1500, "queue_id": "Second", "tls": True, "null_sender": False}
+                      "primary_age_ms": 1500, "queue_id": "Second", "tls": True, "null_sender": False, "state": "inferred",
+                      "in_words": newest["in_words"]}
+    assert re.fullmatch(r"at [-\d]+ [:\d]+\+00 203\.0\.113\.7 came to the backup mx2\.example\.org of backup\.example; at T\+0\.0 s primary "
+                        r"mx1\.backup\.example took mail; at T\+00:10:\d\d this hit counts, inferred: nobody can say whether its letter "
+                        r"arrived; so 203\.0\.113\.7/32 is listed \(inferred\) under backup until .+", newest["in_words"])
+    [verdict] = found["verdicts"]
+    assert verdict.startswith("listed (inferred) under backup from ") and verdict.endswith(
+        "answered 550 5.7.1 (DNSBL 127.0.0.3); witnessed: no hit without a name, of 1 that it takes; "
+        "inferred: 2 hits of 2, on 1 day of 1, and 02:50:00 apart of 01:00:00, or to 1 owner of 2"), verdict
     text = hunnypot("show", "203.0.113.7").stdout
     for line in ("client name:      host7.example", "primary host:     mx1.backup.example", "primary age ms:   1500",
                  "queue id:         4XyZ", "queue id:         Second", "tls:              t", "tls:              f"):
@@ -255,10 +263,13 @@ def test_policy_errors(pg, hunnypot, words, why):
 def test_why_tells_it_in_order(caught, hunnypot, hunnypot_json):
     hunnypot("allow", "add", "203.0.113.7", "--reason", "a friend")
     told = [row["what"] for row in hunnypot_json("why", "203.0.113.7", user="reader")]
-    assert told[0] == "came to mx2.example.org as a backup for backup.example; primary mx1.backup.example took mail then"
-    assert "2 hits" in told[2] and "inferred: nobody watched" in told[2] and told[-1] == "allowed with 203.0.113.7/32: a friend"
+    assert told[:3] == ["203.0.113.7 came to the backup mx2.example.org of backup.example", "primary mx1.backup.example took mail",
+                        "this hit counts, inferred: nobody can say whether its letter arrived"]
+    assert told[-1].startswith("not listed under backup: it is allowed with 203.0.113.7/32 (a friend), by ")
     told = [row["what"] for row in hunnypot_json("why", "203.0.113.9")]
-    assert "witnessed: a trap gets no mail" in told[1] and told[2].startswith("on the list (trap, witnessed) until ")
+    assert told[:2] == ["203.0.113.9 came to mx2.example.org, where trap.example gets no mail",
+                        "this hit counts, witnessed: a trap gets no mail"] and told[2].startswith("listed (witnessed) under trap from ")
+    assert hunnypot_json("why", "203.0.113.200")[0]["what"].startswith("nothing is recorded of 203.0.113.200/32: it came to no trap")
 
 
 # forget, expire

@@ -1,5 +1,6 @@
 """From hits to listings with the policy as it is shipped: hits ripen, letters that arrive redeem, doubt is held against nobody."""
 import json
+import random
 import uuid
 from datetime import datetime, timedelta, timezone
 
@@ -317,3 +318,125 @@ def test_enabling_releases_the_brake_for_just_that(pg_plain):
     pg_plain.query("SELECT hunnypot.published()")
     assert pg_plain.query("SELECT hunnypot.policy_enable('backup')") == [(10,)]
     assert pg_plain.query("SELECT hunnypot.publish_check()") == [(None,)]
+
+
+# In words
+
+def words(ripening, hit):
+    return ripening.pg.query("SELECT hunnypot.hit_words(h), (hunnypot.hit_outcome(h)).state FROM hunnypot.hit h WHERE hit_id = %s", hit)[0]
+
+
+def verdict(ripening, client=CLIENT):
+    return ripening.pg.query("SELECT string_agg(what, E'\\n') FROM hunnypot.verdicts(hunnypot.client_network(%s))", client)[0][0]
+
+
+def test_words_of_what_is_listed(ripening):
+    """The whole way: it came, the primary took mail, the letter was seen nowhere, its log was watched, it is listed."""
+    ripening.watch_on()
+    hit = ripening.hit()
+    ripening.pg.query("INSERT INTO hunnypot.probe SELECT %s, time + interval '3 s', '192.0.2.1' FROM hunnypot.hit", MX)
+    assert words(ripening, hit)[1] == "ripening"
+    assert verdict(ripening).startswith("not listed under backup: nothing counts yet; 1 hit ripening, until ")
+    ripening.pg.query("UPDATE hunnypot.witness_stretch SET until = now() + interval '10 days'")
+    ripening.later(25 * HOUR)
+    told, state = words(ripening, hit)
+    assert state == "witnessed"
+    parts = told.split("; ")
+    assert parts[0].endswith("203.0.113.7 came to the backup mx2.example.org of backup.example")
+    assert parts[1] == f"at T+3.0 s primary {MX} took mail"
+    assert parts[2].startswith("at T+1 day 01:00:0") or parts[2].startswith("at T+04:00:0"), told
+    assert " this hit counts, witnessed: the letter was seen nowhere until " in parts[2]
+    assert parts[2].endswith(f"and the log of {MX} was watched all that time")
+    assert parts[3].startswith("so 203.0.113.7/32 is listed (witnessed) under backup until "), told
+    assert ", answered 550 5.7.1 (DNSBL 127.0.0.3); witnessed: 1 hit without a name, of 1 that it takes; inferred: 1 hit of 2" in \
+        verdict(ripening)
+    why = [row[0] for row in ripening.pg.query("SELECT what FROM hunnypot.why(%s)", CLIENT)]
+    assert why[1] == f"primary {MX} took mail" and why[-1] == verdict(ripening) and len(why) == 4
+
+
+def test_words_of_what_is_forgiven(ripening):
+    ripening.watch_on()
+    redeemed, excused = ripening.hit(), ripening.hit(name_state="confirmed")
+    ripening.found(redeemed)
+    ripening.found(excused, "refused", after=-HOUR)
+    ripening.later(25 * HOUR)
+    told, state = words(ripening, redeemed)
+    assert state == "redeemed" and f"; at T+3.0 s primary {MX} accepted this letter; " in told
+    assert told.endswith("so this hit is redeemed, and does not count")
+    told, state = words(ripening, excused)
+    assert state == "excused" and "; its name is confirmed; " in told and f"; at T-01:00:00 primary {MX} turned the client away; " in told
+    assert verdict(ripening) == "not listed under backup: nothing counts yet; 1 hit redeemed; 1 hit excused"
+
+
+@pytest.mark.parametrize("hit, watch, reason", [
+    ({"key_id": None}, True, "nobody can say whether its letter arrived"),
+    ({"envelope_whole": False}, True, "it has more recipients than witnesses look for"),
+    ({"primaries": None}, True, "the primaries of the domain are not known"),
+    ({}, False, f"nobody watches the log of {MX}"),
+    ({}, True, f"the log of {MX} was not watched all that time")])
+def test_words_of_why_it_is_only_inferred(ripening, hit, watch, reason):
+    if watch:
+        ripening.witness(since=HOUR)
+    number = ripening.hit(**hit)
+    ripening.later(5 * HOUR)
+    told, state = words(ripening, number)
+    if state == "ripening":
+        assert f"this hit was ripe, but {reason}: it waits until " in told and told.endswith("and then counts as inferred")
+        ripening.later(44 * HOUR)
+        told, state = words(ripening, number)
+    assert state == "inferred" and told.endswith(f"this hit counts, inferred: {reason}")
+    assert verdict(ripening) == ("not listed under backup: it is not enough; witnessed: no hit without a name, of 1 that it takes; "
+                                 "inferred: 1 hit of 2, on 1 day of 2")
+
+
+def test_words_of_the_arithmetic(ripening):
+    """What there is and what it takes, where a name, a share, days, pauses and the end of a listing have a say."""
+    ripening.witness()
+    ripening.tell("letters", {"client": CLIENT, "letters": 100})
+    ripening.hit(**{"class": "trap", "name_state": "confirmed"})
+    ripening.later(25 * HOUR)
+    assert verdict(ripening).startswith(
+        "not listed under trap: it is not enough; witnessed: no hit without a name, of 1 that it takes; with a name: 1 hit in all, "
+        "of 3, on 1 day, of 3, and more than 5.0, which are 5.0% of the letters that primaries accepted from it in 7 days; inferred: ")
+    ripening.pg.query("UPDATE hunnypot.policy SET listed = false WHERE class = 'trap'")
+    assert verdict(ripening).startswith('not listed under trap, which is only watched until "hunnypot policy enable trap"; witnessed: ')
+    other = "203.0.113.8"
+    for _ in range(2):
+        ripening.hit(client=other, key_id=None)
+        ripening.later(25 * HOUR)
+    assert verdict(ripening, other).startswith("listed (inferred) under backup from ")
+    assert "answered 450 4.7.1 (DNSBL 127.0.1.3); " in verdict(ripening, other) and "inferred: 2 hits of 2, on 2 days of 2" in verdict(ripening, other)
+    ripening.hit(client=other, key_id=None)
+    ripening.later(20 * HOUR)
+    assert "; 1 hit while it was on the list" in verdict(ripening, other)
+    ripening.later(15 * HOUR)
+    assert " an inferred listing pauses; " in verdict(ripening, other)
+    ripening.later(20 * DAY)
+    assert verdict(ripening, other).startswith("not listed under backup any more, since ")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_words_say_what_is(ripening, seed):
+    """Whatever happens: who is listed is said to be, with what it takes; who is not, is not."""
+    chance = random.Random(seed)
+    ripening.watch_on()
+    ripening.pg.query("UPDATE hunnypot.witness_stretch SET until = now() + interval '60 days'")
+    clients = [f"203.0.113.{number}" for number in range(1, 9)]
+    for _ in range(12):
+        for client in chance.sample(clients, 3):
+            ripening.hit(**{"client": client, "name_state": chance.choice(("none", "confirmed", "unknown")),
+                            "class": chance.choice(("trap", "backup")), "key_id": chance.choice((KEY, None))})
+        ripening.later(chance.choice((1, 2)) * DAY)
+    for client in clients:
+        said = {kind: what for kind, listed, what in ripening.pg.query(
+            "SELECT class, listed, what FROM hunnypot.verdicts(hunnypot.client_network(%s))", client) if listed}
+        assert sorted(said) == sorted(row[0] for row in ripening.listing(client))
+        for kind, _, enough in ripening.pg.query("""
+                SELECT o.class, p.class, (CASE WHEN l.proof = 'witnessed' THEN t.nameless >= p.witnessed_hits OR
+                    (t.nameless + t.named >= p.named_hits AND t.days >= p.named_days)
+                    ELSE t.nameless + t.named >= p.min_hits AND t.days >= p.min_days END)
+                FROM (SELECT class, array_agg(o ORDER BY o.counted, o.first_seen, o.domain, o.day, o.named, o.witnessed) AS facts
+                      FROM hunnypot.offence_day o WHERE network = hunnypot.client_network(%s) GROUP BY 1) o
+                JOIN hunnypot.policy p USING (class) JOIN hunnypot.listing l ON l.class = o.class AND l.network = hunnypot.client_network(%s),
+                hunnypot.tally(p, o.facts, l.proof = 'witnessed') t""", client, client):
+            assert enough, (client, kind, said)

@@ -30,14 +30,15 @@ FUNCTIONS = {
     "tick": SENSOR | OPERATOR,
     **dict.fromkeys(["client_address", "client_network", "setting", "covering", "listed", "units", "hours_left", "iso_time", "reversed",
                      "address", "postfix_action", "known_class", "worst_listing", "firm_listing", "listing_serial", "listing_state",
-                     "changes", "why", "policy_test", "witness_list", "was_watched", "mx_watched", "machine_watched",
+                     "changes", "why", "verdicts", "hit_words", "hit_outcome", "policy_test", "witness_list", "was_watched", "mx_watched", "machine_watched",
                      "publish_check", "published", "dnsbl", "dnsbl_address", "dnsbl_zone"], READER),
     **dict.fromkeys(["brake_release", "allow_add", "allow_del", "forget", "expire", "rebuild", "policy_enable",
                      "witness_remove", "witness_forget"], OPERATOR),
     **dict.fromkeys(["make_partitions", "find_sensor", "no_link", "counted_class", "count_ripe", "lasting", "is_enough", "judge",
                      "judge_anew", "rework_step", "refresh", "list_lock", "list_changed", "policy_changed",
                      "allow_changed", "setting_changed", "entered_since", "left_since", "last_within",
-                     "listing_term", "letters_accepted", "watched_times", "redeem", "from_micros", "find_witness", "set_published"], set()),
+                     "listing_term", "letters_accepted", "watched_times", "redeem", "from_micros", "find_witness", "set_published",
+                     "time_text", "span_text", "count_text", "fact_of", "unproven_text", "watched_until", "hit_story", "tally", "arithmetic"], set()),
 }
 
 
