@@ -132,7 +132,8 @@ CREATE TABLE hunnypot.waiting (
     domain       text NOT NULL,
     owner        text NOT NULL,
     name_state   text NOT NULL,
-    while_listed boolean NOT NULL
+    while_listed boolean NOT NULL,
+    letter       bytea                 -- in a trap, of a client with a name: what tells its letter from others
 );
 CREATE INDEX waiting_due ON hunnypot.waiting (due);
 

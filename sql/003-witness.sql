@@ -71,11 +71,12 @@ CREATE TABLE hunnypot.witness_found (
 );
 CREATE INDEX witness_found_witness ON hunnypot.witness_found (witness_id);
 
--- Hits that do not count: redeemed, as their letter was accepted at a primary (or refused there because of the list), or
--- excused, as the primary saw their client, which has a name.  Kept for as long as hits.
+-- Hits that do not count: redeemed, as their letter was accepted at a primary (or refused there because of the list);
+-- excused, as the primary saw their client, which has a name; or repeated, as they only try again to bring a trap a letter that
+-- was counted.  Kept for as long as hits.
 CREATE TABLE hunnypot.pardoned (
     hit_id   uuid PRIMARY KEY,
-    why      text NOT NULL CHECK (why IN ('redeemed', 'excused')),
+    why      text NOT NULL CHECK (why IN ('redeemed', 'excused', 'repeated')),
     network  cidr NOT NULL,
     class    text NOT NULL,
     domain   text NOT NULL,
@@ -86,6 +87,16 @@ CREATE TABLE hunnypot.pardoned (
 );
 CREATE INDEX pardoned_told ON hunnypot.pardoned (told);
 CREATE INDEX pardoned_network ON hunnypot.pardoned (network);
+
+-- Letters that clients with a name brought to a trap, and which were counted: when the first try of each came.
+CREATE TABLE hunnypot.trap_letter (
+    network    cidr NOT NULL,
+    letter     bytea NOT NULL,
+    hit_id     uuid NOT NULL,
+    first_seen timestamptz NOT NULL,
+    PRIMARY KEY (network, letter)
+);
+CREATE INDEX trap_letter_first_seen ON hunnypot.trap_letter (first_seen);
 
 -- How many letters a primary accepted from a client that has hits, in the 7 days before.
 CREATE TABLE hunnypot.witness_letters (

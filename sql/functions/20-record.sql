@@ -77,6 +77,13 @@ CREATE OR REPLACE FUNCTION hunnypot.counted_class(class text, null_sender boolea
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE WHEN null_sender AND recipients_total <= 1 THEN 'null-sender' ELSE class END;
 
+-- What tells a letter of a client with a name from its others in a trap: all its tries have it in common.  Of the hashes the second,
+-- of the sender with the first recipient; without, what is recorded of these.  The less is known, the more letters are taken for one.
+CREATE OR REPLACE FUNCTION hunnypot.letter_of(hit hunnypot.new_hit) RETURNS bytea
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN length(hit.envelope) >= 32 THEN substr(hit.envelope, 17, 16)
+            ELSE substr(sha256(convert_to(concat_ws(' ', hit.domain, hit.sender, hit.recipients[1]), 'UTF8')), 1, 16) END;
+
 -- Record a batch of hits of one life of a spool, and move its mark from p_from to p_to, the link of the last of them.  When
 -- the mark is not at p_from nothing happens, so a batch whose outcome the sensor does not know can be sent again.  Returns
 -- where the mark is then.
@@ -117,7 +124,8 @@ BEGIN
                counted_class(h.class, h.null_sender, h.recipients_total) AS kind, coalesce(h.name_state, 'unknown') AS name,
                EXISTS (SELECT FROM listed_network l
                        WHERE l.network = client_network(h.client) AND l.since <= h.time AND l.until > h.time
-                         AND coalesce(l.removed > h.time, true)) AS while_listed, h.*
+                         AND coalesce(l.removed > h.time, true)) AS while_listed,
+               CASE WHEN h.class = 'trap' AND h.name_state IS DISTINCT FROM 'none' THEN letter_of(h) END AS letter, h.*
         FROM unnest(hits) h
         WHERE NOT p_check OR NOT EXISTS (SELECT FROM hit known WHERE known.client = h.client AND known.time = h.time
                                                                      AND known.hit_id = h.hit_id)
@@ -136,8 +144,8 @@ BEGIN
                coalesce(envelope_whole, false)
         FROM new WHERE key_id IS NOT NULL AND class <> 'trap'
     ), queued AS (
-        INSERT INTO waiting (hit_id, due, ripe, time, network, class, domain, owner, name_state, while_listed)
-        SELECT id, ripe, ripe, least(time, now()), client_network(client), kind, domain, whose, name, while_listed
+        INSERT INTO waiting (hit_id, due, ripe, time, network, class, domain, owner, name_state, while_listed, letter)
+        SELECT id, ripe, ripe, least(time, now()), client_network(client), kind, domain, whose, name, while_listed, letter
         FROM new LEFT JOIN policy p ON p.class = kind,
              LATERAL (SELECT now() + coalesce(CASE name WHEN 'none' THEN p.ripens ELSE p.ripens_named END, '0') AS ripe) r
         RETURNING due

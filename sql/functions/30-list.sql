@@ -280,7 +280,7 @@ END $$;
 -- Count at most so many hits that are ripe; the networks that they came from.  To be called under list_lock().
 -- A hit whose client has a confirmed name and was seen at a primary is excused.  One that some witness should have watched, and
 -- did not, waits for it.  One of a client that was on the list does not count, unless it is proven that it did not come because
--- of that.  A trap has no primary: what came there is proven.
+-- of that.  A trap has no primary: what came there is proven; but of a client with a name all tries of one letter are one hit.
 CREATE OR REPLACE FUNCTION hunnypot.count_ripe(at_most int, OUT looked_at bigint, OUT networks cidr[])
     LANGUAGE plpgsql SET search_path = hunnypot, pg_temp SET timezone = 'UTC' SET jit = off
     SET plan_cache_mode = force_custom_plan SET enable_seqscan = off SET enable_bitmapscan = off AS $$
@@ -314,12 +314,29 @@ BEGIN
         WHERE name_state = 'confirmed' AND was_seen
         ON CONFLICT DO NOTHING
     ), postponed AS (
-        INSERT INTO waiting (hit_id, due, ripe, recorded, time, network, class, domain, owner, name_state, while_listed)
+        INSERT INTO waiting (hit_id, due, ripe, recorded, time, network, class, domain, owner, name_state, while_listed, letter)
         SELECT hit_id, least(now() + interval '10 minutes', greatest(time, recorded) + p.waits), ripe, recorded, time, network,
-               class, domain, owner, name_state, while_listed
+               class, domain, owner, name_state, while_listed, letter
         FROM found JOIN policy p USING (class)
         WHERE NOT is_proven AND has_witnesses AND NOT (name_state = 'confirmed' AND was_seen)
           AND now() < greatest(time, recorded) + p.waits
+        RETURNING hit_id
+    ), counting AS MATERIALIZED (
+        SELECT * FROM found f
+        WHERE NOT (name_state = 'confirmed' AND was_seen) AND NOT EXISTS (SELECT FROM postponed p WHERE p.hit_id = f.hit_id)
+    ), letters_new AS (
+        -- A mail server tries for up to 7 days (qmail); after that it is another one with the same envelope.
+        INSERT INTO trap_letter AS l (network, letter, hit_id, first_seen)
+        SELECT DISTINCT ON (network, letter) network, letter, hit_id, time FROM counting
+        WHERE letter IS NOT NULL AND class = 'trap' ORDER BY network, letter, time
+        ON CONFLICT (network, letter) DO UPDATE SET hit_id = excluded.hit_id, first_seen = excluded.first_seen
+        WHERE l.first_seen < excluded.first_seen - interval '7 days'
+        RETURNING hit_id
+    ), repeated AS (
+        INSERT INTO pardoned (hit_id, why, network, class, domain, hit_time)
+        SELECT hit_id, 'repeated', network, class, domain, time FROM counting c
+        WHERE letter IS NOT NULL AND class = 'trap' AND NOT EXISTS (SELECT FROM letters_new l WHERE l.hit_id = c.hit_id)
+        ON CONFLICT DO NOTHING
         RETURNING hit_id
     ), facts AS (
         INSERT INTO offence_day AS f (network, class, domain, day, named, witnessed, while_listed, owner, hits, first_seen,
@@ -327,8 +344,8 @@ BEGIN
         SELECT network, class, domain, time::date AS day, name_state <> 'none', is_proven,
                while_listed AND class <> 'trap' AND NOT (is_proven AND NOT was_refused), max(owner), count(*), min(time),
                max(time), now(), CASE WHEN count(*) > 1 THEN now() END
-        FROM found r
-        WHERE NOT (name_state = 'confirmed' AND was_seen) AND NOT EXISTS (SELECT FROM postponed p WHERE p.hit_id = r.hit_id)
+        FROM counting c
+        WHERE NOT EXISTS (SELECT FROM repeated r WHERE r.hit_id = c.hit_id)
         GROUP BY 1, 2, 3, 4, 5, 6, 7
         ORDER BY 1, 2, 3, 4, 5, 6, 7
         ON CONFLICT (network, class, domain, day, named, witnessed, while_listed) DO UPDATE

@@ -35,6 +35,7 @@ BEGIN
     DELETE FROM envelope WHERE client <<= below;
     DELETE FROM witness_letters WHERE client <<= below;
     DELETE FROM pardoned WHERE network <<= below;
+    DELETE FROM trap_letter WHERE network <<= below;
     DELETE FROM waiting WHERE network <<= below;
     DELETE FROM offence_day WHERE network <<= below;
     RETURN NEXT;

@@ -259,6 +259,10 @@ BEGIN
                                                  ORDER BY told LIMIT at_most));
     GET DIAGNOSTICS step = ROW_COUNT;
     gone := gone + step;
+    DELETE FROM trap_letter WHERE ctid = ANY (ARRAY(SELECT ctid FROM trap_letter WHERE first_seen < now() - interval '14 days'
+                                                    ORDER BY first_seen LIMIT at_most));
+    GET DIAGNOSTICS step = ROW_COUNT;
+    gone := gone + step;
     DELETE FROM probe WHERE ctid = ANY (ARRAY(SELECT ctid FROM probe WHERE time < now() - interval '9 days'
                                               ORDER BY time LIMIT at_most));
     GET DIAGNOSTICS step = ROW_COUNT;

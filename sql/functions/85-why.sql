@@ -81,6 +81,7 @@ BEGIN
         "time" := p.told;
         state := p.why;
         what := CASE p.why WHEN 'redeemed' THEN 'so this hit is redeemed, and does not count'
+                           WHEN 'repeated' THEN 'this hit does not count: its letter was counted already when it was tried before'
                            ELSE 'as a primary saw the client, whose name is confirmed, this hit is excused, and does not count' END;
         RETURN;
     END IF;
@@ -234,7 +235,8 @@ BEGIN
         SELECT counted_class(h.class, h.null_sender, h.recipients_total) AS class, count(*) AS hits, max(w.ripe) AS ripe
         FROM hit h JOIN waiting w ON w.hit_id = h.hit_id WHERE h.client <<= unit GROUP BY 1
     ), forgiven AS (
-        SELECT p.class, count(*) FILTER (WHERE p.why = 'redeemed') AS redeemed, count(*) FILTER (WHERE p.why = 'excused') AS excused
+        SELECT p.class, count(*) FILTER (WHERE p.why = 'redeemed') AS redeemed, count(*) FILTER (WHERE p.why = 'excused') AS excused,
+               count(*) FILTER (WHERE p.why = 'repeated') AS repeated
         FROM pardoned p WHERE p.network = unit GROUP BY 1
     ), facts AS (
         SELECT o.class, array_agg(o ORDER BY o.counted, o.first_seen, o.domain, o.day, o.named, o.witnessed) AS facts,
@@ -260,6 +262,7 @@ BEGIN
            || coalesce('; ' || count_text(w.hits, 'hit') || ' ripening, until ' || time_text(w.ripe), '')
            || coalesce('; ' || count_text(nullif(g.redeemed, 0), 'hit') || ' redeemed', '')
            || coalesce('; ' || count_text(nullif(g.excused, 0), 'hit') || ' excused', '')
+           || coalesce('; ' || count_text(nullif(g.repeated, 0), 'hit') || ' more with the same letters', '')
     FROM policy p
     LEFT JOIN facts f ON f.class = p.class
     LEFT JOIN undecided w ON w.class = p.class

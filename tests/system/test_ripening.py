@@ -19,11 +19,11 @@ class Ripening:
         self.pg = pg
         self.sensor = Sensor(pg)
 
-    def hit(self, **what):
-        """Record one hit, now; its number."""
+    def hit(self, letter=None, **what):
+        """Record one hit, now; its number.  LETTER: a try of a letter that has that number."""
         number = str(uuid.uuid4())
-        self.sensor.record({"hit_id": number, "key_id": KEY, "envelope": "\\x" + "00" * 48, "envelope_whole": True,
-                            "primaries": [MX], **what})
+        envelope = "\\x" + "00" * 16 + uuid.UUID(letter or number).hex * 2
+        self.sensor.record({"hit_id": number, "key_id": KEY, "envelope": envelope, "envelope_whole": True, "primaries": [MX], **what})
         return number
 
     def later(self, by):
@@ -33,7 +33,7 @@ class Ripening:
             for table, columns in {
                 "hit": "recorded time", "probe": "time", "witness_probe": "time", "waiting": "due ripe recorded time", "offence_day": "first_seen last_seen counted counted_again",
                 "listed_network": "since until soft_until worse_until removed last_seen due", "allow": "expires",
-                "envelope": "recorded time", "witness_found": "time", "pardoned": "hit_time told",
+                "envelope": "recorded time", "trap_letter": "first_seen", "witness_found": "time", "pardoned": "hit_time told",
                 "witness_stretch": "since until"}.items()) % {"by": f"interval '{by.total_seconds()} s'"})
         self.pg.query("""SET session_replication_role = replica;
             UPDATE hunnypot.offence_day SET day = day - 20000;
@@ -119,6 +119,30 @@ def test_trap_a_client_with_a_name_needs_three_days(ripening):
     ripening.hit(**{"class": "trap", "name_state": "confirmed"})
     ripening.later(25 * HOUR)
     assert ripening.listing()[0][:3] == ("trap", "witnessed", "550")
+
+
+@pytest.mark.parametrize("known", [{}, {"key_id": None, "envelope": None}, {"key_id": None, "envelope": None, "sender": "", "recipients": ""}],
+                         ids=["hashes", "recorded envelope", "nothing"])
+def test_trap_all_tries_of_a_letter_are_one_hit(ripening, known):
+    """A form sent it there, and a mail server tries for five days: one hit on one day.  A week later the same is another letter."""
+    letter = str(uuid.uuid4())
+    hits = [ripening.hit(letter, **{"class": "trap", "name_state": "confirmed", **known})]
+    for _ in range(5):
+        ripening.later(DAY)
+        hits += [ripening.hit(letter, **{"class": "trap", "name_state": "confirmed", **known}) for _ in range(4)]
+    ripening.later(25 * HOUR)
+    assert ripening.pg.query("SELECT hits, counted FROM hunnypot.offence") == [(21, 1)] and ripening.listing() == []
+    assert ripening.pg.query("SELECT hit_id::text FROM hunnypot.trap_letter") == [(hits[0],)]
+    assert words(ripening, hits[7])[0].endswith("this hit does not count: its letter was counted already when it was tried before")
+    assert words(ripening, hits[0])[1] == "witnessed"
+    assert "with a name: 1 hit in all, of 3, on 1 day, of 3; " in verdict(ripening) and verdict(ripening).endswith("; 20 hits more with the same letters")
+    ripening.later(2 * DAY)
+    ripening.hit(letter, **{"class": "trap", "name_state": "confirmed", **known})
+    ripening.later(25 * HOUR)
+    assert ripening.pg.query("SELECT hits, counted FROM hunnypot.offence") == [(22, 2)]
+    ripening.hit(letter, **{"class": "trap", **known})
+    ripening.later(5 * HOUR)
+    assert len(ripening.listing()) == 1, "one of a client without a name is enough"
 
 
 def test_trap_a_big_sender_needs_more_than_a_share_of_its_letters(ripening):

@@ -17,7 +17,7 @@ CHANGED = {"reader": READ, "operator": CHANGE}
 RELATIONS = {
     "schema_version": WITNESSES, "sensor": READERS, "spool": READERS, "hit": READERS, "hit_default": READERS,
     "waiting": READERS, "offence_day": READERS, "offence": READERS, "listing": READERS, "publication": READERS,
-    "rework": READERS, "suspect": READERS, "pardoned": READERS, "publication_growth": {}, "redeemed": READERS, "envelope": READERS, "witness": READERS,
+    "rework": READERS, "suspect": READERS, "pardoned": READERS, "publication_growth": {}, "trap_letter": {}, "redeemed": READERS, "envelope": READERS, "witness": READERS,
     "witness_stretch": READERS, "witness_probe": READERS, "witness_found": READERS, "witness_letters": READERS,
     "probe": READERS, "setting": CHANGED, "policy": CHANGED, "allow": CHANGED,
     "hit_DAY": {}, "sensor_sensor_id_seq": {}, "witness_witness_id_seq": {}, "listed_network": {}, "listed_serial": {}, "change": {},
@@ -34,7 +34,7 @@ FUNCTIONS = {
                      "publish_check", "published", "dnsbl", "dnsbl_address", "dnsbl_zone"], READER),
     **dict.fromkeys(["brake_release", "allow_add", "allow_del", "forget", "expire", "rebuild", "policy_enable",
                      "witness_remove", "witness_forget"], OPERATOR),
-    **dict.fromkeys(["make_partitions", "find_sensor", "no_link", "counted_class", "count_ripe", "lasting", "is_enough", "judge",
+    **dict.fromkeys(["make_partitions", "find_sensor", "no_link", "counted_class", "letter_of", "count_ripe", "lasting", "is_enough", "judge",
                      "judge_anew", "rework_step", "refresh", "list_lock", "list_changed", "policy_changed",
                      "allow_changed", "setting_changed", "entered_since", "left_since", "last_within",
                      "listing_term", "letters_accepted", "watched_times", "redeem", "from_micros", "find_witness", "set_published",
