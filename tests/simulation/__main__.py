@@ -2,6 +2,7 @@
 
     run                              14 days, everything as it is shipped: a table by kind
     run --seed 7 --days 5 --scale 0.5   another population, shorter, of half the size
+    run --explain                    and why each honest sender was listed, and each spammer that came was not
     run --scenario "no witness"     one of the scenarios of scenarios.py
     run --all --seeds 3              each of them with three populations, a line for each; also as build/simulation.json
     run --short                      what ./runtests plays, held against baseline.json; --accept writes that anew
@@ -72,6 +73,7 @@ def main():
     parser.add_argument("--scenario", default="witnesses at all primaries", choices=scenarios.ALL, metavar="NAME", help=", ".join(scenarios.ALL))
     parser.add_argument("--all", action="store_true")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--explain", action="store_true")
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--accept", action="store_true")
     options = parser.parse_args()
@@ -83,6 +85,8 @@ def main():
     began = time.monotonic()
     play = played(scenarios.ALL[options.scenario], options.seed, options.days, options.scale)
     print(results.table(play.results()))
+    for kind, address, sentences in play.explained if options.explain else ():
+        print(f"\n{address} ({kind})", *sentences, sep="\n    ")
     print("\nverdicts:", dict(play.sensor.verdicts), "seconds:", {key: round(value, 1) for key, value in play.spent.items()},
           f"in all {time.monotonic() - began:.0f}")
     return 0

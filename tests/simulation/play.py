@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from simulation import engine as engine_part
 from simulation import judge as judge_part
 from simulation import population as population_part
+from simulation import results as results_part
 from simulation import witness as witness_part
 from simulation import world as world_part
 from simulation.database import stamp
@@ -59,6 +60,7 @@ class Play:
                         self.by_address[world_part.network(address) + "::/64"].append(sender)
         self.sequence, self.mark = 0, None
         self.spent = collections.Counter()
+        self.explained = []  # (kind, address, sentences)
         self.sensor.on_verdict = self._judged
 
     def _judged(self, hit):
@@ -91,6 +93,7 @@ class Play:
                 self._timed("witness", self._witness)
                 self._timed("tick", self._tick)
                 self._timed("list", self._read_list)
+            self._explain_free()
         finally:
             connection.close()
             operator.close()
@@ -157,10 +160,26 @@ class Play:
             for sender in self.by_address.get(key, ()):
                 if not sender.listed_at:
                     sender.listed_at = now
+                    if sender.group in results_part.PEOPLE:
+                        self._explain(sender, key)
                 sender.classes.add(kind)
         for sender in {id(sender): sender for key in listed for sender in self.by_address.get(key, ())}.values():
             sender.listed_seconds += self.step
         self.world.listed = listed
+
+    def _explain(self, sender, address):
+        """Keep what the project itself says of why an honest sender is listed."""
+        self.operator.execute("SELECT what FROM hunnypot.why(%s)", [address.partition("/")[0]])
+        self.explained.append((f"{sender.group} / {sender.kind}", address, [what for what, in self.operator.fetchall()]))
+
+    def _explain_free(self):
+        """And of why a spammer that was recorded is not."""
+        for sender in self.population.all:
+            if sender.group not in results_part.PEOPLE and not sender.listed_at and sender.hits:
+                for address in filter(None, (sender.clients[0].ip4, sender.clients[0].ip6)):
+                    self.operator.execute("SELECT what FROM hunnypot.verdicts(hunnypot.client_network(%s))", [address])
+                    self.explained.append((f"{sender.group} / {sender.kind}", address, [f"{sender.hits} hits, {sender.recorded} recorded"]
+                                           + [what for what, in self.operator.fetchall()]))
 
     def results(self):
         """{"group / kind": numbers}; "delays": hours from a sender's first hit to its first listing, for each that was listed."""

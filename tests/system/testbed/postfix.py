@@ -9,6 +9,7 @@ from testbed.base import (DEBS, STATE, TOP, TRAP_HOST, TRAP_HOST6, TestbedError,
 
 PREFIX = DEBS / "postfix"
 LIBRARIES = f"{PREFIX}/usr/lib/postfix"
+SUBMISSION = "127.0.0.1", 2525
 NOT_INSTALLED = ("maildrop", "uucp", "ifmail", "bsmtp", "scalemail-backend", "mailman")  # what these services of Debian's call
 
 
@@ -63,6 +64,15 @@ def ports_of(master, interfaces):
             for address in ["127.0.0.1", "::1"] if host == "localhost" else [host.strip("[]")] if host else interfaces:
                 found.add(("tcp", address, 25 if port == "smtp" else int(port)))
     return found
+
+
+def sending(client, name="client", main=None):
+    """A Postfix on the host of CLIENT that sends what it is given at SUBMISSION by MX records, as it comes from Debian but for
+    what would make a test wait."""
+    return Postfix(name, trap=False, master=[f"{SUBMISSION[0]}:{SUBMISSION[1]} inet n - n - - smtpd"], main={
+        "myhostname": "mail.sender.example", "mydestination": "", "inet_protocols": "ipv4", "smtp_bind_address": client,
+        "default_transport": "smtp:", "smtp_host_lookup": "dns", "mynetworks": "127.0.0.0/8", "smtpd_recipient_restrictions":
+        "permit_mynetworks, reject", "queue_run_delay": "1s", "minimal_backoff_time": "1s", "maximal_backoff_time": "1s", **(main or {})})
 
 
 class Postfix:
