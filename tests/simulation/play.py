@@ -57,7 +57,7 @@ class Play:
                 for address in filter(None, (client.ip4, client.ip6)):
                     self.by_address[address].append(sender)
                     if ":" in address:
-                        self.by_address[world_part.network(address) + "::/64"].append(sender)
+                        self.by_address[world_part.network(address)].append(sender)
         self.sequence, self.mark = 0, None
         self.spent = collections.Counter()
         self.explained = []  # (kind, address, sentences)
@@ -177,7 +177,7 @@ class Play:
         for sender in self.population.all:
             if sender.group not in results_part.PEOPLE and not sender.listed_at and sender.hits:
                 for address in filter(None, (sender.clients[0].ip4, sender.clients[0].ip6)):
-                    self.operator.execute("SELECT what FROM hunnypot.verdicts(hunnypot.client_network(%s))", [address])
+                    self.operator.execute("SELECT what FROM hunnypot.why(%s)", [address])
                     self.explained.append((f"{sender.group} / {sender.kind}", address, [f"{sender.hits} hits, {sender.recorded} recorded"]
                                            + [what for what, in self.operator.fetchall()]))
 

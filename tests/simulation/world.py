@@ -3,6 +3,7 @@
 A mail host's answer to one transaction is an Outcome.  Where it happened tells a client's MTA whether to go on to the
 next host; the witness reads the same from the primary's log.
 """
+import ipaddress
 import math
 import random
 from dataclasses import dataclass, field
@@ -55,7 +56,8 @@ class Entry:
 
 
 def network(address):
-    return address.rsplit(".", 1)[0] if "." in address else ":".join(address.split(":")[:4])
+    """The /24 or /64 of an address, as the database writes it."""
+    return str(ipaddress.ip_network((address, 64 if ":" in address else 24), strict=False))
 
 
 class MailHost:
@@ -231,7 +233,7 @@ class World:
         """The reply code that our list has for a client, or None."""
         if not self.listed:
             return None
-        return self.listed.get(address) or (":" in address and self.listed.get(network(address) + "::/64")) or None
+        return self.listed.get(address) or (":" in address and self.listed.get(network(address))) or None
 
     def dns_text(self, domain):
         """As tests/unit/mx_text.h has it."""

@@ -39,6 +39,11 @@ def test_it_shows_all_and_leaves_nothing_running(net, environment):
     for step in ("1. A small internet", "What was recorded", "The primary goes down", "All servers are stopped"):
         assert step in said
     assert re.search(r"203\.0\.113\.8/32 +backup", said) and "\033" not in said
+    # The legitimate Postfix met a greylist, came to the backup, got through, and was redeemed; the bot is listed.
+    for words in ("mx1.backup.example   said: 450", "mx2.example.org      deferred", "mx1.backup.example   sent",
+                  "so this hit is redeemed", "so 203.0.113.66/32 is listed (witnessed) under backup until", "203.0.113.60 is not listed: its letter arrived"):
+        assert words in said, words
+    assert int(re.search(r"that took (\d+) s", said)[1]) < 60
     assert processes().count("postgres") == before
 
 
