@@ -9,6 +9,7 @@ import pytest
 from cli_data import Sensor
 from testbed import base, mx
 from testbed.base import STATE, run, wait_for
+from testbed.journal import Journal
 from testbed.milter import confined, environment
 from testbed.smtp import Smtp, deliver
 
@@ -47,6 +48,7 @@ def server(request, primaries):
     def start(kind):
         primaries.backup.stop()
         made = {"postfix": lambda: mx.PostfixMx(), "postscreen": lambda: mx.PostfixMx(postscreen=True), "exim": mx.Exim,
+                "rewriting": lambda: mx.PostfixMx(main=REWRITING),
                 "sendmail": lambda: mx.SendmailMx(request.getfixturevalue("syslog")),
                 "opensmtpd": lambda: mx.OpenSmtpd(request.getfixturevalue("syslog"))}[kind]()
         made.start()
@@ -107,6 +109,9 @@ def written(made, text):
     return made.log_path
 
 
+# Postfix logs the recipient before its own rewriting too (orig_to), but not one that a filter changed.
+REWRITING = {"virtual_mailbox_domains": "store.example", "virtual_mailbox_maps": "static:x", "virtual_alias_maps": "",
+             "smtpd_command_filter": "regexp:{ {/^RCPT TO:<user@backup[.]example>/ RCPT TO:<inside@store.example>} }"}
 DONE = {"postfix": "removed", "postscreen": "removed", "sendmail": "mailer=", "exim": "Completed", "opensmtpd": "smtp envelope"}
 
 
@@ -151,6 +156,103 @@ def greets(primary):
         return primary(mx.PRIMARY)
     except OSError:
         return None
+
+
+@pytest.fixture
+def journal(net):
+    made = Journal()
+    yield made
+    made.stop()
+
+
+BY_SYSLOG = {"postfix": lambda _: mx.PostfixMx(main={"maillog_file": ""}), "sendmail": mx.SendmailMx, "opensmtpd": mx.OpenSmtpd,
+             "exim": lambda _: mx.Exim(logs="syslog")}
+
+
+@pytest.mark.parametrize("mta", BY_SYSLOG)
+def test_the_journal_is_read_on_from_where_it_was(sensor, primaries, journal, mta, key, hits, pg, hunnypot):
+    """Real mail servers log to a real journald, which starts another file in between: each letter is told once."""
+    for number in range(1, 4):
+        deliver(f"203.0.113.{number}", "user@backup.example", sender=f"s{number}@sender.example")
+    hits(wait=3)
+    primaries.backup.stop()
+    made = BY_SYSLOG[mta](journal)
+    made.start()
+    for old in STATE.glob("*.ledger*"):
+        old.unlink()
+    words = [*witness_words(key, "", mta)[:-1], "--journal"]
+    try:
+        for number in range(1, 4):
+            assert letter(f"203.0.113.{number}", f"s{number}@sender.example", "user@backup.example")[-1].startswith("250")
+            journal.wait_for(DONE[mta], number)
+            run(*words, env=environment())
+            assert redeemed(pg) == [f"203.0.113.{n + 1}" for n in range(number)]
+            if number == 1:
+                journal.rotate()
+    finally:
+        made.stop()
+        shutil.rmtree(made.folder)
+    assert pg.query("SELECT letters FROM hunnypot.witness_letters ORDER BY client") == [(1,)] * 3
+    assert "not watched" not in run(*words, env=environment()).stderr
+
+
+def test_prdr_each_recipient_has_an_answer_of_its_own(dns, milter, postfix, primaries, key, witness, hits, pg):
+    """RFC-draft PRDR, as Exim has it: after the message one recipient is put off, the other taken.  Only the latter's hit is redeemed."""
+    dns.add("second.example. MX 10 mx1.backup.example.", "second.example. MX 20 mx2.example.org.")
+    milter(envelope_key=str(key))
+    postfix(main={"hunnypot_domains": "backup.example, second.example"})
+    deliver("203.0.113.7", "user@backup.example", sender="a@sender.example")
+    deliver("203.0.113.8", "user@second.example", sender="a@sender.example")
+    hits(wait=2)
+    primaries.backup.stop()
+    made = mx.Exim(settings="prdr_enable = true\nacl_smtp_data_prdr = ${if eq{$domain}{second.example}{defer message = later}{accept}}",
+                   domains="backup.example : second.example")
+    made.start()
+    try:
+        with Smtp("203.0.113.7", server=mx.PRIMARY) as session:
+            assert "PRDR" in session.command("EHLO client.example")
+            assert session.command("MAIL FROM:<a@sender.example> PRDR").startswith("250")
+            for recipient in ("user@backup.example", "user@second.example"):
+                assert session.command(f"RCPT TO:<{recipient}>").startswith("250")
+            assert session.command("DATA").startswith("354")
+            session.send("Subject: a letter\r\n\r\nhello\r\n.")
+            answers = [session.reply()[:3] for _ in range(4)]
+            session.command("QUIT")
+        assert answers == ["353", "250", "450", "250"]
+        log = written(made, "Completed")
+        witness(log, "exim")
+        assert redeemed(pg) == ["203.0.113.7"]
+        assert letter("203.0.113.8", "b@sender.example", "user@second.example")[-1].startswith("250"), "without PRDR both are taken"
+    finally:
+        made.stop()
+        shutil.rmtree(made.folder)
+
+
+def test_match_sender_where_recipients_are_rewritten(sensor, server, witness, hits, pg, hunnypot):
+    """A primary that maps recipients before it logs them: letters are told by their sender, and it is believed when it told some."""
+    clients = [f"203.0.113.{number}" for number in range(1, 13)]
+    for number, client in enumerate(clients):
+        deliver(client, "user@backup.example", sender=f"s{number}@sender.example")
+    hits(wait=len(clients))
+    made = server("rewriting")
+    for number, client in enumerate(clients[:9]):
+        assert letter(client, f"s{number}@sender.example", "user@backup.example")[-1].startswith("250")
+    written(made, "removed")
+    wait_for(lambda: made.log().count("removed") == 9, 20, "nine letters")
+    assert "to=<inside@store.example>, relay=" in made.log() and "to=<user@" not in made.log()
+    witness(made.log_path)
+    assert redeemed(pg) == [], "what is logged are other recipients"
+    hunnypot("witness", "remove", HOST, "one")
+    witness(made.log_path, "postfix", "--match", "sender", machine="two")
+    assert redeemed(pg) == sorted(clients[:9])
+    since = "(SELECT min(since) FROM hunnypot.witness_stretch)"
+    believed = (f"SELECT hunnypot.machine_watched(w.witness_id, w.keys[1], {since}, {since}) FROM hunnypot.witness w")
+    assert pg.query(believed) == [(False,)]
+    assert letter(clients[9], "s9@sender.example", "user@backup.example")[-1].startswith("250")
+    wait_for(lambda: made.log().count("removed") == 10, 20, "the tenth letter")
+    witness(made.log_path, "postfix", "--match", "sender", machine="two")
+    assert redeemed(pg) == sorted(clients[:10])
+    assert pg.query(believed) == [(True,)]
 
 
 def test_a_client_that_was_turned_away_was_seen(sensor, server, kind, witness, hits, pg, primary):

@@ -112,7 +112,7 @@ R{GREYLISTED}		$#error $@ 4.2.0 $: "450 Greylisted"
 class Exim:
     binary = DEBS / "exim4-daemon/usr/sbin/exim4"
 
-    def __init__(self, name="mx", settings=""):
+    def __init__(self, name="mx", settings="", domains="backup.example", logs=None):
         self.folder = STATE / name
         self.spool, self.logs = self.folder / "spool", self.folder / "logs"
         for folder in (self.folder, self.spool, self.logs):
@@ -123,7 +123,7 @@ class Exim:
         self.configuration.write_text(f"""
 primary_hostname = mx1.backup.example
 spool_directory = {self.spool}
-log_file_path = {self.logs}/%slog
+log_file_path = {logs or f"{self.logs}/%slog"}
 local_interfaces = {PRIMARY}
 daemon_smtp_ports = 25
 tls_advertise_hosts =
@@ -138,7 +138,7 @@ begin acl
 check_rcpt:
   defer hosts = {GREYLISTED}
         message = Greylisted
-  accept domains = backup.example
+  accept domains = {domains}
   deny message = relay not permitted
 begin routers
 later:
@@ -152,7 +152,7 @@ alias:
   data = user@backup.example
 sink:
   driver = accept
-  domains = backup.example
+  domains = {domains}
   transport = sink
 begin transports
 sink:
