@@ -14,6 +14,12 @@ struct intake {
     struct intake_config config;
     struct ipaddr sensors[INTAKE_SENSORS_MAX];
     size_t sensor_count;
+    bool has_new_sensors; /* which may be among those who came lately */
+    struct {
+        struct ipaddr client;
+        int64_t time_us;
+    } lately[INTAKE_LATELY]; /* a ring, in memory alone: who came, and was not known for a sensor */
+    size_t lately_next;
     struct ledger_stretch stretch;
     bool running;       /* the stretch goes on with the next entry */
     int64_t until_us;   /* the latest time of any entry */
@@ -69,6 +75,7 @@ void intake_set_sensors(struct intake *intake, const struct ipaddr *addresses, s
 {
     intake->sensor_count = count < INTAKE_SENSORS_MAX ? count : INTAKE_SENSORS_MAX;
     memcpy(intake->sensors, addresses, intake->sensor_count * sizeof *addresses);
+    intake->has_new_sensors = true;
 }
 
 /* --- the stretch --- */
@@ -128,13 +135,36 @@ static const char *reduced(const struct logformat_text *text, char out[ENVELOPE_
     return envelope_reduce(address, out) ? out : NULL;
 }
 
+static bool is_sensor(const struct intake *intake, const struct ipaddr *client)
+{
+    for (size_t i = 0; i < intake->sensor_count; i++)
+        if (ipaddr_equal(&intake->sensors[i], client))
+            return true;
+    return false;
+}
+
+/* Keep the probes of sensors that were not known when their entries were taken. */
+static bool catch_up(struct intake *intake)
+{
+    if (!intake->has_new_sensors)
+        return true;
+    intake->has_new_sensors = false;
+    for (size_t i = 0; i < INTAKE_LATELY; i++)
+        if (is_sensor(intake, &intake->lately[i].client) &&
+            !ledger_probe(intake->config.ledger, &intake->lately[i].client, intake->lately[i].time_us))
+            return false;
+    return true;
+}
+
 static bool visit(struct intake *intake, const struct logformat_entry *entry, bool refused)
 {
     if (entry->client.family == 0)
         return true;
-    for (size_t i = 0; i < intake->sensor_count; i++)
-        if (ipaddr_equal(&intake->sensors[i], &entry->client))
-            return ledger_probe(intake->config.ledger, &entry->client, entry->stamp.time_us);
+    if (is_sensor(intake, &entry->client))
+        return ledger_probe(intake->config.ledger, &entry->client, entry->stamp.time_us);
+    intake->lately[intake->lately_next].client = entry->client;
+    intake->lately[intake->lately_next].time_us = entry->stamp.time_us;
+    intake->lately_next = (intake->lately_next + 1) % INTAKE_LATELY;
     return ledger_visit(intake->config.ledger, &entry->client, refused, entry->stamp.time_us);
 }
 
@@ -243,5 +273,5 @@ bool intake_entry(struct intake *intake, const struct source_entry *from, int64_
     }
     if (entry.event == LOGFORMAT_SUPPRESSED)
         intake_gap(intake, "lines were suppressed"); /* between the entry before and this one */
-    return watch_until(intake, &entry.stamp, now_us, fresh) && event_take(intake, &entry);
+    return catch_up(intake) && watch_until(intake, &entry.stamp, now_us, fresh) && event_take(intake, &entry);
 }

@@ -17,7 +17,7 @@
 #include "witness/logformat.h"
 #include "witness/source.h"
 
-enum { INTAKE_SENSORS_MAX = 64, INTAKE_REFUSALS_MAX = 64, INTAKE_CLOCK_OFF_S = 60 };
+enum { INTAKE_SENSORS_MAX = 64, INTAKE_REFUSALS_MAX = 64, INTAKE_CLOCK_OFF_S = 60, INTAKE_LATELY = 4096 };
 
 struct intake_config {
     const struct logformat *format;
@@ -43,7 +43,8 @@ void intake_gap(struct intake *intake, const char *why);
 /* The time of the last entry; 0 before there is one. */
 int64_t intake_until_us(const struct intake *intake);
 
-/* The sensors' own addresses: when they were seen is kept. */
+/* The sensors' own addresses: when they were seen is kept.  That counts for the last INTAKE_LATELY clients, too: a new sensor is
+ * heard of only after its first probes were read.  Those are kept with the next entry. */
 void intake_set_sensors(struct intake *intake, const struct ipaddr *addresses, size_t count);
 
 struct intake_counts {

@@ -282,6 +282,35 @@ static void test_visits_of_clients_and_sensors(void **state)
     assert_int_equal(count, 0);
 }
 
+static void test_probes_of_a_sensor_that_is_heard_of_later(void **state)
+{
+    struct ipaddr sensors[] = {{.family = 4, .bytes = {192, 0, 2, 1}}, {.family = 4, .bytes = {192, 0, 2, 2}}};
+    struct ledger_probe probes[4];
+    size_t count;
+
+    (void)state;
+    intake_set_sensors(intake, sensors, 1);
+    entry(-30, 9, true, "smtpd connect from mx3[192.0.2.2]");
+    entry(-20, 9, true, "smtpd connect from c[192.0.2.7]");
+    entry(-10, 9, true, "smtpd connect from mx2[192.0.2.1]");
+    assert_true(ledger_untold_probes(ledger, probes, 4, &count));
+    assert_int_equal(count, 1);
+    intake_set_sensors(intake, sensors, 2);
+    entry(1, 9, true, "anvil x");
+    assert_true(ledger_untold_probes(ledger, probes, 4, &count));
+    assert_int_equal(count, 2);
+    assert_string_equal(probes[0].address, "192.0.2.2");
+    assert_int_equal(probes[0].time_us, T - 30 * S);
+    assert_true(ledger_told_probe(ledger, &probes[0]));
+    /* Heard of again, and after many others came, it is told no more. */
+    intake_set_sensors(intake, sensors, 2);
+    for (int i = 0; i < INTAKE_LATELY + 1; i++)
+        entry(1, 9, true, "smtpd connect from c[192.0.2.7]");
+    assert_true(ledger_untold_probes(ledger, probes, 4, &count));
+    assert_int_equal(count, 1);
+    assert_string_equal(probes[0].address, "192.0.2.1");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -295,6 +324,7 @@ int main(void)
         TEST(test_letter),
         TEST(test_letter_that_was_not_accepted),
         TEST(test_visits_of_clients_and_sensors),
+        TEST(test_probes_of_a_sensor_that_is_heard_of_later),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
