@@ -3,6 +3,7 @@
     run                              14 days, everything as it is shipped: a table by kind
     run --seed 7 --days 5 --scale 0.5   another population, shorter, of half the size
     run --explain                    and why each honest sender was listed, and each spammer that came was not
+    run --population village         the second population
     run --scenario "no witness"     one of the scenarios of scenarios.py
     run --all --seeds 3              each of them with three populations, a line for each; also as build/simulation.json
     run --short                      what ./runtests plays, held against baseline.json; --accept writes that anew
@@ -15,21 +16,23 @@ from pathlib import Path
 
 from simulation import database as database_part
 from simulation import play as play_part
+from simulation import population as population_part
 from simulation import results
-from simulation import scenarios
+from simulation import scenarios, village
 from testbed import base
 
 BASELINE = Path(__file__).with_name("baseline.json")
-SHORT = {"days": 1.25, "scale": 0.1}
+SHORT = {"town": {"days": 1.25, "scale": 0.1}, "village": {"days": 2, "scale": 0.3}}
+POPULATIONS = {"town": population_part.Population, "village": village.Village}
 PROGRAMS = base.BUILD / "tests/simulation"
 
 
-def played(scenario=play_part.Scenario(), seed=1, days=14, scale=1.0):
+def played(scenario=play_part.Scenario(), seed=1, days=14, scale=1.0, population="town"):
     """A run on a database of its own."""
     database = database_part.Database(play_part.START - 3600)
     try:
         database.make_database(database_part.initialise)
-        play = play_part.Play(database, PROGRAMS, base.STATE, scenario, seed, days, scale)
+        play = play_part.Play(database, PROGRAMS, base.STATE, scenario, seed, days, scale, population=POPULATIONS[population])
         play.run()
         return play
     finally:
@@ -37,8 +40,9 @@ def played(scenario=play_part.Scenario(), seed=1, days=14, scale=1.0):
 
 
 def short():
-    """{scenario: summary}"""
-    return {name: results.summary(played(scenarios.ALL[name], **SHORT).results()) for name in scenarios.SHORT}
+    """{"population: scenario": summary}"""
+    return {f"{population}: {name}": results.summary(played(scenarios.ALL[name], population=population, **size).results())
+            for population, size in SHORT.items() for name in scenarios.SHORT}
 
 
 def compare(accept):
@@ -57,7 +61,7 @@ def overview(options):
     """All scenarios, each with several populations."""
     runs = {}
     for name, scenario in scenarios.ALL.items():
-        runs[name] = [results.summary(played(scenario, seed, options.days, options.scale).results())
+        runs[name] = [results.summary(played(scenario, seed, options.days, options.scale, options.population).results())
                       for seed in range(options.seed, options.seed + options.seeds)]
         print(results.overview({name: runs[name]}), flush=True)
     print("\n" + results.overview(runs))
@@ -71,6 +75,7 @@ def main():
     parser.add_argument("--days", type=float, default=14)
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--scenario", default="witnesses at all primaries", choices=scenarios.ALL, metavar="NAME", help=", ".join(scenarios.ALL))
+    parser.add_argument("--population", default="town", choices=POPULATIONS)
     parser.add_argument("--all", action="store_true")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--explain", action="store_true")
@@ -83,7 +88,7 @@ def main():
     if options.all:
         return overview(options)
     began = time.monotonic()
-    play = played(scenarios.ALL[options.scenario], options.seed, options.days, options.scale)
+    play = played(scenarios.ALL[options.scenario], options.seed, options.days, options.scale, options.population)
     print(results.table(play.results()))
     for kind, address, sentences in play.explained if options.explain else ():
         print(f"\n{address} ({kind})", *sentences, sep="\n    ")

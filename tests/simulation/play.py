@@ -36,7 +36,8 @@ class Scenario:
 
 
 class Play:
-    def __init__(self, database, programs, folder, scenario=Scenario(), seed=1, days=14, scale=1.0, step=STEP):
+    def __init__(self, database, programs, folder, scenario=Scenario(), seed=1, days=14, scale=1.0, step=STEP,
+                 population=population_part.Population):
         self.database, self.step, self.scenario = database, step, scenario
         self.engine = engine_part.Engine(START)
         self.world = world_part.World(self.engine, seed)
@@ -47,7 +48,7 @@ class Play:
             self.witnesses = witness_part.Witnesses(self.world, programs / "witness_lines", self.sensor.key, folder, scenario.share,
                                                     scenario.fault, START + WARM_UP + days * DAY / 2)
         self.end = START + WARM_UP + days * DAY
-        self.population = population_part.Population(self.world, START + WARM_UP, self.end, scale)
+        self.population = population(self.world, START + WARM_UP, self.end, scale)
         self.population.honest()
         self.population.excluded()
         self.population.spammers()

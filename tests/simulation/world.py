@@ -68,6 +68,10 @@ class MailHost:
         self.down = set()        # families
         self.greeting = 220      # a code for everybody, or 220
         self.greylist = False    # Postgrey: 300 s per /24 (/64), sender and recipient; five passes make a network known
+        self.grey_delay, self.grey_by_address = 300, False
+        self.crowded = 0.0       # this share of connections get 421
+        self.full_boxes = set()  # recipients that get 452
+        self.refuses_nameless = False  # reject_unknown_reverse_client_hostname: 450 for ever
         self.postscreen = False  # 450 to an address that it has not seen for 30 days (postscreen_*_ttl)
         self.busy = 0.0          # at most this share of connections get 421, in the busiest hour
         self.hostile = set()     # addresses that get a 554 greeting
@@ -107,6 +111,8 @@ class MailHost:
             return Outcome("greeting", 554)
         if self._over_rate(source, now) or (self.busy and rng.random() < self.busy * busy_hour(now)):
             return Outcome("greeting", 421)
+        if self.crowded and rng.random() < self.crowded:
+            return Outcome("greeting", 421)
         if only_knock:
             return Outcome("mail", 250)
         if self.uses_list and (code := self.world.list_code(source)):
@@ -118,6 +124,10 @@ class MailHost:
                 return Outcome("rcpt", 450, 7)  # postscreen_greet_wait is 6 s
         if self.mail_code != 250:
             return Outcome("rcpt", self.mail_code)
+        if self.refuses_nameless and not client.name:
+            return Outcome("rcpt", 450)
+        if self.full_boxes.intersection(recipients):
+            return Outcome("rcpt", 452)
         if self.greylist and self._is_grey(source, sender, recipients, now):
             return Outcome("rcpt", 451)
         if self.data_code != 250:
@@ -134,13 +144,13 @@ class MailHost:
         return len(recent) > self.rate_limit
 
     def _is_grey(self, source, sender, recipients, now):
-        net = network(source)
+        net = source if self.grey_by_address else network(source)
         if self._passes.get(net, 0) >= 5:
             return False
         waits = False
         for recipient in recipients:
             first = self._grey.setdefault((net, sender, recipient), now)
-            if now - first < 300:
+            if now - first < self.grey_delay:
                 waits = True
         if not waits:
             self._passes[net] = self._passes.get(net, 0) + 1
