@@ -183,7 +183,7 @@ class Village(population.Population):
         for _ in some(10):
             self._strikes(self._spammer("a hit every two days", "repeating", "", domains=backup), 2 * DAY)
         for _ in some(10):
-            sender = self._spammer("two hundred hits in ten minutes, once", "repeating", "", domains=backup)
+            sender = self._spammer("two hundred hits in ten minutes, once", "burst", "", domains=backup)
             self.world.engine.spawn(self._burst(sender), self.start + self.rng.random() * (self.end - self.start - DAY))
         for _ in some(10):
             sender = self._spammer("one letter for one address, again and again", "repeating", "", domains=self.rng.sample(backup, 1))
