@@ -88,7 +88,7 @@ struct known *known_create(const struct settings *settings, const struct known_l
     known->domains = domains_create(limits->domains, &known->agenda, KNOWN_DUE_DOMAIN);
     known->liveness = liveness_create(limits->addresses, &known->agenda, KNOWN_DUE_ADDRESS);
     known->egress_entry.kind = KNOWN_DUE_EGRESS;
-    known->names = names_create(limits->domains, &known->agenda, KNOWN_DUE_NAME);
+    known->names = names_create(limits->domains, &known->names_due, KNOWN_DUE_NAME);
     known->looked = clock_now();
     known->created_ms = known->looked.boot_ms;
     configured_add(known);
@@ -109,6 +109,7 @@ static void known_free(struct known *known)
     liveness_destroy(&known->liveness);
     names_destroy(&known->names);
     agenda_clear(&known->agenda);
+    agenda_clear(&known->names_due);
     settings_release(known->settings);
     if (known->stop_fd >= 0)
         close(known->stop_fd);

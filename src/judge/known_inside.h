@@ -52,6 +52,8 @@ struct known {
     struct clock_moment looked; /* when known_time_look() was called last */
     const struct settings *settings;
     struct agenda agenda;
+    struct agenda names_due; /* clients' names, of which a burst of clients may bring any number: they come last */
+    unsigned naming;         /* workers that look one up */
     struct domains *domains;
     struct liveness *liveness;
     struct names *names;

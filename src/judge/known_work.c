@@ -134,14 +134,26 @@ static bool task_begin(struct known *known, struct agenda_entry *entry, struct t
         egress_refresh(known, now_ms);
         return false;
     }
-    if (entry->kind == KNOWN_DUE_NAME)
+    if (entry->kind == KNOWN_DUE_NAME) {
         task->address = names_begin(known->names, entry);
-    else if (entry->kind == KNOWN_DUE_ADDRESS)
+        known->naming++;
+    } else if (entry->kind == KNOWN_DUE_ADDRESS) {
         liveness_begin(known->liveness, entry, now_ms, &task->address, task->domain);
-    else if (!domain_begin(known, domains_of_entry(entry), task, now_ms))
+    } else if (!domain_begin(known, domains_of_entry(entry), task, now_ms)) {
         return false;
+    }
     task->settings = settings_hold(known->settings);
     return true;
+}
+
+/* What is due next, or will be; NULL: nothing.  Names, which DNS may let wait for long, leave one worker for the rest. */
+static struct agenda_entry *task_next(const struct known *known, int64_t now_ms)
+{
+    struct agenda_entry *first = agenda_first(&known->agenda), *name = agenda_first(&known->names_due);
+
+    if (first != NULL && first->due_ms <= now_ms)
+        return first;
+    return name != NULL && (known->naming == 0 || known->naming + 1 < known->settings->judge.probers) ? name : first;
 }
 
 static bool task_take(struct known *known, struct task *task)
@@ -150,8 +162,8 @@ static bool task_take(struct known *known, struct task *task)
 
     pthread_mutex_lock(&known->mutex);
     while (!known->stop && !taken) {
-        struct agenda_entry *entry = agenda_first(&known->agenda);
         int64_t now_ms = known_time_look(known);
+        struct agenda_entry *entry = task_next(known, now_ms);
 
         if (entry == NULL) {
             pthread_cond_wait(&known->work, &known->mutex);
@@ -341,7 +353,9 @@ static void name_run(struct known *known, const struct task *task)
     state = name_judge(&names, &task->address);
     pthread_mutex_lock(&known->mutex);
     names_report(known->names, &task->address, state, known_time_look(known));
+    known->naming--;
     known_news_tell(known);
+    pthread_cond_signal(&known->work); /* for the next name */
     pthread_mutex_unlock(&known->mutex);
     log_event(LOG_LEVEL_DEBUG, "named client=%s state=%s name=%s", ipaddr_format(&task->address, address),
               name_state_name(state), names.count > 0 ? names.list[0] : "-");

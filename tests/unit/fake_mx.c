@@ -15,15 +15,15 @@ static struct {
     const char *domain, *text;
     unsigned asked;
 } entries[ENTRY_MAX];
-static unsigned total;
-static bool is_frozen;
+static unsigned total, naming;
+static bool is_frozen, names_are_frozen;
 
 void fake_mx_reset(void)
 {
     pthread_mutex_lock(&mutex);
     memset(entries, 0, sizeof entries);
     total = 0;
-    is_frozen = false;
+    is_frozen = names_are_frozen = false;
     pthread_mutex_unlock(&mutex);
 }
 
@@ -68,6 +68,24 @@ void fake_mx_freeze(bool frozen)
     pthread_mutex_unlock(&mutex);
 }
 
+void fake_mx_freeze_names(bool frozen)
+{
+    pthread_mutex_lock(&mutex);
+    names_are_frozen = frozen;
+    pthread_mutex_unlock(&mutex);
+}
+
+unsigned fake_mx_naming(const char *unused)
+{
+    unsigned now;
+
+    (void)unused;
+    pthread_mutex_lock(&mutex);
+    now = naming;
+    pthread_mutex_unlock(&mutex);
+    return now;
+}
+
 void mx_resolve(const struct settings_dns *config, const char *domain, const atomic_bool *stop, struct mx_answer *answer)
 {
     static const struct timespec pause = {.tv_nsec = 1000000};
@@ -96,13 +114,20 @@ void mx_resolve(const struct settings_dns *config, const char *domain, const ato
 void mx_names_resolve(const struct settings_dns *config, const struct ipaddr *address, const atomic_bool *stop,
                       struct mx_names *names)
 {
+    static const struct timespec pause = {.tv_nsec = 1000000};
     char text[IPADDR_TEXT_SIZE];
     int i;
 
     (void)config;
-    (void)stop;
     *names = (struct mx_names){.status = MX_OK};
     pthread_mutex_lock(&mutex);
+    naming++;
+    while (names_are_frozen && !*stop) {
+        pthread_mutex_unlock(&mutex);
+        nanosleep(&pause, NULL);
+        pthread_mutex_lock(&mutex);
+    }
+    naming--;
     i = find(ipaddr_format(address, text));
     if (i >= 0 && strcmp(entries[i].text, "unknown") == 0) {
         names->status = MX_UNKNOWN;

@@ -15,4 +15,10 @@ unsigned fake_mx_asked(const char *domain);
 /* While frozen, questions are answered only when they are told to stop: as unknown. */
 void fake_mx_freeze(bool frozen);
 
+/* The same for the names of addresses. */
+void fake_mx_freeze_names(bool frozen);
+
+/* How many names are being asked for just now. */
+unsigned fake_mx_naming(const char *unused);
+
 #endif

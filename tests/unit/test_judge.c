@@ -362,6 +362,31 @@ static void test_ask_never_waits(void **state)
     assert_verdict(ask_about(judge, "d.test").verdict, VERDICT_OFFENCE);
 }
 
+static void test_slow_names_leave_a_prober_for_the_primaries(void **state)
+{
+    struct judge *judge = *state;
+    const char *domain = "trap.test";
+    struct judge_question question = {.domains = &domain, .domain_count = 1};
+    char client[] = "203.0.115.0";
+
+    assert_verdict(ask_about(judge, domain).verdict, VERDICT_OFFENCE);
+    fake_mx_freeze_names(true);
+    for (char last = '1'; last <= '9'; last++) {
+        client[sizeof client - 2] = last;
+        question.client = address_of(client);
+        assert_verdict(ask_now(judge, &question).verdict, VERDICT_PENDING);
+    }
+    await(fake_mx_naming, "", 3);
+    assert_verdict(ask_about(judge, "d.test").verdict, VERDICT_OFFENCE);
+    assert_int_equal(fake_mx_naming(""), 3);
+    fake_mx_freeze_names(false);
+    for (char last = '1'; last <= '9'; last++) {
+        client[sizeof client - 2] = last;
+        question.client = address_of(client);
+        assert_verdict(ask(judge, &question).verdict, VERDICT_OFFENCE);
+    }
+}
+
 static void test_single_flight(void **state)
 {
     struct judge *judge = *state;
@@ -1308,6 +1333,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_verdicts),
         cmocka_unit_test_setup_teardown(test_ask_never_waits, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_slow_names_leave_a_prober_for_the_primaries, setup, teardown),
         cmocka_unit_test_setup_teardown(test_single_flight, setup, teardown),
         cmocka_unit_test_setup_teardown(test_prefetch, setup, teardown),
         cmocka_unit_test_setup_teardown(test_prefetch_stands_back_when_much_waits, setup, teardown),
