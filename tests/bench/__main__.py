@@ -52,7 +52,7 @@ class Needs:
 def main():
     parser = argparse.ArgumentParser(prog="run", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7, help="pairs of each measure (7)")
-    parser.add_argument("--hits", type=int, default=20000, help="hits of one run of recording (20000)")
+    parser.add_argument("--hits", type=int, default=10000, help="hits of one run of recording (10000)")
     parser.add_argument("--quick", action="store_true", help="so little that it only shows that it runs")
     parser.add_argument("measure", nargs="*", metavar="MEASURE", help=", ".join(MEASURES) + " (all)")
     options = parser.parse_args()

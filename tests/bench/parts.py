@@ -1,6 +1,7 @@
 """What the measures share: processes whose CPU is counted, the load, PostgreSQL, and the two trees that are compared."""
 import json
 import os
+import time
 from pathlib import Path
 
 from testbed import base, milter, postgres
@@ -51,6 +52,7 @@ class Database(postgres.Postgres):
 
     def __init__(self):
         self.ahead = STATE / "ahead"
+        self.server = None
         self.set_ahead(0)
         super().__init__()
         with open(self.data / "postgresql.conf", "a", encoding="ascii") as settings:
@@ -59,6 +61,8 @@ class Database(postgres.Postgres):
     def set_ahead(self, seconds):
         self.ahead.write_text(f"+{seconds}\n")
         self.ahead.chmod(0o644)
+        if self.server:
+            time.sleep(1.5)  # as long as a process, or the one that it is forked from, may go by what it read before
 
     def start(self):
         faketime = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))[0]
