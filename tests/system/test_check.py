@@ -1,0 +1,266 @@
+"""hunnypot check: each thing is broken as it breaks in the world, and its line is expected."""
+import json
+import os
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from cli_data import Sensor
+from testbed.base import run, wait_for
+from testbed.milter import SOCKET, environment, hunnypot
+from testbed.postfix import PREFIX, changed, shipped_services
+
+NAMES = {"ok": 0, "warning": 1, "problem": 2, "unknown": 3}
+RANKS = ["ok", "unknown", "warning", "problem"]
+
+
+def check(milter, *words, postfix=None, sendmail=None, **options):
+    """The findings, as (level, check) to "finding; cure"; the exit status is that of the worst."""
+    env = environment()
+    if postfix:
+        env.update(postfix.environment, PATH=f"{PREFIX}/usr/sbin:{os.environ['PATH']}", PGUSER="postgres")
+    words = ["check", "--config", milter.conf, *words, "--sendmail-cf", sendmail.etc / "sendmail.cf" if sendmail else "/none"]
+    table = hunnypot(*words, check=False, env=env, **options)
+    assert table.stderr == ""
+    done = hunnypot(*words, "--format", "json", check=False, env=env, **options)
+    found = json.loads(done.stdout)
+    assert done.returncode == NAMES[max((one["level"] for one in found), key=RANKS.index)]
+    lines = table.stdout.splitlines()
+    assert [re.match(r"(\w+) +([\w' ]+): ", line).groups() for line in lines] == [(o["level"], o["check"]) for o in found]
+    assert all(one["cure"] for one in found if one["level"] != "ok")
+    return {(one["level"], one["check"]): f"{one['finding']}; {one['cure']}" for one in found}
+
+
+def bad(found):
+    return {key: text for key, text in found.items() if key[0] != "ok"}
+
+
+def alive(pg, milter):
+    wait_for(lambda: pg.query("SELECT 1 FROM hunnypot.spool"), what="a sensor in the database")
+    pg.query("SELECT hunnypot.tick()")
+    return milter
+
+
+def test_all_is_well(pg, dns, milter, postfix, deliver, primaries):
+    server = postfix()
+    sensor = alive(pg, milter())
+    deliver("203.0.113.7", "a@trap.example")
+    pg.query("""UPDATE hunnypot.sensor SET counters = '{"sessions": 1}'""")  # as the next heartbeat will have it
+    found = check(sensor, "trap.example", "backup.example", postfix=server)
+    assert not bad(found), found
+    assert {name for level, name in found if level == "ok"} >= {
+        "settings", "socket", "spool", "mail server", "mail server's user", "role", "relay domains", "database", "schema"}
+
+
+@pytest.mark.parametrize("text, line", [
+    ("sokcet = 1\n", r"conf:1: sokcet: no such setting; the closest is socket; "),
+    ('\nliveness { verdict_timeout = "1s" }\n', r"conf:2: .*contradicts.*; "),
+    (None, r"conf: cannot be read: No such file or directory; "),
+])
+def test_settings(net, tmp_path, text, line):
+    milter = type("Settings", (), {"conf": tmp_path / "conf"})
+    if text:
+        milter.conf.write_text(text)
+    found = check(milter)
+    assert re.search(line, found["problem", "settings"]), found
+
+
+def test_settings_that_the_caller_may_not_read(net, tmp_path):
+    milter = type("Settings", (), {"conf": tmp_path / "conf"})
+    milter.conf.write_text("")
+    milter.conf.chmod(0o600)
+    for folder in [tmp_path, *tmp_path.parents][:-2]:
+        folder.chmod(folder.stat().st_mode | 0o055)
+    found = check(milter, preexec_fn=lambda: os.setuid(65534))
+    assert list(found) == [("unknown", "settings")] and "run this as root" in found["unknown", "settings"]
+
+
+def test_the_socket(pg, dns, milter, postfix):
+    server = postfix()
+    sensor = alive(pg, milter())
+    os.chown(SOCKET, 0, 0)
+    found = check(sensor, postfix=server)
+    assert "not open to the group postfix" in found["problem", "socket group"]
+    assert "the user postfix does not reach" in found["problem", "mail server's user"]
+    sensor.kill()
+    assert "nobody listens" in check(sensor, postfix=server)["problem", "socket"]
+    Path(SOCKET).unlink()
+    found = check(sensor, postfix=server)
+    assert "No such file" in found["problem", "socket"]
+    assert "systemctl start hunnypot-milter" in found["problem", "socket"]
+    Path(SOCKET).write_text("")
+    assert "is no socket" in check(sensor, postfix=server)["problem", "socket"]
+
+
+TRAP = shipped_services()[0]
+
+
+SERVICES = [
+    (changed(TRAP, chroot="y"), ("problem", "mail server's user"), "chroot"),
+    (changed(TRAP, without=["smtpd_milters"]), ("problem", "mail server"), "no smtpd has unix:"),
+    (changed(TRAP, without=["milter_default_action"], more=["milter_default_action=accept"]), ("problem", "default action"),
+     '"accept"'),
+    (changed(TRAP, without=["milter_command_timeout"], more=["milter_command_timeout=1s"]), ("warning", "timeouts"),
+     "only 1000 ms"),
+    (changed(TRAP, without=["milter_command_timeout"], more=["milter_command_timeout=300s"]), ("warning", "timeouts"),
+     "waits 300 s"),
+    (changed(TRAP, without=["smtpd_client_restrictions"], more=["smtpd_client_restrictions=reject_unknown_client_hostname"]),
+     ("warning", "early refusals"), "smtpd_client_restrictions"),
+    (changed(TRAP, without=["smtpd_forbid_unauth_pipelining"], more=["smtpd_forbid_unauth_pipelining=yes"]),
+     ("warning", "early refusals"), "smtpd_forbid_unauth_pipelining"),
+    (changed(TRAP, without=["smtpd_milters"], more=["smtpd_milters=inet:127.0.0.1:1,unix:/run/hunnypot/milter.sock"]),
+     ("warning", "early refusals"), "asks other milters"),
+    (changed(TRAP).replace("smtp      inet", "smtpd pass").replace("smtp inet", "smtpd pass")
+     + "\nsmtp inet n - n - 1 postscreen", ("warning", "early refusals"), "postscreen (smtp/inet) stands before"),
+]
+
+
+def test_postfix(pg, dns, milter, postfix):
+    """postconf reads what is in the files; the server itself need not run with it."""
+    server = postfix(trap=False)
+    sensor = alive(pg, milter())
+    for service, key, line in SERVICES:
+        (server.etc / "master.cf").write_text("\n".join([service, *shipped_services()[1:]]) + "\n")
+        found = check(sensor, postfix=server)
+        assert line in found.get(key, ""), (service, found)
+
+
+def test_domains_of_postfix(pg, dns, milter, postfix):
+    server = postfix(main={"hunnypot_domains": "backup.example", "mydestination": "own.example"})
+    sensor = alive(pg, milter())
+    found = check(sensor, "trap.example", postfix=server)
+    assert "trap.example is not among the relay domains" in found["problem", "relay domains"]
+    found = check(sensor, "own.example", postfix=server)
+    assert "own.example is delivered by this host" in found["problem", "relay domains"]
+    assert ("ok", "relay domains") in check(sensor, "sub.backup.example", postfix=server)
+
+
+def test_sendmail(pg, dns, milter, sendmail):
+    server = sendmail()
+    sensor = alive(pg, milter())
+    shipped = (server.etc / "sendmail.cf").read_text()
+
+    def broken(was, instead):
+        assert was in shipped
+        (server.etc / "sendmail.cf").write_text(shipped.replace(was, instead))
+        return check(sensor, sendmail=server)
+    found = broken("", "")
+    assert ("ok", "mail server") in found and not {name for _, name in bad(found)} & {"timeouts", "early refusals"}
+    assert "InputMailFilters" in broken("InputMailFilters=hunnypot", "Input=x")["problem", "mail server"]
+    assert '"accept"' in broken("F=T,", "")["problem", "default action"]
+    assert "only 1000 ms" in broken("R:10s", "R:1s")["warning", "timeouts"]
+    found = broken("Scheck_eom\n", "Sgreet_pause\nR$*\t\t$# 5000\n\nScheck_eom\n")
+    assert "greet_pause" in found["warning", "early refusals"]
+
+
+def test_domains_in_dns(pg, dns, milter):
+    sensor = alive(pg, milter())
+    found = check(sensor, "other.example", "none.invalid")
+    assert "none.invalid does not exist" in found["warning", "dns"]
+    dns.add("other.example. MX 10 mx9.other.example.", "mx9.other.example. A 198.51.100.9")
+    assert "this host is nothing to other.example" in check(sensor, "other.example")["problem", "role"]
+    sensor.configure(trap_host={"addresses": ["198.51.100.77"]})
+    assert "none of our addresses" in check(sensor, "trap.example")["warning", "role"]
+    sensor.configure(trap_host=None)
+    dns.stop()
+    assert "no name server answers" in check(sensor, "trap.example")["problem", "dns"]
+
+
+def test_probes_are_made_only_when_asked_for(pg, dns, milter, primaries):
+    sensor = alive(pg, milter())
+    before = primaries.backup.connections
+    assert not [name for _, name in check(sensor, "backup.example") if name == "primaries"]
+    assert primaries.backup.connections == before
+    assert "takes mail" in check(sensor, "backup.example", "--probe")["ok", "primaries"]
+    primaries.backup.set("defer")
+    primaries.backup6.set("defer")
+    assert "is deferring" in check(sensor, "backup.example", "--probe")["warning", "primaries"]
+    primaries.backup.set("refuse")
+    primaries.backup6.set("refuse")
+    found = check(sensor, "backup.example", "--probe")
+    assert "outgoing port 25 may be blocked" in found["problem", "primaries"]
+
+
+def test_the_database(pg, dns, milter):
+    sensor = alive(pg, milter())
+
+    def found():
+        return check(sensor)
+    sensor.stop()
+    pg.query("""UPDATE hunnypot.sensor SET counters = '{"sessions": 0}'""")
+    assert "no session came from the mail server" in found()["warning", "sensor"]
+    pg.query("UPDATE hunnypot.sensor SET last_seen = now() - interval '1 hour'")
+    assert "is silent for 36" in found()["problem", "sensor"]
+    pg.query("INSERT INTO hunnypot.schema_version VALUES (99)")
+    assert "version 99, newer" in found()["warning", "schema"]
+    pg.query("DELETE FROM hunnypot.schema_version WHERE version > 2")
+    assert "hunnypot db upgrade" in found()["problem", "schema"]
+    pg.query("INSERT INTO hunnypot.schema_version VALUES (3)")
+    [[today]] = pg.query("SELECT 'hit_' || to_char(now(), 'YYYYMMDD')")
+    pg.query(f"DROP TABLE hunnypot.{today}")
+    assert "no partition for today" in found()["warning", "partition"]
+    pg.query("DELETE FROM hunnypot.spool")
+    pg.query("DELETE FROM hunnypot.sensor")
+    assert "never heard of the sensor" in found()["problem", "sensor"]
+    pg.query("INSERT INTO hunnypot.witness (mx, machine, version, keys, match, last_seen)"
+             " VALUES ('mx1.backup.example', 'm', '1', '{}', 'envelope', now() - interval '1 day')")
+    assert "mx1.backup.example (m)" in found()["warning", "witnesses"]
+    sensor.configure(database="user=witness")
+    assert "may not record" in found()["problem", "rights"]
+    sensor.configure(database="user=nobody-of-this-name")
+    assert "does not exist" in found()["problem", "database"]
+    sensor.configure(database="")
+    assert "name no database" in found()["warning", "database"]
+    sensor.configure(database="user=sensor")
+    pg.query("DROP SCHEMA hunnypot CASCADE")
+    assert "hunnypot db init" in found()["problem", "schema"]
+    pg.stop("immediate")
+    assert "start the server" in found()["problem", "database"]
+    pg.start()
+    sensor.start()  # the fixture stops it again
+
+
+def test_the_clock(pg, dns, milter):
+    """Ours is moved, for this command alone."""
+    sensor = alive(pg, milter())
+    before = time.clock_gettime(time.CLOCK_REALTIME)
+    library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+    done = run("env", f"LD_PRELOAD={library}", "FAKETIME=+2d", "ASAN_OPTIONS=verify_asan_link_order=0:detect_leaks=0",
+               *[f"{name}={value}" for name, value in environment().items() if name != "ASAN_OPTIONS"],
+               os.path.join(os.environ["HUNNYPOT_BUILD"], "hunnypot"), "check", "--config", sensor.conf, check=False)
+    assert re.search(r"^problem  clock: the clock of the database is 172\d{3} s behind ours; ", done.stdout, re.M), done
+    assert abs(time.clock_gettime(time.CLOCK_REALTIME) - before) < 120
+
+
+def test_one_private_client(pg, dns, milter):
+    sensor = alive(pg, milter())
+    clients = Sensor(pg, name="mx2.example.org")
+    clients.record(*[{"client": "172.17.0.1"}] * 20)
+    assert "from one private address" in check(sensor)["problem", "clients"]
+    clients.record({"client": "203.0.113.9"})
+    assert ("problem", "clients") not in check(sensor)
+
+
+def test_the_spool(pg, dns, milter):
+    sensor = alive(pg, milter())
+    os.chown(sensor.spool, 0, 0)
+    assert "cannot be written by hunnypot" in check(sensor)["problem", "spool"]
+    run("chown", "hunnypot:hunnypot", sensor.spool)
+    sensor.configure(spool="/etc/passwd")
+    assert "is no spool" in check(sensor)["problem", "spool"]
+    sensor.configure(spool="/run/nowhere/spool.db")
+    assert "No such file" in check(sensor)["problem", "spool"]
+
+
+def test_the_caller_may_be_a_reader_or_nobody(pg, dns, milter):
+    sensor = alive(pg, milter())
+    assert not {"reading", "schema"} & {name for _, name in bad(check(sensor, "--database", "user=reader"))}
+    found = check(sensor, "--database", "user=sensor")
+    assert "hunnypot_reader" in found["unknown", "schema"] and ("problem", "sensor") not in found
+
+
+def test_usage(net, tmp_path):
+    assert hunnypot("check", "--format", "csv", check=False).returncode == 64
+    assert hunnypot("check", "not a domain", check=False).returncode == 64
