@@ -1,7 +1,6 @@
 """What the measures share: processes whose CPU is counted, the load, PostgreSQL, and the two trees that are compared."""
 import json
 import os
-import time
 from pathlib import Path
 
 from testbed import base, milter, postgres
@@ -52,7 +51,6 @@ class Database(postgres.Postgres):
 
     def __init__(self):
         self.ahead = STATE / "ahead"
-        self.server = None
         self.set_ahead(0)
         super().__init__()
         with open(self.data / "postgresql.conf", "a", encoding="ascii") as settings:
@@ -61,8 +59,6 @@ class Database(postgres.Postgres):
     def set_ahead(self, seconds):
         self.ahead.write_text(f"+{seconds}\n")
         self.ahead.chmod(0o644)
-        if self.server:
-            time.sleep(1.5)  # as long as a process, or the one that it is forked from, may go by what it read before
 
     def start(self):
         faketime = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))[0]
@@ -71,7 +67,8 @@ class Database(postgres.Postgres):
         self.server = base.Server("postgres", [*postgres.AS_POSTGRES, *command, postgres.binary("postgres"), "-D", self.data],
                                   self.folder / "log", cwd="/")
         self.server.wait_ready(self._answers, 60)
-        self.query("CREATE ROLE needs_password", database="postgres")
+        if not self.query("SELECT 1 FROM pg_roles WHERE rolname = 'needs_password'", database="postgres"):
+            self.query("CREATE ROLE needs_password", database="postgres")
 
     def cpu(self):
         return cpu_seconds(self.server.pid, with_children=True)
