@@ -26,7 +26,18 @@ struct allow {
     const char *reason;
     char *author;
     char *expires; /* "" for never, else a number of milliseconds */
+    bool force;    /* also what is wide */
 };
+
+/* Is NET more than one organisation ever had?  No allocation is shorter; what is, was mistyped, or empties the list. */
+static bool is_wide(const struct ipnet *net)
+{
+    enum { WIDE_IPV4 = 8, WIDE_IPV6 = 16 };
+    struct ipnet means = ipnet_client(net, NULL, 0);
+
+    /* What is left there holds everybody's IPv4 address, or nobody's. */
+    return ipnet_holds_ipv4(&means, NULL, 0) || means.bits < (means.address.family == 4 ? WIDE_IPV4 : WIDE_IPV6);
+}
 
 static int allow_one(struct cli *cli, const struct allow *allow, const struct ipnet *net, const char *reason)
 {
@@ -65,6 +76,9 @@ static int allow_line(struct cli *cli, const struct allow *allow, const char *pa
         return CLI_OK;
     if (!ipnet_parse(network, &net))
         return cli_fail("%s:%d: %s is no network; nothing was added", path, number, network);
+    if (!allow->force && is_wide(&net))
+        return cli_fail("%s:%d: %s is a large part of the Internet; nothing was added; --force if it is meant", path, number,
+                        network);
     return allow_one(cli, allow, &net, reason);
 }
 
@@ -114,12 +128,14 @@ static char *find_author(void)
 static int run_allow_add(struct cli *cli, int argc, char **argv)
 {
     const char *reason = "", *expires = NULL, *path = NULL;
+    bool force = false;
     const struct cli_option options[] = {
         {.name = "reason", .argument = "TEXT", .help = "why", .text = &reason},
         {.name = "expires", .argument = "DURATION", .help = "only for so long: 12h, 30d; else for good",
          .text = &expires},
         {.name = "from", .argument = "FILE", .help = "networks from FILE, one a line, # starts a comment: the reason",
          .text = &path},
+        {.name = "force", .help = "also networks shorter than /8 or, of IPv6, /16", .flag = &force},
         {.name = NULL},
     };
     struct allow allow;
@@ -134,10 +150,13 @@ static int run_allow_add(struct cli *cli, int argc, char **argv)
     for (int i = first; i < argc; i++)
         if (!ipnet_parse(argv[i], &net))
             return cli_usage("%s is no network (192.0.2.0/24)", argv[i]);
+        else if (!force && is_wide(&net))
+            return cli_usage("%s is a large part of the Internet; --force if it is meant", argv[i]);
     if (expires != NULL && (ms = text_duration_ms(expires)) <= 0)
         return cli_usage("--expires: %s is no duration (12h, 30d)", expires);
     allow = (struct allow){.reason = reason,
                            .author = find_author(),
+                           .force = force,
                            .expires = expires == NULL ? alloc_text("") : alloc_format("%lld", ms)};
     status = allow_all(cli, &allow, path, argv + first);
     free(allow.author);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/domain.h"
 #include "base/ipaddr.h"
 #include "base/text.h"
 #include "base/words.h"
@@ -106,13 +107,15 @@ static int run_list(struct cli *cli, int argc, char **argv)
     };
     enum output_format format = OUTPUT_TABLE;
     struct ipnet net;
-    char *sql, text[IPADDR_TEXT_SIZE];
+    char *sql, text[IPADDR_TEXT_SIZE], normalized[DOMAIN_MAX + 1];
     int status, first = cli_options(cli, argc, argv, options, &status);
 
     if (first < 0 || (status = output_format_parse(format_name, &format)) != CLI_OK)
         return status;
     if (first < argc)
         return cli_usage("takes no argument: %s", argv[first]);
+    if (domain != NULL && domain_normalize(domain, normalized))
+        domain = normalized; /* as it is recorded; what is no domain was recorded as it came */
     if (class != NULL && !is_class(class))
         return cli_usage("--class is trap, backup, address or null-sender, not %s", class);
     if (network != NULL && !ipnet_parse(network, &net))
@@ -342,11 +345,32 @@ static int run_listed(struct cli *cli, int argc, char **argv)
 
 /* status */
 
+enum { STATUS_SILENT = 2, STATUS_FAILED = 3 }; /* as monitoring plugins have it */
+
 static const char sensors_sql[] =
     "SELECT s.name AS sensor, CASE WHEN s.last_seen > now() - interval '30 seconds' THEN 'alive' ELSE 'SILENT' END AS state,"
     " date_trunc('second', s.last_seen) AS heartbeat, (SELECT date_trunc('second', max(p.last_batch))"
     "  FROM hunnypot.spool p WHERE p.sensor_id = s.sensor_id) AS last_batch,"
     " s.inbox, s.outbox, s.aside, s.version, %s AS counters FROM hunnypot.sensor s ORDER BY s.name";
+
+/* Print what SQL, which is freed, gives; the exit status is of the same moment. */
+static int print_status(struct cli *cli, enum output_format format, char *sql)
+{
+    static const char silent[] = "SELECT count(*) FROM hunnypot.sensor WHERE last_seen <= now() - interval '30 seconds'";
+    struct db_result *result = NULL;
+    enum db_status db_status = db_script(cli->db, CLI_TIMEOUT_MS, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+    int status = STATUS_FAILED;
+
+    if (db_status == DB_OK)
+        db_status = db_query(cli->db, CLI_TIMEOUT_MS, silent, NULL, 0, &result);
+    if (db_status != DB_OK)
+        cli_db_fail(cli, db_status);
+    else if (output_query(cli, format == OUTPUT_TABLE ? OUTPUT_RECORDS : format, sql) == CLI_OK)
+        status = strcmp(db_value(result, 0, 0), "0") == 0 ? CLI_OK : STATUS_SILENT;
+    db_result_free(&result);
+    free(sql);
+    return status;
+}
 
 static int run_status(struct cli *cli, int argc, char **argv)
 {
@@ -363,8 +387,9 @@ static int run_status(struct cli *cli, int argc, char **argv)
         return status;
     if (first < argc)
         return cli_usage("takes no argument: %s", argv[first]);
-    return open_and_print(cli, format == OUTPUT_TABLE ? OUTPUT_RECORDS : format,
-                          alloc_format(sensors_sql, format == OUTPUT_JSON ? "s.counters" : counters_text));
+    if (cli_open(cli) != CLI_OK)
+        return STATUS_FAILED;
+    return print_status(cli, format, alloc_format(sensors_sql, format == OUTPUT_JSON ? "s.counters" : counters_text));
 }
 
 /* tail */

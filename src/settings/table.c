@@ -36,6 +36,20 @@ void settings_add_own_address(struct settings *settings, const struct ipaddr *ad
         settings_append(judge->own_addresses, &judge->own_address_count, sizeof *address, address);
 }
 
+/* What is wrong with "PORT" or "PORT@HOST". */
+static const char *port_fault(const char *text)
+{
+    char *end;
+    long port;
+
+    if (!isdigit((unsigned char)*text))
+        return "has no port";
+    port = strtol(text, &end, 10);
+    if (port < 1 || port > UINT16_MAX)
+        return "has no port between 1 and 65535";
+    return *end == '\0' || (*end == '@' && end[1] != '\0') ? NULL : "is no socket";
+}
+
 static const char *take_socket(struct settings *settings, const char *text)
 {
     const char *path = text;
@@ -43,7 +57,7 @@ static const char *take_socket(struct settings *settings, const char *text)
 
     (void)settings;
     if (strncmp(text, "inet:", 5) == 0 || strncmp(text, "inet6:", 6) == 0)
-        return isdigit((unsigned char)text[strcspn(text, ":") + 1]) ? NULL : "has no port";
+        return port_fault(text + strcspn(text, ":") + 1);
     if (strncmp(text, "unix:", 5) == 0 || strncmp(text, "local:", 6) == 0)
         path = text + strcspn(text, ":") + 1;
     if (*path != '/')

@@ -53,6 +53,7 @@ def rows_of(done):
     (["--class", "trap"], ["203.0.113.9/32"]),
     (["--class", "null-sender"], ["2001:db8:c:1::/64"]),
     (["--domain", "backup.example"], ["203.0.113.7/32"]),
+    (["--domain", "Backup.Example."], ["203.0.113.7/32"]),
     (["--domain", "' OR true --"], []),
     (["--network", "203.0.113.0/24"], ["203.0.113.7/32", "203.0.113.9/32"]),
     (["--network", "2001:db8::/32"], ["2001:db8:c:1::/64"]),
@@ -77,6 +78,11 @@ def test_list_columns(caught, hunnypot, hunnypot_json):
     assert hunnypot_json("list", "--class", "null-sender")[0]["listed_until"] is None
     assert list(rows_of(hunnypot("list"))[0]) == ["network", "class", "domain", "hits", "ripening", "redeemed",
                                                   "excused", "counted", "first seen", "last seen", "listed until"]
+
+
+def test_list_takes_a_domain_as_people_write_it(sensor, hunnypot_json):
+    sensor.record({"domain": "xn--bcher-kva.example"})
+    assert len(hunnypot_json("list", "--domain", "B\u00fccher.Example")) == 1
 
 
 def test_list_streams_many_rows(pg, hunnypot, hunnypot_json):
@@ -126,7 +132,10 @@ def test_ipv4_inside_ipv6_means_the_ipv4_client(caught, hunnypot, hunnypot_json,
     assert hunnypot_json("show", what)["network"] == "203.0.113.7/32"
     assert len(hunnypot_json("show", what)["hits"]) == 2
     assert {row["network"] for row in hunnypot_json("list", "--network", what)} == {"203.0.113.7/32"}
-    assert hunnypot("why", what.split("/")[0]).stdout == hunnypot("why", "203.0.113.7").stdout != ""
+    # What is told of the list begins with the time at which it is told.
+    told, of_ipv4 = (re.sub(r"(?m)^[-0-9]+ [:0-9]+\+00  list", "NOW  list", hunnypot("why", address).stdout)
+                     for address in (what.split("/")[0], "203.0.113.7"))
+    assert told == of_ipv4 and told.count("NOW") == 1
     hunnypot("allow", "add", what)
     assert [row["network"] for row in hunnypot_json("allow", "list")] == ["203.0.113.7/32"]
     hunnypot("allow", "del", what)
@@ -142,14 +151,17 @@ def test_show_limit(caught, hunnypot_json):
 
 def test_status(caught, pg, hunnypot, hunnypot_json):
     Sensor(pg, "trap2").heartbeat()
+    hunnypot("status", check=True)
     pg.query("UPDATE hunnypot.sensor SET last_seen = now() - interval '31 s' WHERE name = 'trap2'")
-    first, second = hunnypot_json("status")
+    done = hunnypot("status", "--format", "json", check=False)
+    assert done.returncode == 2
+    first, second = json.loads(done.stdout)
     assert (first["sensor"], first["state"], first["inbox"], first["outbox"], first["aside"]) == ("trap1", "alive", 1, 2, 0)
     assert first["counters"] == {"hits": 3, "lost": 0} and first["last_batch"] is not None
     assert (second["sensor"], second["state"], second["last_batch"]) == ("trap2", "SILENT", None)
-    text = hunnypot("status").stdout
+    text = hunnypot("status", check=False).stdout
     assert "state:      SILENT" in text and "counters:   hits=3\n" in text
-    assert hunnypot("status", "--format", "csv").stdout.count("alive") == 1
+    assert hunnypot("status", "--format", "csv", check=False).stdout.count("alive") == 1
 
 
 # top
@@ -205,6 +217,19 @@ def test_allow(caught, hunnypot, hunnypot_json, pg):
     assert [row["network"] for row in rows_of(hunnypot("allow", "list"))] == ["203.0.113.0/28", "2001:db8::/32"]
     hunnypot("allow", "del", "203.0.113.0/28")
     assert hunnypot("listed", "203.0.113.9").returncode == 0
+
+
+@pytest.mark.parametrize("wide", ["0.0.0.0/0", "::/0", "128.0.0.0/7", "2000::/15", "::ffff:0:0/96", "64:ff9b::/96"])
+def test_allow_of_everybody_takes_force(pg, hunnypot, hunnypot_json, tmp_path, wide):
+    networks = tmp_path / "networks"
+    networks.write_text(f"192.0.2.0/24\n{wide}\n")
+    done = hunnypot("allow", "add", "192.0.2.0/24", wide, check=False)
+    assert done.returncode == 64 and "--force" in done.stderr
+    done = hunnypot("allow", "add", "--from", networks, check=False)
+    assert done.returncode == 1 and f"{networks}:2: " in done.stderr and "--force" in done.stderr
+    assert hunnypot_json("allow", "list") == []
+    hunnypot("allow", "add", "--from", networks, "--force")
+    assert len(hunnypot_json("allow", "list")) == 2
 
 
 def test_allow_from_file(pg, hunnypot, hunnypot_json, tmp_path):
@@ -484,7 +509,9 @@ def test_error_since_is_no_time(pg, hunnypot):
 def test_error_no_schema(pg_server, hunnypot):
     pg_server.query("DROP DATABASE IF EXISTS bare", database="postgres")
     pg_server.query("CREATE DATABASE bare", database="postgres")
-    for words in (["list"], ["status"], ["allow", "list"], ["export", "plain"], ["tail"], ["db", "upgrade"]):
+    done = hunnypot("-d", "dbname=bare", "status", check=False)
+    assert done.returncode == 3 and "hunnypot db init" in done.stderr and one_line(done.stderr)
+    for words in (["list"], ["allow", "list"], ["export", "plain"], ["tail"], ["db", "upgrade"]):
         assert "hunnypot db init" in fails(hunnypot, "-d", "dbname=bare", *words)
 
 
