@@ -1,4 +1,4 @@
-/* query.c - the commands that only look: list, show, top, listed, status, tail. */
+/* query.c - the commands that only look: list, show, top, listed, tail. */
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -343,55 +343,6 @@ static int run_listed(struct cli *cli, int argc, char **argv)
     return status;
 }
 
-/* status */
-
-enum { STATUS_SILENT = 2, STATUS_FAILED = 3 }; /* as monitoring plugins have it */
-
-static const char sensors_sql[] =
-    "SELECT s.name AS sensor, CASE WHEN s.last_seen > now() - interval '30 seconds' THEN 'alive' ELSE 'SILENT' END AS state,"
-    " date_trunc('second', s.last_seen) AS heartbeat, (SELECT date_trunc('second', max(p.last_batch))"
-    "  FROM hunnypot.spool p WHERE p.sensor_id = s.sensor_id) AS last_batch,"
-    " s.inbox, s.outbox, s.aside, s.version, %s AS counters FROM hunnypot.sensor s ORDER BY s.name";
-
-/* Print what SQL, which is freed, gives; the exit status is of the same moment. */
-static int print_status(struct cli *cli, enum output_format format, char *sql)
-{
-    static const char silent[] = "SELECT count(*) FROM hunnypot.sensor WHERE last_seen <= now() - interval '30 seconds'";
-    struct db_result *result = NULL;
-    enum db_status db_status = db_script(cli->db, CLI_TIMEOUT_MS, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
-    int status = STATUS_FAILED;
-
-    if (db_status == DB_OK)
-        db_status = db_query(cli->db, CLI_TIMEOUT_MS, silent, NULL, 0, &result);
-    if (db_status != DB_OK)
-        cli_db_fail(cli, db_status);
-    else if (output_query(cli, format == OUTPUT_TABLE ? OUTPUT_RECORDS : format, sql) == CLI_OK)
-        status = strcmp(db_value(result, 0, 0), "0") == 0 ? CLI_OK : STATUS_SILENT;
-    db_result_free(&result);
-    free(sql);
-    return status;
-}
-
-static int run_status(struct cli *cli, int argc, char **argv)
-{
-    static const char counters_text[] =
-        "(SELECT string_agg(key || '=' || value, ' ' ORDER BY key) FROM"
-        /* what a sensor sends may be anything */
-        " jsonb_each_text(CASE jsonb_typeof(s.counters) WHEN 'object' THEN s.counters END) WHERE value <> '0')";
-    const char *format_name = "table";
-    const struct cli_option options[] = {OUTPUT_FORMAT_OPTION(&format_name), {.name = NULL}};
-    enum output_format format = OUTPUT_TABLE;
-    int status, first = cli_options(cli, argc, argv, options, &status);
-
-    if (first < 0 || (status = output_format_parse(format_name, &format)) != CLI_OK)
-        return status;
-    if (first < argc)
-        return cli_usage("takes no argument: %s", argv[first]);
-    if (cli_open(cli) != CLI_OK)
-        return STATUS_FAILED;
-    return print_status(cli, format, alloc_format(sensors_sql, format == OUTPUT_JSON ? "s.counters" : counters_text));
-}
-
 /* tail */
 
 /* How far hits were printed: the last number of each spool, as a JSON object, and when that was.  Numbers within a spool
@@ -496,7 +447,5 @@ const struct cli_command query_commands[] = {
     {.name = "tail", .arguments = "", .help = "Show hits as they arrive", .run = run_tail},
     {.name = "listed", .arguments = "ADDRESS...", .help = "Say whether addresses are listed, and why",
      .run = run_listed},
-    {.name = "status", .arguments = "", .help = "Show the sensors: alive, last batch, spool, counters",
-     .run = run_status},
     {.name = NULL},
 };

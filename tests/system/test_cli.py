@@ -12,7 +12,7 @@ import subprocess
 import pytest
 
 from cli_data import Sensor
-from testbed.base import BUILD, TOP, wait_for
+from testbed.base import BUILD, DEBS, TOP, wait_for
 from testbed.milter import environment
 from testbed.offences import list_networks
 
@@ -162,6 +162,22 @@ def test_status(caught, pg, hunnypot, hunnypot_json):
     text = hunnypot("status", check=False).stdout
     assert "state:      SILENT" in text and "counters:   hits=3\n" in text
     assert hunnypot("status", "--format", "csv", check=False).stdout.count("alive") == 1
+
+
+def test_status_for_prometheus(caught, pg, hunnypot):
+    Sensor(pg, HOSTILE).heartbeat(json.dumps({HOSTILE: 1, "sessions": "x", "lost": 2}))
+    Sensor(pg, "never\\\"heard")
+    text = hunnypot("status", "--format", "prometheus").stdout
+    done = subprocess.run([DEBS / "prometheus/usr/bin/promtool", "check", "metrics"], input=text, text=True,
+                          capture_output=True)
+    assert (done.returncode, done.stderr) == (0, ""), (done, text)
+    assert 'hunnypot_sensor_up{sensor="trap1",id="1"} 1\n' in text
+    assert 'hunnypot_spool_hits{sensor="trap1",id="1",place="outbox"} 2\n' in text
+    assert 'hunnypot_sensor_events_total{sensor="trap1",id="1",event="hits"} 3\n' in text
+    assert 'sensor="never??heard"' in text and 'event="sessions"' not in text
+    pg.query("UPDATE hunnypot.sensor SET last_seen = now() - interval '31 s' WHERE name = 'trap1'")
+    silent = hunnypot("status", "--format", "prometheus", check=False)
+    assert silent.returncode == 2 and 'hunnypot_sensor_up{sensor="trap1",id="1"} 0\n' in silent.stdout
 
 
 # top
