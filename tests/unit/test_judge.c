@@ -371,8 +371,8 @@ static void test_slow_names_leave_a_prober_for_the_primaries(void **state)
 
     assert_verdict(ask_about(judge, domain).verdict, VERDICT_OFFENCE);
     fake_mx_freeze_names(true);
-    for (char last = '1'; last <= '9'; last++) {
-        client[sizeof client - 2] = last;
+    for (int last = 1; last <= 9; last++) {
+        client[sizeof client - 2] = (char)('0' + last);
         question.client = address_of(client);
         assert_verdict(ask_now(judge, &question).verdict, VERDICT_PENDING);
     }
@@ -380,8 +380,8 @@ static void test_slow_names_leave_a_prober_for_the_primaries(void **state)
     assert_verdict(ask_about(judge, "d.test").verdict, VERDICT_OFFENCE);
     assert_int_equal(fake_mx_naming(""), 3);
     fake_mx_freeze_names(false);
-    for (char last = '1'; last <= '9'; last++) {
-        client[sizeof client - 2] = last;
+    for (int last = 1; last <= 9; last++) {
+        client[sizeof client - 2] = (char)('0' + last);
         question.client = address_of(client);
         assert_verdict(ask(judge, &question).verdict, VERDICT_OFFENCE);
     }
