@@ -40,7 +40,7 @@ static const char sensor_sql[] =
     "  FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'hunnypot'"
     "  AND p.proname IN ('sensor_hello', 'record_batch', 'sensor_heartbeat', 'tick')), false),"
     " EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'hunnypot'"
-    "  AND c.relname = 'hit_' || to_char(now() AT TIME ZONE current_setting('TimeZone'), 'YYYYMMDD'))";
+    "  AND c.relname = 'hit_' || to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD'))";
 
 static void gather_sensor(struct check_database *database, const char *conninfo)
 {
@@ -69,13 +69,23 @@ static void gather_sensor(struct check_database *database, const char *conninfo)
 static void gather_as_daemon(struct check_facts *facts)
 {
     const struct settings *settings = facts->host.settings;
-    bool other = geteuid() == 0 && facts->host.user_exists;
+    const struct passwd *user = geteuid() == 0 && facts->host.user_exists ? getpwuid(facts->host.user_uid) : NULL;
+    char *home = alloc_text(getenv("HOME"));
 
-    if (other && seteuid(facts->host.user_uid) != 0)
-        other = false;
-    gather_sensor(&facts->database, settings->database);
-    if (other && seteuid(0) != 0)
-        abort();
+    if (user != NULL && seteuid(user->pw_uid) == 0) {
+        /* libpq looks for password and certificate there, and fails over root's, which that user may not see. */
+        setenv("HOME", user->pw_dir, 1);
+        gather_sensor(&facts->database, settings->database);
+        if (seteuid(0) != 0)
+            abort();
+        if (home != NULL)
+            setenv("HOME", home, 1);
+        else
+            unsetenv("HOME");
+    } else {
+        gather_sensor(&facts->database, settings->database);
+    }
+    free(home);
 }
 
 static const char seen_sql[] =

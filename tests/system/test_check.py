@@ -16,9 +16,9 @@ NAMES = {"ok": 0, "warning": 1, "problem": 2, "unknown": 3}
 RANKS = ["ok", "unknown", "warning", "problem"]
 
 
-def check(milter, *words, postfix=None, sendmail=None, **options):
+def check(milter, *words, postfix=None, sendmail=None, zone="UTC", **options):
     """The findings, as (level, check) to "finding; cure"; the exit status is that of the worst."""
-    env = environment()
+    env = environment(PGTZ=zone)
     if postfix:
         env.update(postfix.environment, PATH=f"{PREFIX}/usr/sbin:{os.environ['PATH']}", PGUSER="postgres")
     words = ["check", "--config", milter.conf, *words, "--sendmail-cf", sendmail.etc / "sendmail.cf" if sendmail else "/none"]
@@ -38,8 +38,8 @@ def bad(found):
 
 
 def alive(pg, milter):
-    wait_for(lambda: pg.query("SELECT 1 FROM hunnypot.spool"), what="a sensor in the database")
-    pg.query("SELECT hunnypot.tick()")
+    """With its first heartbeat, which also makes today's partition."""
+    wait_for(lambda: pg.query("SELECT 1 FROM hunnypot.sensor WHERE counters IS NOT NULL"), what="heartbeat")
     return milter
 
 
@@ -198,7 +198,9 @@ def test_the_database(pg, dns, milter):
     pg.query("DELETE FROM hunnypot.schema_version WHERE version > 2")
     assert "hunnypot db upgrade" in found()["problem", "schema"]
     pg.query("INSERT INTO hunnypot.schema_version VALUES (3)")
-    [[today]] = pg.query("SELECT 'hit_' || to_char(now(), 'YYYYMMDD')")
+    for zone in ("Pacific/Kiritimati", "Etc/GMT+12"):  # in one of them it is another day; partitions are of UTC's
+        assert ("warning", "partition") not in check(sensor, zone=zone)
+    [[today]] = pg.query("SELECT 'hit_' || to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD')")
     pg.query(f"DROP TABLE hunnypot.{today}")
     assert "no partition for today" in found()["warning", "partition"]
     pg.query("DELETE FROM hunnypot.spool")
