@@ -18,6 +18,7 @@ struct output {
     enum output_format format;
     size_t columns;
     char *names[COLUMNS_MAX];
+    unsigned types[COLUMNS_MAX];
     size_t widths[COLUMNS_MAX];
     char **waiting[FIT_ROWS]; /* rows that the widths still wait for */
     size_t waiting_count;
@@ -65,13 +66,29 @@ char *output_next_value(char **row)
     return null ? NULL : value;
 }
 
+/* VALUE, of a column of TYPE, as a person reads it; may be changed in place. */
+static const char *for_people(unsigned type, char *value)
+{
+    enum { TYPE_BOOL = 16, TYPE_TEXT_ARRAY = 1009 }; /* pg_type.dat of PostgreSQL; they never change */
+    size_t length = value == NULL ? 0 : strlen(value);
+
+    if (length == 0)
+        return value;
+    if (type == TYPE_BOOL)
+        return *value == 't' ? "yes" : "no";
+    if (type != TYPE_TEXT_ARRAY || length < 2 || *value != '{')
+        return value;
+    value[length - 1] = '\0';
+    return value + 1;
+}
+
 /* The values of one row, printable, in new memory. */
 static char **split_row(const struct output *output, char *row)
 {
     char **values = alloc_zeroed(output->columns, sizeof *values);
 
     for (size_t i = 0; i < output->columns; i++)
-        values[i] = text_printable_new(row == NULL ? NULL : output_next_value(&row), SIZE_MAX / 8);
+        values[i] = text_printable_new(row == NULL ? NULL : for_people(output->types[i], output_next_value(&row)), SIZE_MAX / 8);
     return values;
 }
 
@@ -290,6 +307,7 @@ static int read_columns(struct cli *cli, struct output *output, const char *sql)
         return cli_db_fail(cli, status);
     output->columns = db_columns(result) < COLUMNS_MAX ? db_columns(result) : COLUMNS_MAX;
     for (size_t i = 0; i < output->columns; i++) {
+        output->types[i] = db_column_type(result, i);
         output->names[i] = alloc_text(db_column_name(result, i));
         for (char *at = output->names[i]; (at = strchr(at, '_')) != NULL;)
             *at = ' ';

@@ -560,6 +560,11 @@ const char *db_column_name(const struct db_result *result, size_t column)
     return PQfname(result->pg, (int)column);
 }
 
+unsigned db_column_type(const struct db_result *result, size_t column)
+{
+    return PQftype(result->pg, (int)column);
+}
+
 const char *db_value(const struct db_result *result, size_t row, size_t column)
 {
     return PQgetisnull(result->pg, (int)row, (int)column) ? NULL : PQgetvalue(result->pg, (int)row, (int)column);

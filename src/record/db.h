@@ -58,6 +58,7 @@ enum db_status db_script(struct db *db, int timeout_ms, const char *sql) __attri
 size_t db_rows(const struct db_result *result);
 size_t db_columns(const struct db_result *result);
 const char *db_column_name(const struct db_result *result, size_t column);
+unsigned db_column_type(const struct db_result *result, size_t column); /* an OID */
 const char *db_value(const struct db_result *result, size_t row, size_t column); /* NULL: SQL's NULL */
 void db_result_free(struct db_result **result);
 

@@ -113,7 +113,8 @@ def test_show_prints_the_evidence(caught, hunnypot, hunnypot_json):
         "inferred: 2 hits of 2, on 1 day of 1, and 02:50:00 apart of 01:00:00, or to 1 owner of 2"), verdict
     text = hunnypot("show", "203.0.113.7").stdout
     for line in ("client name:      host7.example", "primary host:     mx1.backup.example", "primary age ms:   1500",
-                 "queue id:         4XyZ", "queue id:         Second", "tls:              t", "tls:              f"):
+                 "queue id:         4XyZ", "queue id:         Second", "tls:              yes", "tls:              no",
+                 "recipients:       b@backup.example"):
         assert line in text.splitlines(), text
     assert text.index("Second") < text.index("4XyZ")
     table = list(csv.DictReader(io.StringIO(hunnypot("show", "203.0.113.7", "--format", "csv").stdout)))
@@ -211,7 +212,7 @@ def test_listed_says_why(caught, hunnypot, hunnypot_json):
     row = hunnypot_json("listed", "203.0.113.9")[0]
     assert row["listed"] and row["class"] == "trap" and row["code"] == "550 5.7.1" and row["since"] < row["until"]
     text = hunnypot("listed", "203.0.113.8", "203.0.113.9", check=False).stdout
-    assert text.splitlines()[:2] == ["address:        203.0.113.8", "listed:         f"]
+    assert text.splitlines()[:2] == ["address:        203.0.113.8", "listed:         no"]
     assert "reason:         Listed for sending to a domain that gets no mail" in text
 
 
