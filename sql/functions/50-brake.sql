@@ -5,7 +5,7 @@
 CREATE OR REPLACE FUNCTION hunnypot.entered_since(last bigint) RETURNS bigint
     LANGUAGE plpgsql STABLE SET search_path = hunnypot, pg_temp SET jit = off
     SET plan_cache_mode = force_custom_plan SET enable_seqscan = off SET enable_bitmapscan = off
-    SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+    SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off AS $$
 BEGIN
     RETURN (SELECT count(DISTINCT l.network) FROM listed_network l
             WHERE l.entered > last AND l.removed IS NULL AND l.until > now()
@@ -18,7 +18,7 @@ END $$;
 CREATE OR REPLACE FUNCTION hunnypot.left_since(last bigint) RETURNS bigint
     LANGUAGE plpgsql STABLE SET search_path = hunnypot, pg_temp SET jit = off
     SET plan_cache_mode = force_custom_plan SET enable_seqscan = off SET enable_bitmapscan = off
-    SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+    SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off AS $$
 BEGIN
     -- By what changed, which is little; most of the list entered before.
     RETURN (WITH changed AS MATERIALIZED (SELECT network, entered, removed FROM listed_network WHERE serial > last)

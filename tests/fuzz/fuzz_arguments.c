@@ -4,7 +4,7 @@
  * An input is four bytes (see struct choices), arguments ended by NUL, and behind an argument that is \xff what files hold
  * and rows of the database.
  *
- * fuzz-sources: tests/fuzz/arguments_daemon.c src/daemon/[!m]*.c src/milter/[a-z]*.c src/judge/[a-z]*.c src/record/[a-z]*.c src/settings/[a-z]*.c src/cli/[!fmw]*.c src/cli/format.c src/cli/manage.c
+ * fuzz-sources: tests/fuzz/arguments_daemon.c src/daemon/[!m]*.c src/milter/[a-z]*.c src/judge/[a-z]*.c src/record/[a-z]*.c src/settings/[a-z]*.c src/cli/[!cfmw]*.c src/cli/connect.c src/cli/format.c src/cli/manage.c
  * fuzz-libraries: @tests/fuzz/arguments.wrap -I/usr/include/postgresql -lmilter -lconfuse -lsqlite3 -lpq -lresolv
  * fuzz-options: -max_len=512 */
 #define main cli_main
@@ -33,8 +33,8 @@ int cli_main(int argc, char **argv);
 
 int daemon_main(int argc, char **argv);
 
-/* Witnesses read real files; what they read has targets of its own. */
-const struct cli_command witness_commands[] = {{.name = NULL}};
+/* Witnesses read real files, and what they read has targets of its own; check asks servers and programs. */
+const struct cli_command witness_commands[] = {{.name = NULL}}, check_commands[] = {{.name = NULL}};
 
 enum { ARGUMENTS_MAX = 80, OUTPUT_MAX = 1 << 20, STATEMENTS_MAX = 400, SQL_MAX = 1 << 16, SECRET_MIN = 5 };
 
@@ -724,6 +724,8 @@ static bool is_status(int status)
         return true;
     if (world.choices.is_daemon)
         return status == 78; /* EX_CONFIG */
+    if (cli_running() == status_commands)
+        return status == 2 || status == 3; /* as monitoring plugins have it */
     return status == 2 && cli_running() != NULL && strcmp(cli_running()->name, "listed") == 0;
 }
 
