@@ -161,9 +161,16 @@ static void read_inbox(struct judging *judging)
 _Static_assert((int)HIT_PRIMARY_LIMIT == (int)MX_MAX, "all primaries go along");
 _Static_assert((int)HIT_DOMAIN_LIMIT > (int)JUDGE_DOMAIN_LIMIT, "a hit on more domains than are judged can be told");
 
+/* Do hits wait in the inbox until one of the window is settled?  Long enough, and they could not be judged any more. */
+static bool is_pressed(const struct judging *judging)
+{
+    return judging->count == JUDGING_WINDOW && judging->may_have_more;
+}
+
 static void judge_candidate(struct judging *judging, struct candidate *candidate, bool known_only)
 {
-    bool final = clock_monotonic_ms() - candidate->read_ms >= judging->verdict_timeout_ms;
+    int64_t waited_ms = clock_monotonic_ms() - candidate->read_ms;
+    bool final = waited_ms >= judging->verdict_timeout_ms;
     struct hit *hit = &candidate->hit;
     struct judge_question question = {
         .client = hit->client,
@@ -177,6 +184,7 @@ static void judge_candidate(struct judging *judging, struct candidate *candidate
         .known_only = known_only && !final,
         .late = candidate->late,
         .final = final,
+        .hurry = is_pressed(judging) && waited_ms >= JUDGING_NAME_MS,
     };
     struct judge_answer answer = {0};
 
@@ -289,6 +297,8 @@ static int64_t next_deadline(const struct judging *judging)
         return 0;
     if (judging->round_due)
         deadline_ms = judging->round_ms;
+    else if (is_pressed(judging))
+        deadline_ms = clock_monotonic_ms() + JUDGING_NAME_MS;
     for (size_t i = 0; i < judging->count; i++) {
         own_ms = judging->window[i].read_ms + judging->verdict_timeout_ms;
         if (own_ms < deadline_ms)

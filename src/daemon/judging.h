@@ -6,6 +6,7 @@
  *           inbox after a restart that is older than that, unless it hit a trap.
  * Limits:   JUDGING_WINDOW hits in memory; the rest waits in the inbox.  No more than about JUDGING_DOMAINS domains are
  *           being found out about for them at a time, first come, first served; hits on known ones pass those that wait.
+ *           When hits wait in the inbox behind a full window, an offence waits no longer than JUDGING_NAME_MS for its client's name.
  *           A hit that waits is asked about again at most every JUDGING_ROUND_MS, however much becomes known meanwhile, and no more
  *           than a fifth of the time goes into that.
  */
@@ -18,7 +19,7 @@
 #include "record/spool.h"
 
 /* With 100 addresses of mail hosts each, JUDGING_DOMAINS fill the judge's table of them (KNOWN_ADDRESSES_MAX). */
-enum { JUDGING_WINDOW = 1000, JUDGING_DOMAINS = 400, JUDGING_ROUND_MS = 50 };
+enum { JUDGING_WINDOW = 1000, JUDGING_DOMAINS = 400, JUDGING_ROUND_MS = 50, JUDGING_NAME_MS = 1000 };
 
 struct judging;
 

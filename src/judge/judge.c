@@ -179,13 +179,15 @@ static void domains_judge(struct judge *judge, const struct known_asker *asker, 
     free(view);
 }
 
-/* An offence waits for the client's name, which is looked up while the primaries are probed. */
+/* An offence waits for the client's name, which is looked up while the primaries are probed.  A name that is not known is taken
+ * for one (policy), so that not to wait for it makes nobody guilty. */
 static void name_wait(struct judge *judge, const struct known_asker *asker, const struct judge_question *question,
                       struct verdict_result *result, struct judge_answer *answer)
 {
     if (result->verdict != VERDICT_OFFENCE && result->verdict != VERDICT_PENDING)
         return;
-    if (!known_name(judge->known, asker, question->client_name, &answer->name_state) && !question->final)
+    if (!known_name(judge->known, asker, question->client_name, &answer->name_state) && !question->final &&
+        !question->hurry)
         result->verdict = VERDICT_PENDING;
 }
 

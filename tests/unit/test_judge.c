@@ -1310,6 +1310,30 @@ static void test_names(void **state)
     }
 }
 
+static void test_hurry(void **state)
+{
+    struct judge *judge = *state;
+    const char *domains[] = {"d.test", "trap.test"};
+    struct judge_question question = {.client = address_of("203.0.113.8"), .domains = domains, .domain_count = 2};
+    struct judge_answer answer;
+
+    ask_about(judge, "d.test");
+    ask_about(judge, "trap.test");
+    fake_mx_freeze_names(true);
+    assert_verdict(ask_now(judge, &question).verdict, VERDICT_PENDING);
+    question.hurry = true;
+    answer = ask_now(judge, &question);
+    assert_verdict(answer.verdict, VERDICT_OFFENCE);
+    assert_int_equal(answer.name_state, NAME_UNKNOWN);
+    fake_probe_freeze(true);
+    question.domain_count = 1;
+    question.taken_ms = clock_now().boot_ms + 1;
+    fake_clock_advance_ms(11000);
+    assert_verdict(ask_now(judge, &question).verdict, VERDICT_PENDING); /* for a proof there is time */
+    fake_probe_freeze(false);
+    fake_mx_freeze_names(false);
+}
+
 static void test_final(void **state)
 {
     struct judge *judge = *state;
@@ -1366,6 +1390,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_reached, setup, teardown),
         cmocka_unit_test(test_reached_is_bounded),
         cmocka_unit_test_setup_teardown(test_names, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_hurry, setup, teardown),
         cmocka_unit_test_setup_teardown(test_final, setup, teardown),
     };
 

@@ -80,6 +80,7 @@ enum spool_status spool_settle(struct spool *spool, const struct hit *hits, size
     return SPOOL_OK;
 }
 
+static bool names_wait; /* the judge knows all but the clients' names */
 static size_t questions; /* the judge is asked in the order of the window */
 static enum verdict answer_all;
 static int64_t asked_taken_ms;
@@ -92,6 +93,8 @@ void judge_ask(struct judge *judge, const struct judge_question *question, struc
     asked_known_only += question->known_only;
     asked_taken_ms = question->taken_ms;
     *answer = (struct judge_answer){.verdict = answer_all, .why = "as the test says"};
+    if (names_wait && !question->final && !question->hurry)
+        answer->verdict = VERDICT_PENDING;
     if (question->final && answer_all == VERDICT_PENDING)
         answer->verdict = VERDICT_UNKNOWN;
     if (question->late)
@@ -181,6 +184,7 @@ static int set_up(void **state)
     inbox_count = settle_calls = questions = asked_late = asked_known_only = 0;
     spool_broken = settle_broken = false;
     on_read = NULL;
+    names_wait = false;
     answer_all = VERDICT_PENDING;
     log_set_level(LOG_LEVEL_ERROR);
     return 0;
@@ -379,6 +383,34 @@ static void no_more_than_the_window_is_in_memory_and_the_rest_follows(void **sta
     judging_stop(&judging);
 }
 
+/* Whoever has a reverse zone that never answers would keep everybody else waiting, until it is too late for a verdict. */
+static void names_hold_nobody_up_who_waits_behind_a_full_window(void **state)
+{
+    struct judging *judging;
+    int64_t began_ms = clock_monotonic_ms();
+
+    (void)state;
+    for (size_t i = 0; i < 2 * JUDGING_WINDOW + 1; i++)
+        put(clock_realtime_us());
+    names_wait = true;
+    answer_all = VERDICT_OFFENCE;
+    judging = start();
+    while (settled_as(CLASS_TRAP) < 2 * JUDGING_WINDOW) {
+        int64_t left_ms = last_deadline_ms - clock_monotonic_ms();
+
+        fake_clock_advance_ms(left_ms > 0 ? left_ms : 0);
+        step();
+        assert_true(clock_monotonic_ms() - began_ms <= 3 * (JUDGING_NAME_MS + JUDGING_ROUND_MS));
+    }
+    fake_clock_advance_ms(2 * JUDGING_NAME_MS);
+    step();
+    assert_int_equal(settled_as(CLASS_TRAP), 2 * JUDGING_WINDOW); /* nobody waits for the last one, which waits for its name */
+    names_wait = false;
+    step();
+    assert_int_equal(settled_as(CLASS_TRAP), 2 * JUDGING_WINDOW + 1);
+    judging_stop(&judging);
+}
+
 /* Else more domains might wait than the judge's tables hold, each pushing out what another waits for. */
 static void no_more_than_some_domains_are_found_out_about_at_a_time(void **state)
 {
@@ -522,6 +554,7 @@ int main(void)
         cmocka_unit_test_setup(a_hit_from_before_a_sleep_is_late, set_up),
         cmocka_unit_test_setup(after_a_long_silence_the_age_counts_again, set_up),
         cmocka_unit_test_setup(no_more_than_the_window_is_in_memory_and_the_rest_follows, set_up),
+        cmocka_unit_test_setup(names_hold_nobody_up_who_waits_behind_a_full_window, set_up),
         cmocka_unit_test_setup(no_more_than_some_domains_are_found_out_about_at_a_time, set_up),
         cmocka_unit_test_setup(those_that_wait_are_asked_about_in_rounds, set_up),
         cmocka_unit_test_setup(a_failing_spool_is_asked_again_with_longer_and_longer_pauses, set_up),
