@@ -49,7 +49,7 @@ static void print_json_text(const char *text)
     putchar('"');
 }
 
-static void print_json(const struct check_report *report)
+static void report_print_json(const struct check_report *report)
 {
     for (size_t i = 0; i < report->count; i++) {
         const struct check_finding *finding = &report->findings[i];
@@ -89,7 +89,7 @@ static int worst(const struct check_report *report)
     return (int)level;
 }
 
-static int check_all(struct check_facts *facts, bool json)
+static int check_and_print(struct check_facts *facts, bool json)
 {
     struct check_report report = {.count = 0};
     int status;
@@ -99,7 +99,7 @@ static int check_all(struct check_facts *facts, bool json)
     look(check_domain_table, facts, &report);
     look(check_database_table, facts, &report);
     if (json)
-        print_json(&report);
+        report_print_json(&report);
     else
         print_lines(&report);
     status = worst(&report);
@@ -134,7 +134,7 @@ static int run_check(struct cli *cli, int argc, char **argv)
     check_gather_mta(&facts, sendmail_cf);
     check_gather_domains(&facts, argv + first, (size_t)(argc - first));
     check_gather_database(&facts, cli);
-    status = check_all(&facts, strcmp(format_name, "json") == 0);
+    status = check_and_print(&facts, strcmp(format_name, "json") == 0);
     check_free_database(&facts.database);
     free(facts.domains);
     check_free_mta(&facts.mta);

@@ -21,7 +21,7 @@ enum {
 
 /* Gathering */
 
-static int64_t number_at(const struct db_result *result, size_t column, int64_t otherwise)
+static int64_t number_or(const struct db_result *result, size_t column, int64_t otherwise)
 {
     const char *value = db_rows(result) == 0 ? NULL : db_value(result, 0, column);
 
@@ -53,8 +53,8 @@ static void gather_sensor(struct check_database *database, const char *conninfo)
     if (database->sensor_status == DB_OK)
         database->sensor_status = db_query(db, CLI_TIMEOUT_MS, sensor_sql, NULL, 0, &result);
     if (database->sensor_status == DB_OK) {
-        database->server_version = (int)number_at(result, 0, 0);
-        database->clock_off_ms = number_at(result, 1, 0) - (before_ms + clock_now().real_ms) / 2;
+        database->server_version = (int)number_or(result, 0, 0);
+        database->clock_off_ms = number_or(result, 1, 0) - (before_ms + clock_now().real_ms) / 2;
         database->has_schema = truth_at(result, 2);
         database->sensor_role = alloc_text(db_value(result, 0, 3));
         database->may_record = truth_at(result, 4);
@@ -102,7 +102,7 @@ static const char witnesses_sql[] =
     " WHERE $1::text IS NOT NULL AND last_seen < now() - interval '10 minutes'";
 
 /* One row of SQL, which takes the sensor's name; what keeps it from being read is kept.  The caller frees *RESULT. */
-static bool read_row(struct check_database *database, struct db *db, const char *sql, const char *sensor,
+static bool one_row(struct check_database *database, struct db *db, const char *sql, const char *sensor,
                      struct db_result **result)
 {
     enum db_status status = db_query_texts(db, CLI_TIMEOUT_MS, sql, &sensor, 1, result);
@@ -116,20 +116,20 @@ static void gather_seen(struct check_database *database, struct db *db, const ch
 {
     struct db_result *result = NULL;
 
-    if (read_row(database, db, seen_sql, sensor, &result)) {
+    if (one_row(database, db, seen_sql, sensor, &result)) {
         database->seen = db_rows(result) > 0;
-        database->silent_s = number_at(result, 0, 0);
-        database->sessions = number_at(result, 1, -1);
-        database->aside = number_at(result, 2, -1);
+        database->silent_s = number_or(result, 0, 0);
+        database->sessions = number_or(result, 1, -1);
+        database->aside = number_or(result, 2, -1);
     }
     db_result_free(&result);
-    if (read_row(database, db, clients_sql, sensor, &result)) {
-        database->hits = number_at(result, 1, 0);
-        database->clients = number_at(result, 0, 0);
+    if (one_row(database, db, clients_sql, sensor, &result)) {
+        database->hits = number_or(result, 1, 0);
+        database->clients = number_or(result, 0, 0);
         database->clients_private = truth_at(result, 2);
     }
     db_result_free(&result);
-    if (read_row(database, db, witnesses_sql, sensor, &result) && db_rows(result) > 0)
+    if (one_row(database, db, witnesses_sql, sensor, &result) && db_rows(result) > 0)
         database->witnesses_behind = alloc_text(db_value(result, 0, 0));
     db_result_free(&result);
 }
@@ -144,7 +144,7 @@ static void gather_reader(struct check_facts *facts, struct cli *cli)
     if (database->reader_status == DB_OK)
         database->reader_status = db_query(cli->db, CLI_TIMEOUT_MS, version, NULL, 0, &result);
     if (database->reader_status == DB_OK) {
-        database->schema_version = (int)number_at(result, 0, 0);
+        database->schema_version = (int)number_or(result, 0, 0);
         gather_seen(database, cli->db, facts->host.settings->sensor);
     }
     database->reader_why = alloc_text(db_why(cli->db));

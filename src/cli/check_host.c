@@ -71,7 +71,7 @@ static void check_user(const struct check_facts *facts, struct check_report *rep
 
 /* The socket */
 
-static int connect_to(const char *path)
+static int socket_try(const char *path)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), error = ENAMETOOLONG;
@@ -99,7 +99,7 @@ int check_connect(const char *path, const char *root, const char *user)
             (entry != NULL && (initgroups(entry->pw_name, entry->pw_gid) != 0 || setgid(entry->pw_gid) != 0 ||
                                setuid(entry->pw_uid) != 0)))
             _exit(errno);
-        _exit(connect_to(path));
+        _exit(socket_try(path));
     }
     if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status))
         return EIO;

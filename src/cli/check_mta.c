@@ -12,6 +12,7 @@
 #include "base/alloc.h"
 #include "base/text.h"
 #include "cli/check.h"
+#include "settings/settings.h"
 
 enum { COMMAND_MIN_MS = 5000, COMMAND_MAX_MS = 60000 /* the shipped files have 10 s */ };
 
@@ -34,22 +35,12 @@ static char *output_of(const char *command)
     return text;
 }
 
-/* The end of a socket's name that mail server and daemon write in the same way: with a chroot the path begins elsewhere. */
-static const char *tail_of(const char *socket)
-{
-    const char *last = strrchr(socket, '/'), *tail = last;
-
-    while (tail != NULL && tail > socket && tail[-1] != '/')
-        tail--;
-    return last != NULL ? tail : socket;
-}
-
 /* Is SOCKET, as libmilter writes it, among MILTERS? "inet:8891@localhost" is "inet:localhost:8891" to Postfix. */
 static bool names_socket(const char *milters, const char *socket)
 {
     const char *at = strchr(socket, '@'), *colon = strchr(socket, ':');
     char *turned;
-    bool found = strstr(milters, tail_of(socket)) != NULL;
+    bool found = strstr(milters, settings_socket_tail(socket)) != NULL;
 
     if (found || strncmp(socket, "inet", 4) != 0 || at == NULL || colon == NULL || at < colon)
         return found;

@@ -210,7 +210,7 @@ bool file_replace_write(struct file_replacement *replacement, const char *data, 
 }
 
 /* FILE from its start on against what the target holds. */
-static bool is_same(struct file_replacement *replacement)
+static bool is_unchanged(struct file_replacement *replacement)
 {
     FILE *old = replacement->there ? fopen(replacement->target, "re") : NULL;
     bool same = old != NULL;
@@ -307,7 +307,7 @@ int file_replace_commit(struct file_replacement *replacement, const char *note, 
     *changed = false;
     if (fflush(replacement->file) != 0)
         return cli_fail("%s: %s", replacement->fresh, strerror(errno));
-    if (is_same(replacement)) {
+    if (is_unchanged(replacement)) {
         note_old(replacement, note);
         return CLI_OK;
     }

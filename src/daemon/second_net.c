@@ -5,18 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "settings/settings.h"
+
 #define POSTFIX_FILE "/etc/postfix/master.cf"
 #define SENDMAIL_FILE "/etc/mail/sendmail.cf"
-
-/* The end of SOCKET that both mail servers write in the same way: with a chroot the path begins elsewhere. */
-static const char *tail_of(const char *socket)
-{
-    const char *last = strrchr(socket, '/'), *tail = last;
-
-    while (tail != NULL && tail > socket && tail[-1] != '/')
-        tail--;
-    return last != NULL ? tail : socket;
-}
 
 /* A service is a line that does not begin with a blank, and those that do and follow. */
 struct service {
@@ -88,7 +80,7 @@ static bool look_into(const char *path, bool (*has_it)(FILE *file, const char *t
 
 bool second_net_is_there(const char *socket, char where[SECOND_NET_WHERE_SIZE])
 {
-    const char *tail = tail_of(socket);
+    const char *tail = settings_socket_tail(socket);
 
     return look_into(POSTFIX_FILE, postfix_has_it, tail, where) || look_into(SENDMAIL_FILE, sendmail_has_it, tail, where);
 }

@@ -25,6 +25,15 @@ bool settings_accept_in_outage(const struct settings_judge *settings)
     return false;
 }
 
+const char *settings_socket_tail(const char *socket)
+{
+    const char *last = strrchr(socket, '/'), *tail = last;
+
+    while (tail != NULL && tail > socket && tail[-1] != '/')
+        tail--;
+    return last != NULL ? tail : socket;
+}
+
 bool settings_may_take(const struct settings *settings)
 {
     for (size_t i = 0; i < settings->judge.rule_count; i++)
