@@ -1,7 +1,7 @@
 /* What a witness reads: the first line names one of the shipped formats ("postfix", ...), or is "format" and the rest up to an
  * empty line is one; then come lines of a log, or, when the first line is "journal", what journalctl exports.
  *
- * fuzz-sources: src/witness/intake.c src/witness/ledger.c src/witness/logformat.c src/witness/source.c src/witness/stamp.c
+ * fuzz-sources: src/witness/intake.c src/witness/ledger.c src/witness/ledger_file.c src/witness/logformat.c src/witness/source.c src/witness/stamp.c
  * fuzz-libraries: -lsqlite3 -DFUZZ_FORMATS=\"witness\" */
 #include <stdio.h>
 #include <stdlib.h>
