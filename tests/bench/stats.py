@@ -48,4 +48,22 @@ class Ratio:
         return f"{self.name:66} {a:12.4g} {b:12.4g} {self.median:7.3f} {between:>16} {target:>8} {self.verdict()}"
 
 
+class Figure:
+    """One thing measured by itself, several times: VALUES, of which the median counts, and the most that it may be."""
+
+    def __init__(self, name, values, at_most, unit):
+        self.name, self.values, self.at_most, self.unit = name, values, at_most, unit
+        self.median = statistics.median(values)
+
+    def verdict(self):
+        return "pass" if self.median <= self.at_most else "FAIL"
+
+    def as_json(self):
+        return {"name": self.name, "values": self.values, "median": self.median, "at_most": self.at_most, "verdict": self.verdict(),
+                "unit": self.unit}
+
+    def line(self):
+        return f"{f'{self.name} ({self.unit})':66} {'':12} {self.median:12.4g} {'':7} {'':>16} {f'<= {self.at_most}':>8} {self.verdict()}"
+
+
 HEAD = f"{'measure (B / A)':66} {'A':>12} {'B':>12} {'ratio':>7} {'95% of median':>16} {'target':>8}"

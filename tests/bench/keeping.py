@@ -1,0 +1,136 @@
+"""The list of a large database: what readers ask of it, an export beside a bare COPY, and a day's worth of expire()."""
+import os
+import subprocess
+import threading
+import time
+
+from bench import parts
+from bench.stats import Figure, Ratio
+from testbed import postgres
+from testbed.base import STATE
+
+DAY_S = 86400
+# Of five facts, two are of a network that is listed, and three of one that was, 31 to 89 days ago.
+FACTS = """INSERT INTO hunnypot.offence_day (network, class, domain, day, named, witnessed, while_listed, owner, hits,
+        first_seen, last_seen, counted)
+    SELECT ('16.0.0.0'::inet + i)::cidr, 'trap', 'd' || d || '.example', (t AT TIME ZONE 'UTC')::date, false, true, false,
+           'example', 1, t, t, t
+    FROM generate_series(0, {networks} - 1) i, generate_series(1, 2 + i % 2) d,
+         LATERAL (SELECT now() - CASE i % 2 WHEN 0 THEN i / 2 % 29 ELSE 31 + i / 2 % 59 END * interval '1 day') x (t)"""
+# The hits of the days that are dropped, and those of today.
+HITS = """INSERT INTO hunnypot.hit (hit_id, time, sensor_id, spool, seq, client, client_port, client_name,
+        helo, sender, recipients, recipients_total, null_sender, tls, class, domain, queue_id, mta_name, owner, name_state,
+        while_listed)
+    SELECT gen_random_uuid(), {time}, 1, gen_random_uuid(), i, '16.0.0.0'::inet + i, 25, '', 'helo.example', '', '{{}}', 1,
+           false, false, 'trap', 'd1.example', 'Q', 'mx.example', 'example', 'none', false FROM generate_series(1, {hits}) i"""
+PARTITION = """DO $$ DECLARE day date := (now() AT TIME ZONE 'UTC')::date - {ago}; BEGIN
+    EXECUTE format('CREATE TABLE hunnypot.hit_%s PARTITION OF hunnypot.hit FOR VALUES FROM (%L) TO (%L)',
+                   to_char(day, 'YYYYMMDD'), day::timestamp AT TIME ZONE 'UTC',
+                   (day + 1)::timestamp AT TIME ZONE 'UTC'); END $$"""
+
+STALE = """DO $$ BEGIN
+    DELETE FROM pg_statistic WHERE starelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'hunnypot'::regnamespace);
+    UPDATE pg_class SET reltuples = -1, relpages = 0 WHERE relnamespace = 'hunnypot'::regnamespace; END $$"""
+
+
+def fill(database, facts):
+    database.query("DROP DATABASE IF EXISTS hunnypot WITH (FORCE)", database="postgres")
+    database.query("CREATE DATABASE hunnypot", database="postgres")
+    parts.HERE.hunnypot("db", "init")
+    database.query("UPDATE hunnypot.policy SET listed = true WHERE class = 'trap'")
+    keep = database.query("SELECT extract(epoch FROM value::interval)::int / 86400 FROM hunnypot.setting "
+                          "WHERE name = 'keep_hits'")[0][0]
+    database.query(FACTS.format(networks=facts * 2 // 5))
+    for ago in (keep, keep - 1, 0):
+        database.query(PARTITION.format(ago=ago))
+    for ago in (keep, keep - 1):
+        database.query(HITS.format(time=f"now() - interval '{ago} days'", hits=facts // 30))
+    began = time.monotonic()
+    database.query("SELECT hunnypot.rebuild()")
+    while database.query("SELECT hunnypot.tick()") == [(True,)]:
+        pass
+    networks, listed = database.query("""SELECT (SELECT count(DISTINCT network) FROM hunnypot.offence_day),
+        (SELECT count(*) FROM hunnypot.listed_network WHERE removed IS NULL)""")[0]
+    each_us = (time.monotonic() - began) / networks * 1e6
+    print(f"keeping: {facts} facts of {networks} networks, {listed} of them listed: {each_us:.1f} µs each", flush=True)
+    database.query("SELECT hunnypot.brake_release()")
+
+
+def timed(work):
+    began = time.monotonic()
+    work()
+    return time.monotonic() - began
+
+
+def copy_out(path):
+    """What an export of one address a line has to do in any case, to the disk."""
+    with open(path, "wb") as out:
+        subprocess.run([postgres.binary("psql"), "-h", "/run/postgresql", "-U", "postgres", "-qc",
+                        "COPY (SELECT network FROM hunnypot.listed_network ORDER BY network) TO STDOUT", "hunnypot"],
+                       stdout=out, check=True)
+        os.fsync(out.fileno())
+
+
+def exports(options):
+    bare, target = STATE / "bare", STATE / "exported"
+    anew, again = [], []
+
+    def export():
+        parts.HERE.hunnypot("export", "plain", "-o", target)
+    for _ in range(options.rounds):
+        target.unlink(missing_ok=True)
+        a = timed(lambda: copy_out(bare))
+        anew.append((a, timed(export)))
+        again.append((a, timed(export)))
+    return [Ratio("export plain -o / COPY of the same networks", anew, at_most=1.5, unit="s"),
+            Ratio("the same export again, nothing changed / COPY", again, at_most=1.5, unit="s")]
+
+
+def expire(database, days, statistics):
+    """DAYS have passed, and expire() has seen all but the last.  How long it takes, and the longest that recording a hit took
+    meanwhile."""
+    database.query("ANALYZE" if statistics else STALE)
+    database.set_ahead(days * DAY_S)
+    database.restart()
+    waited, stop = [], threading.Event()
+
+    def record():
+        connection = database.connect()
+        with connection.cursor() as cursor:
+            while not stop.is_set():
+                waited.append(timed(lambda: cursor.execute(HITS.format(time="now()", hits=1))))
+                stop.wait(0.01)
+        connection.close()
+    recorder = threading.Thread(target=record)
+    recorder.start()
+    began, removed = time.monotonic(), 0
+    while True:
+        step = {what: number for what, number in database.query("SELECT * FROM hunnypot.expire()")}
+        removed += step["offences"]
+        if not any(step.values()):
+            break
+    took = time.monotonic() - began
+    stop.set()
+    recorder.join()
+    print(f"keeping: expire() removed {removed} facts in {took:.2f} s", flush=True)
+    database.set_ahead(0)
+    name = "" if statistics else ", without statistics"
+    return [Figure(f"expire() of a day's worth{name}", [took], at_most=5, unit="s"),
+            Figure(f"recording a hit meanwhile, at the longest{name}", [max(waited)], at_most=0.2, unit="s")]
+
+
+def measure(options, needs):
+    database = needs.database()
+    database.set_ahead(0)
+    database.restart()
+    fill(database, 20000 if options.quick else options.facts)
+    found = []
+    connection = database.connect()
+    with connection.cursor() as cursor:
+        for question in ("publish_check()", "listing_serial()", "listed('16.0.0.9')", "why('16.0.0.9')"):
+            def ask():
+                cursor.execute(f"SELECT * FROM hunnypot.{question}")
+                cursor.fetchall()
+            found.append(Figure(f"SELECT {question}", [timed(ask) for _ in range(options.rounds)], at_most=0.1, unit="s"))
+    connection.close()
+    return found + exports(options) + expire(database, 1, statistics=False) + expire(database, 2, statistics=True)
