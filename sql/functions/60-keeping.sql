@@ -48,7 +48,7 @@ END $$;
 
 -- Retention, in one bounded step: call it until nothing is removed.  Recording waits only for what comes last, dropping
 -- partitions, which does not wait for a reader of one: from the first that is dropped to the end, hit is locked.
--- NULL partitions: there are some, but somebody reads them.
+-- After its counts, a partition that somebody reads is a row of its own, with NULL: it is not waited for.
 CREATE OR REPLACE FUNCTION hunnypot.expire() RETURNS TABLE (what text, removed bigint)
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp SET lock_timeout = '50ms'
     SET timezone = 'UTC' SET jit = off SET plan_cache_mode = force_custom_plan SET enable_seqscan = off
@@ -63,7 +63,7 @@ DECLARE
     hits   bigint;
     gone   record;
     part   text;
-    held   boolean := false;
+    held   text[] := '{}';
 BEGIN
     PERFORM set_config('lock_timeout', '10s', true);
     PERFORM list_lock();
@@ -110,13 +110,16 @@ BEGIN
         BEGIN
             EXECUTE format('DROP TABLE %I', part);
         EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
-            held := true;
+            held := held || part;
             EXIT WHEN removed > 0;
             CONTINUE;
         END;
         removed := removed + 1;
         EXIT WHEN removed = 10;
     END LOOP;
-    removed := CASE WHEN removed > 0 OR NOT held THEN removed END;
     RETURN NEXT;
+    removed := NULL;
+    FOREACH what IN ARRAY held LOOP
+        RETURN NEXT;
+    END LOOP;
 END $$;

@@ -260,8 +260,8 @@ struct expired {
     const char *what[EXPIRE_ROWS_MAX];
     int64_t removed[EXPIRE_ROWS_MAX];
     size_t count;
-    bool more; /* the last step removed something */
-    bool held; /* it left a partition, because somebody reads it */
+    bool more;   /* the last step removed something */
+    size_t held; /* it left so many partitions, its last rows, because somebody reads them */
 };
 
 static enum db_status expire_step(struct cli *cli, struct expired *expired, struct db_result **result)
@@ -269,16 +269,17 @@ static enum db_status expire_step(struct cli *cli, struct expired *expired, stru
     enum db_status status = db_query(cli->db, CLI_WORK_MS, "SELECT * FROM hunnypot.expire()", NULL, 0, result);
     size_t rows = status == DB_OK ? db_rows(*result) : 0;
 
-    expired->count = rows < EXPIRE_ROWS_MAX ? rows : EXPIRE_ROWS_MAX;
-    expired->more = expired->held = false;
-    for (size_t row = 0; row < expired->count; row++) {
-        const char *removed = db_value(*result, row, 1);
+    expired->more = false;
+    for (expired->count = 0; expired->count < rows && expired->count < EXPIRE_ROWS_MAX; expired->count++) {
+        const char *removed = db_value(*result, expired->count, 1);
 
-        expired->what[row] = db_value(*result, row, 0);
-        expired->held |= removed == NULL;
-        expired->more |= removed != NULL && strcmp(removed, "0") != 0;
-        expired->removed[row] += removed == NULL ? 0 : strtoll(removed, NULL, 10);
+        if (removed == NULL)
+            break;
+        expired->what[expired->count] = db_value(*result, expired->count, 0);
+        expired->more |= strcmp(removed, "0") != 0;
+        expired->removed[expired->count] += strtoll(removed, NULL, 10);
     }
+    expired->held = rows - expired->count;
     return status;
 }
 
@@ -316,8 +317,8 @@ static int expire(struct cli *cli, enum output_format format)
     enum db_status status = DB_OK;
     int tries = 0, exit_status;
 
-    while (status == DB_OK && (expired.more || (expired.held && ++tries < HELD_TRIES))) {
-        if (expired.held)
+    while (status == DB_OK && (expired.more || (expired.held > 0 && ++tries < HELD_TRIES))) {
+        if (expired.held > 0)
             cli_stopped_within(cli, HELD_PAUSE_MS);
         db_result_free(&result);
         status = expire_step(cli, &expired, &result);
@@ -325,8 +326,8 @@ static int expire(struct cli *cli, enum output_format format)
     if (status == DB_OK)
         status = db_query(cli->db, CLI_WORK_MS, "SELECT hunnypot.tick()", NULL, 0, NULL);
     exit_status = status == DB_OK ? print_expired(cli, format, &expired) : cli_db_fail(cli, status);
-    if (exit_status == CLI_OK && expired.held)
-        exit_status = cli_fail("somebody reads old hits all the time; they stay until the next run");
+    for (size_t i = 0; exit_status == CLI_OK && i < expired.held; i++)
+        (void)cli_fail("%s stays until the next run: somebody reads it", db_value(result, expired.count + i, 0));
     db_result_free(&result);
     output_progress_stop(&progress);
     return exit_status;

@@ -330,6 +330,16 @@ const char *__wrap_db_column_name(const struct db_result *result, size_t column)
     return names[column];
 }
 
+unsigned __wrap_db_column_type(const struct db_result *result, size_t column);
+unsigned __wrap_db_column_type(const struct db_result *result, size_t column)
+{
+    static const unsigned types[] = {16 /* bool */, 25 /* text */, 1009 /* text[] */};
+
+    (void)result;
+    FUZZ_REQUIRE(column < 3);
+    return types[(world.choices.answer + column) % 3];
+}
+
 const char *__wrap_db_value(const struct db_result *result, size_t row, size_t column);
 const char *__wrap_db_value(const struct db_result *result, size_t row, size_t column)
 {
