@@ -1,29 +1,5 @@
 -- 001: facts.  What sensors report (hit), what of it still waits (waiting), and what was counted (offence_day).  Runs once,
--- in one transaction, through `hunnypot db init`, followed by functions/*.sql, which hold all functions and views.
-
--- Roles.  They have no login: GRANT them to the roles that programs and people log in with.  hunnypot_owner owns all that
--- is made here, so that functions which run with their owner's rights never have a superuser's, and upgrades need none.
-DO $$
-DECLARE
-    missing text;
-BEGIN
-    FOR missing IN
-        SELECT name FROM unnest(ARRAY['hunnypot_owner', 'hunnypot_sensor', 'hunnypot_reader',
-                                        'hunnypot_operator', 'hunnypot_witness']) name
-        WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name)
-    LOOP
-        EXECUTE format('CREATE ROLE %I NOLOGIN', missing);
-    END LOOP;
-    -- From PostgreSQL 16 on, to be a member is not all.
-    IF NOT pg_has_role('hunnypot_owner', CASE WHEN current_setting('server_version_num')::int < 160000 THEN 'MEMBER'
-                                              ELSE 'SET' END) THEN
-        GRANT hunnypot_owner TO CURRENT_USER;
-    END IF;
-    IF NOT pg_has_role('hunnypot_operator', 'hunnypot_reader', 'MEMBER') THEN
-        GRANT hunnypot_reader TO hunnypot_operator;
-    END IF;
-END
-$$;
+-- in one transaction, through `hunnypot db init`, after roles.sql, followed by functions/*.sql, which hold all functions and views.
 
 CREATE SCHEMA hunnypot AUTHORIZATION hunnypot_owner;
 SET LOCAL ROLE hunnypot_owner;

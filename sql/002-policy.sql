@@ -38,6 +38,11 @@ CREATE TABLE hunnypot.setting (
         CASE WHEN starts_with(name, 'keep_') OR name = 'brake_time' THEN value::interval > '0' AND value::interval < '100 years'
              WHEN name = 'brake_share' THEN value::numeric BETWEEN 0 AND 1
              WHEN name = 'brake_floor' THEN value::bigint >= 0
+             -- The address stands for each $, and all of it must fit into one string of a TXT (255 bytes).
+             WHEN name = 'lookup_url' THEN length(value) - length(replace(value, '$', '')) <= 1
+             -- RFC 2181 8 has more, but no list that changes wants a week.
+             WHEN name = 'dnsbl_ttl' THEN value ~ '^[0-9]{1,6}$' AND value::int BETWEEN 1 AND 604800
+             WHEN name IN ('dnsbl_zone', 'dnsbl_ns', 'dnsbl_hostmaster') THEN value ~ '^([a-z0-9_-]{1,63}[.])*[a-z0-9_-]{1,63}$'
              ELSE true END)
 );
 INSERT INTO hunnypot.setting (name, value, meaning) VALUES

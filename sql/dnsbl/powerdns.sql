@@ -18,10 +18,10 @@ ON CONFLICT DO NOTHING;
 CREATE OR REPLACE FUNCTION hunnypot.dnsbl_address(labels text) RETURNS inet
     LANGUAGE sql IMMUTABLE STRICT
     RETURN CASE
-        WHEN $1 ~ '^([0-9]+\.){3}[0-9]+$' THEN
-            hunnypot.address(regexp_replace($1, '^(\d+)\.(\d+)\.(\d+)\.(\d+)$', '\4.\3.\2.\1'))
-        WHEN $1 ~ '^([0-9a-f]\.){31}[0-9a-f]$' THEN
-            hunnypot.address(rtrim(regexp_replace(reverse(replace($1, '.', '')), '(....)', '\1:', 'g'), ':')) END;
+        WHEN $1 ~ '^([0-9]+[.]){3}[0-9]+$' THEN
+            hunnypot.address(regexp_replace($1, '^([0-9]+)[.]([0-9]+)[.]([0-9]+)[.]([0-9]+)$', E'\\4.\\3.\\2.\\1'))
+        WHEN $1 ~ '^([0-9a-f][.]){31}[0-9a-f]$' THEN
+            hunnypot.address(rtrim(regexp_replace(reverse(replace($1, '.', '')), '(....)', E'\\1:', 'g'), ':')) END;
 
 -- The records of QNAME, in the columns that the backend reads.  Every name that is on the way to an address exists, as
 -- an empty non-terminal, which has no type: resolvers that ask label by label go on.
@@ -72,7 +72,7 @@ BEGIN
         END IF;
     END IF;
     -- An IPv4 address of four digits that is not listed may be on the way to an IPv6 address.
-    IF NOT FOUND AND below ~ '^(([0-9a-f]\.){0,30}[0-9a-f]|([0-9]{1,3}\.){0,2}[0-9]{1,3})?$' THEN
+    IF NOT FOUND AND below ~ '^(([0-9a-f][.]){0,30}[0-9a-f]|([0-9]{1,3}[.]){0,2}[0-9]{1,3})?$' THEN
         RETURN QUERY SELECT NULL::text, ttl, prio, NULL::text, domain_id, disabled, name, auth WHERE qtype = 'ANY';
     END IF;
 END $$;

@@ -16,6 +16,9 @@ BEGIN
             CONTINUE WHEN to_regclass(partition) IS NOT NULL;
             -- ATTACH locks less than CREATE ... PARTITION OF: readers of the other days go on.
             EXECUTE format('CREATE TABLE %I (LIKE hit INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', partition);
+            -- What came before, by a clock that was ahead: with it in hit_default there could be no partition for it.
+            EXECUTE format('WITH early AS (DELETE FROM hit_default WHERE time >= %L AND time < %L RETURNING *)
+                            INSERT INTO %I SELECT * FROM early', day, day + 1, partition);
             EXECUTE format('ALTER TABLE hit ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
                            partition, day, day + 1);
         EXCEPTION WHEN lock_not_available OR deadlock_detected OR check_violation OR duplicate_table THEN

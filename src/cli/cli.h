@@ -86,6 +86,11 @@ int cli_db_fail(const struct cli *cli, enum db_status status);
 int cli_connect(struct cli *cli);
 int cli_open(struct cli *cli);
 
+/* Ask for the notifications of CHANNEL.  On a standby, and behind a pooler that gives each transaction another connection, none
+ * come: whoever waits looks for itself every CLI_NEWS_MS. */
+enum { CLI_NEWS_MS = 2000 };
+enum db_status cli_listen(struct cli *cli, const char *channel);
+
 /* Connect and run BODY, which returns when the connection broke, and again, for as long as it does not return DB_STOPPED.
  * Only the first connection must come about: what cannot work is said and ends at once. */
 int cli_keep_open(struct cli *cli, enum db_status (*body)(struct cli *cli, void *context), void *context);

@@ -36,8 +36,18 @@ int cli_connect(struct cli *cli)
     /* What is printed must not depend on how the server is set up. */
     if (status == DB_OK)
         status = db_script(cli->db, CLI_TIMEOUT_MS,
-                           "SET client_min_messages = warning; SET datestyle = iso; SET intervalstyle = postgres");
+                           "SET client_min_messages = warning; SET datestyle = iso; SET intervalstyle = postgres;"
+                           " SET standard_conforming_strings = on");
     return status == DB_OK ? CLI_OK : cli_db_fail(cli, status);
+}
+
+enum db_status cli_listen(struct cli *cli, const char *channel)
+{
+    char *sql = alloc_format("DO $$ BEGIN IF NOT pg_is_in_recovery() THEN EXECUTE 'LISTEN %s'; END IF; END $$", channel);
+    enum db_status status = db_script(cli->db, CLI_TIMEOUT_MS, sql);
+
+    free(sql);
+    return status;
 }
 
 int cli_open(struct cli *cli)

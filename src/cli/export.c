@@ -20,7 +20,6 @@
 #include "cli/output.h"
 
 enum {
-    LISTING_ENDS_MS = 60000, /* where no sensor runs, listings end by the clock alone, without a notification */
     COMMAND_LONG_MS = 60000, /* then it is said that the command still runs */
     COMMAND_END_MS = 500     /* for the command to end when we are to */
 };
@@ -189,11 +188,14 @@ static int run_select(struct cli *cli, const struct export *export, struct file_
     return exit_status;
 }
 
+/* A standby takes no word; the brake goes by what the primary is told. */
 static int tell_published(struct cli *cli, bool force)
 {
-    enum db_status status =
-        db_query(cli->db, CLI_WORK_MS, force ? "SELECT hunnypot.brake_release()" : "SELECT hunnypot.published()", NULL,
-                 0, NULL);
+    char *sql = alloc_format("SELECT CASE WHEN NOT pg_is_in_recovery() THEN hunnypot.%s() END",
+                             force ? "brake_release" : "published");
+    enum db_status status = db_query(cli->db, CLI_WORK_MS, sql, NULL, 0, NULL);
+
+    free(sql);
 
     return status == DB_OK ? CLI_OK : cli_fail("exported, but the brake does not know of it: %s", db_why(cli->db));
 }
@@ -323,7 +325,7 @@ static enum db_status await_change(struct cli *cli, int64_t at_most_ms)
 /* Until INTERVAL_MS after BEGAN_MS more changes may come; one export is for all of them. */
 static enum db_status await_next(struct cli *cli, int64_t began_ms, int64_t interval_ms)
 {
-    enum db_status status = await_change(cli, interval_ms > LISTING_ENDS_MS ? interval_ms : LISTING_ENDS_MS);
+    enum db_status status = await_change(cli, CLI_NEWS_MS);
     int64_t left;
 
     while (status == DB_OK && (left = began_ms + interval_ms - clock_monotonic_ms()) > 0)
@@ -367,7 +369,7 @@ static void watch_once(struct cli *cli, struct watch *watch)
 static enum db_status watch_on(struct cli *cli, void *context)
 {
     struct watch *watch = context;
-    enum db_status status = db_script(cli->db, CLI_TIMEOUT_MS, "LISTEN hunnypot_listing");
+    enum db_status status = cli_listen(cli, "hunnypot_listing");
 
     while (status == DB_OK) {
         int64_t began_ms = clock_monotonic_ms();

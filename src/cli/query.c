@@ -397,13 +397,12 @@ static enum db_status print_new(struct cli *cli, struct tail *tail)
 
 static enum db_status tail_on(struct cli *cli, void *context)
 {
-    enum { TAIL_WAIT_MS = 30000 };
-    enum db_status status = db_script(cli->db, CLI_TIMEOUT_MS, "LISTEN hunnypot_hit");
+    enum db_status status = cli_listen(cli, "hunnypot_hit");
 
     while (status == DB_OK && (status = print_new(cli, context)) == DB_OK) {
         char *channel, *payload;
 
-        status = db_wait_notify(cli->db, TAIL_WAIT_MS, &channel, &payload);
+        status = db_wait_notify(cli->db, CLI_NEWS_MS, &channel, &payload);
         if (status == DB_OK) {
             free(channel);
             free(payload);

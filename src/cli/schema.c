@@ -1,7 +1,7 @@
 /* schema.c - hunnypot db init, upgrade, rebuild, status: the files in sql/ and what the database has of them.
  *
  * Numbered files hold tables and their alterations, and run once each.  Those in sql/functions/ hold functions, views and
- * rights, which are as this program has them after each upgrade. */
+ * rights, which are as this program has them after each upgrade.  roles.sql comes before all of them, each time. */
 
 #include <ctype.h>
 #include <dirent.h>
@@ -87,10 +87,9 @@ static int read_version(struct cli *cli, int *version)
     return status == DB_OK ? CLI_OK : cli_db_fail(cli, status);
 }
 
-static int apply_file(struct cli *cli, const struct schema_files *files, int i)
+static int apply(struct cli *cli, const char *folder, const char *name)
 {
-    const char *name = files->entries[i]->d_name;
-    char *path = alloc_format("%s/%s", files->folder, name), *text = NULL;
+    char *path = alloc_format("%s/%s", folder, name), *text = NULL;
     int exit_status = file_read(path, &text);
 
     if (exit_status == CLI_OK && db_script(cli->db, CLI_WORK_MS, text) != DB_OK)
@@ -98,6 +97,11 @@ static int apply_file(struct cli *cli, const struct schema_files *files, int i)
     free(text);
     free(path);
     return exit_status;
+}
+
+static int apply_file(struct cli *cli, const struct schema_files *files, int i)
+{
+    return apply(cli, files->folder, files->entries[i]->d_name);
 }
 
 static int apply_numbered(struct cli *cli, const struct schema_files *files, int number)
@@ -113,12 +117,84 @@ static int apply_numbered(struct cli *cli, const struct schema_files *files, int
     return exit_status;
 }
 
-/* As the owner of the schema, whom the first numbered file makes and goes on as. */
+/* What is wrong with roles, owners and rights: a row each.  pg_restore leaves such a database where the roles are not. */
+static const char wrong_sql[] =
+    "WITH role (name) AS (VALUES ('hunnypot_owner'), ('hunnypot_sensor'), ('hunnypot_reader'), ('hunnypot_operator'),"
+    "  ('hunnypot_witness')),"
+    " ours (what, name, owner) AS ("
+    "  SELECT 'schema', nspname::text, nspowner FROM pg_namespace WHERE nspname = 'hunnypot'"
+    "  UNION ALL SELECT 'table, view or sequence', relname, relowner FROM pg_class"
+    "   WHERE relnamespace = to_regnamespace('hunnypot') AND relkind IN ('r', 'p', 'v', 'S')"
+    "  UNION ALL SELECT 'function', proname, proowner FROM pg_proc WHERE pronamespace = to_regnamespace('hunnypot')"
+    "  UNION ALL SELECT 'type', t.typname, t.typowner FROM pg_type t LEFT JOIN pg_class c ON c.oid = t.typrelid"
+    "   WHERE t.typnamespace = to_regnamespace('hunnypot')"
+    "    AND (t.typtype IN ('d', 'e', 'r') OR (t.typtype = 'c' AND c.relkind = 'c'))),"
+    " called (name, by) AS (VALUES ('record_batch', 'hunnypot_sensor'), ('tick', 'hunnypot_sensor'),"
+    "  ('listed', 'hunnypot_reader'), ('published', 'hunnypot_reader'), ('forget', 'hunnypot_operator'),"
+    "  ('expire', 'hunnypot_operator'), ('witness_hello', 'hunnypot_witness')),"
+    " read (name, by) AS (VALUES ('listing', 'hunnypot_reader'), ('hit', 'hunnypot_reader'),"
+    "  ('schema_version', 'hunnypot_witness'))"
+    " SELECT format('there is no role %s', name) FROM role WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name)"
+    " UNION ALL SELECT 'hunnypot_operator is not a member of hunnypot_reader'"
+    "  FROM pg_roles o, pg_roles r WHERE o.rolname = 'hunnypot_operator' AND r.rolname = 'hunnypot_reader'"
+    "   AND NOT pg_has_role(o.oid, r.oid, 'MEMBER')"
+    " UNION ALL SELECT format('%s by %s, not by hunnypot_owner', CASE WHEN count(*) = 1 THEN min(what || ' ' || name) || ' is owned'"
+    "   ELSE count(*) || ' things of the schema are owned' END, min(pg_get_userbyid(owner)))"
+    "  FROM ours WHERE pg_get_userbyid(owner) <> 'hunnypot_owner' HAVING count(*) > 0"
+    " UNION ALL SELECT format('everybody may call %s', string_agg(proname, ', ' ORDER BY proname))"
+    "  FROM (SELECT proname FROM pg_proc WHERE pronamespace = to_regnamespace('hunnypot')"
+    "   AND has_function_privilege('public', oid, 'EXECUTE') ORDER BY prosecdef DESC, proname LIMIT 5) p HAVING count(*) > 0"
+    " UNION ALL SELECT format('%s may not call %s()', c.by, c.name) FROM called c"
+    "  JOIN pg_proc p ON p.proname = c.name AND p.pronamespace = to_regnamespace('hunnypot')"
+    "  JOIN pg_roles r ON r.rolname = c.by WHERE NOT has_function_privilege(r.oid, p.oid, 'EXECUTE')"
+    " UNION ALL SELECT format('%s may not read %s', c.by, c.name) FROM read c"
+    "  JOIN pg_class p ON p.relname = c.name AND p.relnamespace = to_regnamespace('hunnypot')"
+    "  JOIN pg_roles r ON r.rolname = c.by WHERE NOT has_table_privilege(r.oid, p.oid, 'SELECT')";
+
+static int read_wrong(struct cli *cli, struct db_result **result)
+{
+    enum db_status status;
+
+    *result = NULL;
+    status = db_query(cli->db, CLI_TIMEOUT_MS, wrong_sql, NULL, 0, result);
+    return status == DB_OK ? CLI_OK : cli_db_fail(cli, status);
+}
+
+/* As the owner of the schema, whom roles.sql makes. */
 static int become_owner(struct cli *cli)
 {
     enum db_status status = db_script(cli->db, CLI_TIMEOUT_MS, "SET LOCAL ROLE hunnypot_owner");
 
     return status == DB_OK ? CLI_OK : cli_db_fail(cli, status);
+}
+
+/* Functions, views and rights, as this program has them. */
+static int apply_functions(struct cli *cli, const struct schema_files *functions)
+{
+    int exit_status = CLI_OK;
+
+    for (int i = 0; exit_status == CLI_OK && i < functions->count; i++)
+        exit_status = apply_file(cli, functions, i);
+    return exit_status;
+}
+
+/* db init where there is a schema of VERSION: its tables stay as they are. */
+static int mend(struct cli *cli, const struct schema_files *numbered, const struct schema_files *functions, int version)
+{
+    struct db_result *wrong;
+    int exit_status = read_wrong(cli, &wrong);
+
+    if (exit_status == CLI_OK && db_rows(wrong) > 0) {
+        exit_status = apply(cli, numbered->folder, "roles.sql");
+        if (exit_status == CLI_OK && version == numbered->count && (exit_status = become_owner(cli)) == CLI_OK)
+            exit_status = apply_functions(cli, functions);
+        for (size_t i = 0; exit_status == CLI_OK && i < db_rows(wrong); i++)
+            printf("mended: %s\n", db_value(wrong, i, 0));
+    }
+    db_result_free(&wrong);
+    if (exit_status == CLI_OK)
+        printf("already at version %d%s\n", version, version < numbered->count ? "; run: hunnypot db upgrade" : "");
+    return exit_status;
 }
 
 /* Within a transaction that nobody else is in. */
@@ -134,22 +210,26 @@ static int apply_missing(struct cli *cli, const struct schema_files *numbered, c
                         numbered->count);
     if (version == 0 && !initial)
         return cli_fail("this database has no Hunnypot schema; run: hunnypot db init");
-    if (version == numbered->count || (initial && version > 0))
-        printf("already at version %d%s\n", version, version < numbered->count ? "; run: hunnypot db upgrade" : "");
     if (initial && version > 0)
-        return CLI_OK;
-    if (version > 0)
+        return mend(cli, numbered, functions, version);
+    if (version == numbered->count)
+        printf("already at version %d\n", version);
+    exit_status = apply(cli, numbered->folder, "roles.sql");
+    if (exit_status == CLI_OK && version > 0)
         exit_status = become_owner(cli);
     while (exit_status == CLI_OK && version < numbered->count)
         exit_status = apply_numbered(cli, numbered, ++version);
-    for (int i = 0; exit_status == CLI_OK && i < functions->count; i++)
-        exit_status = apply_file(cli, functions, i);
-    return exit_status;
+    return exit_status == CLI_OK ? apply_functions(cli, functions) : exit_status;
 }
 
 static int migrate(struct cli *cli, bool initial)
 {
-    static const char begin[] = "BEGIN; SELECT pg_advisory_xact_lock(hashtext('hunnypot.schema'))";
+    /* Once there is a schema, not by a lock that everybody who may connect could hold. */
+    static const char begin[] =
+        "BEGIN; DO $$ BEGIN IF to_regclass('hunnypot.schema_version') IS NULL THEN"
+        " PERFORM pg_advisory_xact_lock(hashtext('hunnypot.schema'));"
+        " ELSIF has_table_privilege('hunnypot.schema_version', 'UPDATE') THEN"
+        " LOCK TABLE hunnypot.schema_version IN SHARE ROW EXCLUSIVE MODE; END IF; END $$";
     struct schema_files numbered = {.count = 0}, functions = {.count = 0};
     enum db_status status;
     int exit_status = read_numbered(&numbered);
@@ -237,13 +317,26 @@ static const char status_sql[] =
     " (SELECT string_agg(r.rolname || coalesce(' (' || (SELECT string_agg(u.rolname, ', ' ORDER BY u.rolname)"
     "   FROM pg_auth_members m JOIN pg_roles u ON u.oid = m.member WHERE m.roleid = r.oid) || ')', ''), ', '"
     "   ORDER BY r.rolname) FROM pg_roles r"
-    "  WHERE r.rolname IN ('hunnypot_owner', 'hunnypot_sensor', 'hunnypot_reader', 'hunnypot_operator')) AS roles,"
+    "  WHERE r.rolname IN ('hunnypot_owner', 'hunnypot_sensor', 'hunnypot_reader', 'hunnypot_operator',"
+    "   'hunnypot_witness')) AS roles,"
     " (SELECT string_agg(format('%%s %%s, about %%s rows', t.name, pg_size_pretty(t.bytes), t.rows), '; ' ORDER BY t.name)"
     "  FROM (SELECT root.relname AS name, sum(pg_total_relation_size(leaf.oid))::bigint AS bytes,"
     "    sum(greatest(leaf.reltuples, 0))::bigint AS rows FROM pg_class root JOIN pg_class leaf ON leaf.oid = root.oid"
     "    OR leaf.oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = root.oid)"
     "   WHERE root.oid IN (to_regclass('hunnypot.hit'), to_regclass('hunnypot.waiting'),"
     " to_regclass('hunnypot.offence_day'), to_regclass('hunnypot.listed_network')) GROUP BY 1) t) AS tables";
+
+/* Fails when something is wrong, a line each. */
+static int tell_wrong(struct cli *cli)
+{
+    struct db_result *wrong;
+    int status = read_wrong(cli, &wrong);
+
+    for (size_t i = 0; wrong != NULL && i < db_rows(wrong); i++)
+        status = cli_fail("%s; run: hunnypot db init", db_value(wrong, i, 0));
+    db_result_free(&wrong);
+    return status;
+}
 
 static int run_db_status(struct cli *cli, int argc, char **argv)
 {
@@ -264,6 +357,8 @@ static int run_db_status(struct cli *cli, int argc, char **argv)
         if (status == CLI_OK && version < files.count)
             status = cli_fail("the schema is version %d of %d; run: hunnypot db %s", version, files.count,
                               version == 0 ? "init" : "upgrade");
+        if (version > 0 && tell_wrong(cli) != CLI_OK)
+            status = CLI_FAILED;
     }
     free_files(&files);
     return status;

@@ -20,12 +20,24 @@ def binary(name):
 
 
 class Postgres:
-    def __init__(self):
-        self.folder = STATE / "pg"
+    """PORT is in the name of the socket.  LIKE, a running server: this one is its standby."""
+
+    def __init__(self, name="pg", port=5432, like=None):
+        self.folder = STATE / name
         self.data = self.folder / "data"
+        self.port = port
         self.server = None
         self.folder.mkdir()
         run("chown", "postgres:postgres", self.folder)
+        if like:
+            run(*AS_POSTGRES, binary("pg_basebackup"), "-h", "/run/postgresql", "-p", like.port, "-U", "postgres", "--no-sync",
+                "--checkpoint=fast", "--write-recovery-conf", "-D", self.data, cwd="/")
+        else:
+            self._make()
+        with open(self.data / "postgresql.conf", "a", encoding="ascii") as settings:
+            settings.write(f"port = {port}\n")
+
+    def _make(self):
         run(*AS_POSTGRES, binary("initdb"), "--no-sync", "--auth=trust", "--username=postgres", "--locale=C.UTF-8",
             "--pgdata", self.data, cwd="/")
         # Anyone may be any role here, except those in needs_password: it takes that to see a wrong password refused.
@@ -39,6 +51,8 @@ class Postgres:
         self.server = Server("postgres", [*AS_POSTGRES, binary("postgres"), "-D", self.data],
                              self.folder / "log", cwd="/")
         self.server.wait_ready(self._answers, 60)
+        if self.query("SELECT pg_is_in_recovery()", database="postgres") == [(True,)]:
+            return
         if not self.query("SELECT 1 FROM pg_roles WHERE rolname = 'needs_password'", database="postgres"):
             self.query("CREATE ROLE needs_password", database="postgres")
 
@@ -51,7 +65,7 @@ class Postgres:
 
     def connect(self, database="hunnypot", user="postgres", **options):
         """A psycopg2 connection in autocommit mode."""
-        connection = psycopg2.connect(dbname=database, user=user, host="/run/postgresql", connect_timeout=5, **options)
+        connection = psycopg2.connect(dbname=database, user=user, host="/run/postgresql", port=self.port, connect_timeout=5, **options)
         connection.autocommit = True
         return connection
 
