@@ -132,3 +132,6 @@ CREATE TABLE hunnypot.offence_day (
     PRIMARY KEY (network, class, domain, day, named, witnessed, while_listed)
 ) WITH (fillfactor = 80);
 CREATE INDEX offence_day_day ON hunnypot.offence_day (day);
+-- What addresses of an IPv6 /64 did, the newest first.
+CREATE INDEX offence_day_prefix ON hunnypot.offence_day (set_masklen(network, 64), class, day DESC, network, domain, named, witnessed)
+    WHERE family(network) = 6 AND masklen(network) = 128 AND NOT while_listed;

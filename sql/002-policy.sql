@@ -76,6 +76,8 @@ CREATE TABLE hunnypot.policy (
     min_domains    int NOT NULL DEFAULT 1 CHECK (min_domains >= 1),
     inferred_named bool NOT NULL DEFAULT false,
 
+    prefix_clients int NOT NULL DEFAULT 3 CHECK (prefix_clients >= 2),
+
     lasts          interval NOT NULL DEFAULT '7 days' CHECK (lasts > '0'),
     growth         numeric NOT NULL DEFAULT 2 CHECK (growth BETWEEN 1 AND 100),
     lasts_max      interval NOT NULL DEFAULT '60 days' CHECK (lasts_max BETWEEN lasts AND '10 years'),
@@ -109,6 +111,8 @@ COMMENT ON COLUMN hunnypot.policy.min_hits IS
     'inferred: listed from this many hits on, on min_days days, when the first and the last are min_span apart or they went to '
     'min_domains owners';
 COMMENT ON COLUMN hunnypot.policy.inferred_named IS 'false: without witnesses, clients with a name are watched only';
+COMMENT ON COLUMN hunnypot.policy.prefix_clients IS
+    'an IPv6 /64 is listed from this many addresses in it on, when their hits together are enough';
 COMMENT ON COLUMN hunnypot.policy.firm_after IS 'a listing for one single letter answers inferred_code until the letter is so old';
 COMMENT ON COLUMN hunnypot.policy.inferred_lasts IS
     'an inferred listing lasts so long, and then pauses for inferred_pause, again and again; no pause: it goes on';
@@ -139,7 +143,7 @@ CREATE TABLE hunnypot.allow (
     expires timestamptz
 );
 COMMENT ON TABLE hunnypot.allow IS
-    'networks that are never listed; one address of an IPv6 /64 keeps all of that off the list';
+    'networks that are never listed; an IPv6 /64 is not listed as a whole while any of it is here, its other addresses by themselves are';
 CREATE INDEX allow_covering ON hunnypot.allow USING gist (network inet_ops);
 CREATE INDEX allow_expires ON hunnypot.allow (expires);
 

@@ -84,7 +84,7 @@ CREATE OR REPLACE FUNCTION hunnypot.dnsbl_zone()
 BEGIN ATOMIC
     WITH zone AS (SELECT hunnypot.setting('dnsbl_zone') AS name, hunnypot.setting('dnsbl_ttl')::int AS ttl),
     entry AS (
-        SELECT class, CASE family(network) WHEN 6 THEN '*.' ELSE '' END || hunnypot.reversed(unit) AS label,
+        SELECT class, network, CASE WHEN family(unit) = 6 AND masklen(unit) < 128 THEN '*.' ELSE '' END || hunnypot.reversed(unit) AS label,
                host(return_address) AS address, reason
         FROM hunnypot.listing, hunnypot.units(network) unit
     ), test AS (
@@ -97,6 +97,10 @@ BEGIN ATOMIC
         SELECT label || below AS label, kind, record
         FROM entry, LATERAL (VALUES (''), ('.' || class)) b (below),
              LATERAL (VALUES ('A', address), ('TXT', '"' || reason || '"')) r (kind, record)
+        -- A name below a wildcard would hide parts of that.
+        WHERE NOT (family(network) = 6 AND masklen(network) = 128
+                   AND EXISTS (SELECT FROM hunnypot.listing w
+                               WHERE w.network = set_masklen(entry.network, 64) AND below IN ('', '.' || w.class)))
         UNION -- a network within a network is listed as the same
         SELECT label || coalesce('.' || sub, ''), kind, record
         FROM test, LATERAL (VALUES ('A', address), ('TXT', '"Test entry"')) r (kind, record)

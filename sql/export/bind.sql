@@ -1,12 +1,12 @@
 -- consumer: BIND, NSD, Knot and other servers of zone files: a DNSBL zone
--- syntax: RFC 1035 master file with RFC 5782 names, relative to the zone; an IPv6 /64 is a wildcard
+-- syntax: RFC 1035 master file with RFC 5782 names, relative to the zone; an IPv6 network is a wildcard
 -- parameter: class =   only this class (trap, backup, address ...); when empty all, the worst of each network
 -- parameter: ns = localhost  name server of the zone
 -- parameter: hostmaster = hostmaster.localhost  who is responsible for it, with a dot for the @
 -- parameter: ttl = 300  seconds that answers may be kept
 -- The serial rises with each change of the list, and stays otherwise, so that an unchanged list is an unchanged file.
 WITH entry AS (
-    SELECT rank, network, CASE family(network) WHEN 6 THEN '*.' ELSE '' END || hunnypot.reversed(unit) AS name,
+    SELECT rank, network, CASE WHEN family(unit) = 6 AND masklen(unit) < 128 THEN '*.' ELSE '' END || hunnypot.reversed(unit) AS name,
            host(return_address) AS address, reason
     FROM hunnypot.worst_listing(:'class'), hunnypot.units(network) unit
     UNION ALL

@@ -7,7 +7,7 @@
 SELECT line FROM (
     SELECT 'duration,scope,value,reason,type' AS line, NULL::cidr AS network
     UNION ALL SELECT format('%sh,%s,%s,%s', hunnypot.hours_left(until),
-                            CASE WHEN masklen(network) = 32 AND family(network) = 4 THEN 'ip,' || host(network)
+                            CASE WHEN masklen(network) = CASE family(network) WHEN 4 THEN 32 ELSE 128 END THEN 'ip,' || host(network)
                                  ELSE 'range,' || network END, :'scenario', :'type'), network
         FROM hunnypot.firm_listing(:'class', :'inferred')
 ) l ORDER BY network NULLS FIRST

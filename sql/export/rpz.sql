@@ -15,7 +15,7 @@ SELECT line FROM (
     UNION ALL SELECT format('%s.%s.%s %s', masklen(network),
                             CASE family(network) WHEN 4 THEN hunnypot.reversed(network) ELSE
                                 (SELECT string_agg(word, '.' ORDER BY place DESC)
-                                 FROM string_to_table(replace(host(network), '::', ':zz'), ':')
+                                 FROM string_to_table(trim(':' FROM replace(host(network), '::', ':zz:')), ':')
                                       WITH ORDINALITY w (word, place)) END, :'trigger', :'action'), 4, network
         FROM hunnypot.firm_listing(:'class', :'inferred')
 ) l ORDER BY part, network

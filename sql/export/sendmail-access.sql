@@ -5,7 +5,7 @@
 -- parameter: class =   only this class (trap, backup, address ...); when empty all, the worst of each network
 SELECT format(E'Connect:%s\tERROR:%s:"%s %s"',
               CASE family(unit) WHEN 4 THEN host(unit) ELSE
-                  'IPv6:' || trim(LEADING ':' FROM regexp_replace(substr(encode(inet_send(unit), 'hex'), 9, 16),
+                  'IPv6:' || trim(LEADING ':' FROM regexp_replace(substr(encode(inet_send(unit), 'hex'), 9, masklen(unit) / 4),
                                                                   '0{0,3}(.{1,4}?)(?=(.{4})*$)', ':\1', 'g')) END,
               split_part(code, ' ', 2), split_part(code, ' ', 1), replace(reason, '%', '%%%%'))
 FROM hunnypot.worst_listing(:'class'), hunnypot.units(network) unit ORDER BY unit

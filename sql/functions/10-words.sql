@@ -31,26 +31,32 @@ BEGIN
     RETURN inner_net;
 END $$;
 
--- The network a client is counted and listed under.
+-- The network a client is counted and listed under: its address alone.
 CREATE OR REPLACE FUNCTION hunnypot.client_network(client inet) RETURNS cidr
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     RETURN CASE WHEN family(client) = 4 THEN network(set_masklen(client, 32))
                 WHEN family(hunnypot.client_address(client)) = 4 THEN network(set_masklen(hunnypot.client_address(client), 32))
-                ELSE network(set_masklen(client, 64)) END;
+                ELSE network(set_masklen(client, 128)) END;
+
+-- What else is listed for NETWORK when several of its neighbours offended: the /64 of an IPv6 address; NULL for others.
+CREATE OR REPLACE FUNCTION hunnypot.neighbours(network cidr) RETURNS cidr
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    RETURN CASE WHEN family($1) = 6 AND masklen($1) = 128 THEN set_masklen($1, 64) END;
 
 -- The networks of an address that may be listed.
 CREATE OR REPLACE FUNCTION hunnypot.covering(address inet) RETURNS cidr[]
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     RETURN ARRAY(SELECT set_masklen($1, bits)::cidr
                  FROM generate_series(CASE family($1) WHEN 4 THEN 24 ELSE 48 END,
-                                      CASE family($1) WHEN 4 THEN 32 ELSE 64 END) bits);
+                                      CASE family($1) WHEN 4 THEN 32 ELSE 64 END) bits)
+           || CASE family($1) WHEN 6 THEN ARRAY[set_masklen($1, 128)::cidr] ELSE '{}' END;
 
 -- The last network within NETWORK, in the order of cidr.
 CREATE OR REPLACE FUNCTION hunnypot.last_within(network cidr) RETURNS cidr
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     RETURN set_masklen(broadcast($1), CASE family($1) WHEN 4 THEN 32 ELSE 128 END)::cidr;
 
--- Every /32 or /64 in NETWORK, for formats that know single addresses only.
+-- Every /32 or /64 in NETWORK, or itself when it is less, for formats that know single addresses only.
 CREATE OR REPLACE FUNCTION hunnypot.units(network cidr) RETURNS SETOF cidr
     LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE ROWS 1 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

@@ -126,7 +126,8 @@ BEGIN
         SELECT coalesce(h.hit_id, gen_random_uuid()) AS id, coalesce(h.owner, h.domain) AS whose,
                counted_class(h.class, h.null_sender, h.recipients_total) AS kind, coalesce(h.name_state, 'unknown') AS name,
                EXISTS (SELECT FROM listed_network l
-                       WHERE l.network = client_network(h.client) AND l.since <= h.time AND l.until > h.time
+                       WHERE l.network = ANY (ARRAY[client_network(h.client), neighbours(client_network(h.client))])
+                         AND l.since <= h.time AND l.until > h.time
                          AND coalesce(l.removed > h.time, true)) AS while_listed,
                CASE WHEN h.class = 'trap' AND h.name_state IS DISTINCT FROM 'none' THEN letter_of(h) END AS letter, h.*
         FROM unnest(hits) h

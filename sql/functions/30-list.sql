@@ -30,9 +30,9 @@ CREATE OR REPLACE FUNCTION hunnypot.lasting(policy hunnypot.policy, returns int)
 
 -- Whether FACTS[1] to FACTS[LAST] are enough to list, of the last of which only so many HITS count, up to UNTIL.
 -- PROVEN: by what witnesses prove, else by what may be inferred.  LETTERS: how many of the client's letters witnesses saw
--- accepted in the 7 days before.
+-- accepted in the 7 days before.  CLIENTS: of how many clients they must be.
 CREATE OR REPLACE FUNCTION hunnypot.is_enough(policy hunnypot.policy, facts hunnypot.offence_day[], last int, last_hits bigint,
-                                              last_until timestamptz, proven bool, letters bigint) RETURNS bool
+                                              last_until timestamptz, proven bool, letters bigint, clients int) RETURNS bool
     LANGUAGE plpgsql STABLE AS $$
 DECLARE
     f          hunnypot.offence_day;
@@ -43,6 +43,7 @@ DECLARE
     last_seen  timestamptz;
     days       date[] := '{}';
     owners     text[] := '{}';
+    networks   cidr[] := '{}';
 BEGIN
     FOR i IN 1 .. last LOOP
         f := facts[i];
@@ -65,7 +66,13 @@ BEGIN
         IF f.owner <> ALL (owners) THEN
             owners := owners || f.owner;
         END IF;
+        IF clients > 1 AND f.network <> ALL (networks) THEN
+            networks := networks || f.network;
+        END IF;
     END LOOP;
+    IF clients > 1 AND cardinality(networks) < clients THEN
+        RETURN false;
+    END IF;
     IF proven THEN
         RETURN nameless >= policy.witnessed_hits
             OR (nameless + named >= policy.named_hits AND cardinality(days) >= policy.named_days
@@ -79,7 +86,7 @@ END $$;
 -- PROVEN counts, or all: since and until when it is listed, which may be over, or NULLs; from how many hits, the first of
 -- which came then.
 CREATE OR REPLACE FUNCTION hunnypot.listing_term(policy hunnypot.policy, facts hunnypot.offence_day[], proven bool, letters bigint,
-                                                 OUT since timestamptz, OUT until timestamptz, OUT hits bigint,
+                                                 clients int, OUT since timestamptz, OUT until timestamptz, OUT hits bigint,
                                                  OUT first_seen timestamptz)
     LANGUAGE plpgsql STABLE AS $$
 DECLARE
@@ -97,9 +104,9 @@ BEGIN
             since := NULL;
         END IF;
         IF since IS NULL THEN
-            IF hunnypot.is_enough(policy, facts, i, 1, f.first_seen, proven, letters) THEN
+            IF hunnypot.is_enough(policy, facts, i, 1, f.first_seen, proven, letters, clients) THEN
                 since := f.counted;
-            ELSIF f.hits > 1 AND hunnypot.is_enough(policy, facts, i, f.hits, f.last_seen, proven, letters) THEN
+            ELSIF f.hits > 1 AND hunnypot.is_enough(policy, facts, i, f.hits, f.last_seen, proven, letters, clients) THEN
                 since := coalesce(f.counted_again, f.counted);
             END IF;
         END IF;
@@ -119,8 +126,8 @@ END $$;
 -- It is called for each network, so it is without settings of its own, which would take longer than the rest: refresh() has
 -- them.
 CREATE OR REPLACE FUNCTION hunnypot.judge(policy hunnypot.policy, facts hunnypot.offence_day[], proven_hits bigint,
-                                          all_hits bigint, letters bigint, moment timestamptz, OUT since timestamptz, OUT until timestamptz,
-                                          OUT witnessed bool, OUT soft_until timestamptz)
+                                          all_hits bigint, letters bigint, clients int, moment timestamptz, OUT since timestamptz,
+                                          OUT until timestamptz, OUT witnessed bool, OUT soft_until timestamptz)
     LANGUAGE plpgsql STABLE AS $$
 DECLARE
     term   record;
@@ -128,7 +135,7 @@ DECLARE
     cycles float8;
 BEGIN
     IF proven_hits >= least(policy.witnessed_hits, policy.named_hits) THEN
-        term := hunnypot.listing_term(policy, facts, true, letters);
+        term := hunnypot.listing_term(policy, facts, true, letters, clients);
         IF term.until > moment THEN
             witnessed := true;
             since := term.since;
@@ -142,7 +149,7 @@ BEGIN
     IF all_hits < policy.min_hits THEN
         RETURN;
     END IF;
-    term := hunnypot.listing_term(policy, facts, false, letters);
+    term := hunnypot.listing_term(policy, facts, false, letters, clients);
     witnessed := false;
     soft_until := CASE WHEN policy.inferred_code LIKE '4%' THEN 'infinity' ELSE '-infinity' END;
     IF term.until > moment THEN
@@ -160,7 +167,29 @@ BEGIN
     END IF;
 END $$;
 
--- Bring the list up to date for NETWORKS, which must be without duplicates.  To be called under list_lock().
+-- What UNIT is judged by: what a client did, or of an IPv6 /64 what its addresses did of late, of each class so much that it
+-- tells whether they are several, however many there are.
+CREATE OR REPLACE FUNCTION hunnypot.facts_of(unit cidr) RETURNS SETOF hunnypot.offence_day
+    LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT o.* FROM hunnypot.offence_day o WHERE o.network = $1
+    UNION ALL
+    SELECT f.* FROM hunnypot.policy p
+    CROSS JOIN LATERAL (
+        SELECT o.* FROM hunnypot.offence_day o
+        WHERE family(o.network) = 6 AND masklen(o.network) = 128 AND NOT o.while_listed AND set_masklen(o.network, 64) = $1
+          AND o.class = p.class
+        ORDER BY o.day DESC, o.network, o.domain, o.named, o.witnessed LIMIT 200) f
+    WHERE family($1) = 6 AND masklen($1) = 64;
+END;
+
+-- Of how many clients the facts of UNIT must be.
+CREATE OR REPLACE FUNCTION hunnypot.clients_needed(unit cidr, policy hunnypot.policy) RETURNS int
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN family($1) = 6 AND masklen($1) = 64 THEN ($2).prefix_clients ELSE 1 END;
+
+-- Bring the list up to date for NETWORKS, which must be without duplicates, and the /64 of each that is an IPv6 address.  To be
+-- called under list_lock().
 CREATE OR REPLACE FUNCTION hunnypot.refresh(networks cidr[]) RETURNS void
     LANGUAGE plpgsql SET search_path = hunnypot, pg_temp SET jit = off
     SET plan_cache_mode = force_custom_plan SET enable_seqscan = off SET enable_bitmapscan = off
@@ -170,6 +199,10 @@ DECLARE
     was_published bigint := coalesce((SELECT p.serial FROM publication p), 0);
     changed bigint;
 BEGIN
+    IF EXISTS (SELECT FROM unnest(networks) n WHERE family(n) = 6) THEN
+        networks := ARRAY(SELECT n FROM unnest(networks) n UNION SELECT neighbours(n) FROM unnest(networks) n WHERE family(n) = 6
+                                                                                                  AND masklen(n) = 128);
+    END IF;
     -- All classes that a network has facts for or is listed under.
     WITH known AS MATERIALIZED (
         SELECT n.network, k.class, k.facts, k.hits, k.proven_hits, k.all_hits, k.domains, k.last_seen, k.is_named,
@@ -180,12 +213,12 @@ BEGIN
         FROM unnest(networks) n(network)
         CROSS JOIN LATERAL (
             SELECT class, f.facts, f.hits, f.proven_hits, f.all_hits, f.domains, f.last_seen, f.is_named
-            FROM (SELECT class, array_agg(o ORDER BY o.counted, o.first_seen, o.domain, o.day, o.named, o.witnessed) AS facts,
+            FROM (SELECT class, array_agg(o ORDER BY o.counted, o.first_seen, o.domain, o.day, o.named, o.witnessed, o.network) AS facts,
                          sum(o.hits)::bigint AS hits,
                          (sum(o.hits) FILTER (WHERE o.witnessed AND NOT o.while_listed))::bigint AS proven_hits,
                          (sum(o.hits) FILTER (WHERE NOT o.while_listed))::bigint AS all_hits,
                          count(DISTINCT o.domain) AS domains, max(o.last_seen) AS last_seen, bool_or(o.named) AS is_named
-                  FROM offence_day o WHERE o.network = n.network GROUP BY class) f
+                  FROM facts_of(n.network) o GROUP BY class) f
             FULL JOIN (SELECT class FROM listed_network l WHERE l.network = n.network AND l.removed IS NULL) l
                 USING (class)) k
     ), judged AS MATERIALIZED (
@@ -197,7 +230,7 @@ BEGIN
             FROM policy p
             CROSS JOIN LATERAL judge(p, k.facts, k.proven_hits, k.all_hits,
                                      CASE WHEN k.is_named AND p.named_share > 0 THEN letters_accepted(k.network) ELSE 0 END,
-                                     now()) j
+                                     clients_needed(k.network, p), now()) j
             WHERE p.class = k.class AND p.listed AND NOT k.is_allowed AND k.facts IS NOT NULL) j ON true
     ), written AS (
         INSERT INTO listed_network AS l (network, class, since, until, witnessed, soft_until, worse_until, hits, domains,
@@ -381,16 +414,18 @@ BEGIN
     END IF;
 END $$;
 
--- Have all networks within PART judged anew: the first ones at once, the rest by tick().
-CREATE OR REPLACE FUNCTION hunnypot.judge_anew(part cidr) RETURNS void
+-- Have all networks within PART judged anew, and the /64 around it: the first ones at once, the rest by tick().  Returns the range of
+-- that in `rework`.
+CREATE OR REPLACE FUNCTION hunnypot.judge_anew(part cidr) RETURNS cidr
     LANGUAGE plpgsql SET search_path = hunnypot, pg_temp AS $$
 DECLARE
-    -- A client is judged as a whole.
+    -- Its /64 is judged by what its addresses did, and not listed while one of them is allowed.
     whole cidr := CASE WHEN family(part) = 6 AND masklen(part) > 64 THEN set_masklen(part::inet, 64)::cidr ELSE part END;
 BEGIN
     PERFORM list_lock();
     INSERT INTO rework (range, next) VALUES (whole, whole) ON CONFLICT (range) DO UPDATE SET next = excluded.next;
     PERFORM rework_step(whole, 2000);
+    RETURN whole;
 END $$;
 
 -- What time alone changes, in one bounded step: hits that are ripe, listings and allows that end; and what there still is

@@ -40,11 +40,16 @@ WHERE l.removed IS NULL AND l.since <= now() AND l.until > now();
 COMMENT ON COLUMN hunnypot.listing.worst IS 'no worse class speaks for this network';
 COMMENT ON COLUMN hunnypot.listing.firm IS 'is refused for good: witnessed, and not for one letter that may still be on its way';
 
+-- What is listed, each client once: an address whose /64 answers as firmly is not named beside it, as that would hide parts of it
+-- in a DNS zone, where it is a wildcard.
 CREATE OR REPLACE FUNCTION hunnypot.worst_listing(class text) RETURNS SETOF hunnypot.listing
     LANGUAGE sql STABLE
 BEGIN ATOMIC
     SELECT l.* FROM hunnypot.listing l
-    WHERE (SELECT hunnypot.known_class($1)) IN ('', l.class) AND ($1 <> '' OR l.worst);
+    WHERE (SELECT hunnypot.known_class($1)) IN ('', l.class) AND ($1 <> '' OR l.worst)
+      AND NOT (family(l.network) = 6 AND masklen(l.network) = 128
+               AND EXISTS (SELECT FROM hunnypot.listing w
+                           WHERE w.network = set_masklen(l.network, 64) AND $1 IN ('', w.class) AND w.firm >= l.firm));
 END;
 
 -- The same for formats that cannot say "try again later": what may be refused for good, and the rest only if INFERRED is 'yes'.
@@ -52,7 +57,10 @@ CREATE OR REPLACE FUNCTION hunnypot.firm_listing(class text, inferred text) RETU
     LANGUAGE sql STABLE
 BEGIN ATOMIC
     SELECT l.* FROM hunnypot.listing l
-    WHERE (SELECT hunnypot.known_class($1)) IN ('', l.class) AND ($1 <> '' OR l.worst) AND ($2 = 'yes' OR l.firm);
+    WHERE (SELECT hunnypot.known_class($1)) IN ('', l.class) AND ($1 <> '' OR l.worst) AND ($2 = 'yes' OR l.firm)
+      AND NOT (family(l.network) = 6 AND masklen(l.network) = 128
+               AND EXISTS (SELECT FROM hunnypot.listing w
+                           WHERE w.network = set_masklen(l.network, 64) AND $1 IN ('', w.class) AND w.firm >= l.firm));
 END;
 
 CREATE OR REPLACE FUNCTION hunnypot.listed(address inet) RETURNS SETOF hunnypot.listing
@@ -103,13 +111,14 @@ BEGIN
 END $$;
 
 -- Postfix also asks for names and for truncated addresses.  A truncated IPv4 address is no address.  Of an IPv6 one it
--- cuts the last groups off, also behind a "::", so that 2001::5:6:7:8:9 is asked again as 2001::5:6:7:8, which is in
--- another /64.  That takes a "::" behind the first group or none, so such keys get no answer; ::ffff:192.0.2.1 is none of those.
+-- cuts the last groups off, also behind a "::", so that 2001:db8::5:6 would be asked again as 2001:db8::5, which is another client:
+-- DUNNO says that there is nothing more to ask for.
 CREATE OR REPLACE FUNCTION hunnypot.postfix_action(key text) RETURNS text
     -- Not in SQL: planning takes longer than the rest, and PL/pgSQL keeps its plans.
     LANGUAGE plpgsql STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    client inet := CASE WHEN key !~ '^[^:]*::' OR key ~* '^::ffff:' THEN hunnypot.address(key) END;
+    client inet := hunnypot.address(key);
 BEGIN
-    RETURN (SELECT code || ' ' || reason FROM hunnypot.listed(client) ORDER BY rank LIMIT 1);
+    RETURN coalesce((SELECT code || ' ' || reason FROM hunnypot.listed(client) ORDER BY rank LIMIT 1),
+                    CASE family(client) WHEN 6 THEN 'DUNNO' END);
 END $$;

@@ -21,9 +21,8 @@ CREATE OR REPLACE FUNCTION hunnypot.forget(network cidr) RETURNS TABLE (what tex
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
-    -- Offences are kept per /64: less of one cannot be told apart.
-    who cidr := network(client_address($1));
-    below cidr := CASE WHEN family(who) = 6 AND masklen(who) > 64 THEN set_masklen(who::inet, 64)::cidr ELSE who END;
+    below cidr := network(client_address($1));
+    part cidr;
 BEGIN
     PERFORM list_lock();
     what := 'hits';
@@ -39,9 +38,9 @@ BEGIN
     DELETE FROM waiting WHERE network <<= below;
     DELETE FROM offence_day WHERE network <<= below;
     RETURN NEXT;
-    PERFORM judge_anew(below);
-    WHILE EXISTS (SELECT FROM rework WHERE range = below) LOOP
-        PERFORM rework_step(below, 5000);
+    part := judge_anew(below);
+    WHILE EXISTS (SELECT FROM rework WHERE range = part) LOOP
+        PERFORM rework_step(part, 5000);
     END LOOP;
     PERFORM list_changed();
 END $$;
@@ -78,7 +77,10 @@ BEGIN
             -- A join, which looks up these few; of NOT EXISTS under OR the planner makes a hash of the whole list.
             SELECT f.ctid FROM offence_day f
             LEFT JOIN listed_network l ON l.network = f.network AND l.class = f.class AND l.removed IS NULL AND l.until > now()
-            WHERE f.day <= fresh::date AND f.last_seen < fresh AND (f.last_seen < spent OR l.network IS NULL)
+            LEFT JOIN listed_network w ON w.network = neighbours(f.network) AND w.class = f.class AND w.removed IS NULL
+                                          AND w.until > now()
+            WHERE f.day <= fresh::date AND f.last_seen < fresh
+              AND (f.last_seen < spent OR (l.network IS NULL AND w.network IS NULL))
             ORDER BY f.day LIMIT at_most))
         RETURNING network, last_seen
     )

@@ -14,15 +14,25 @@ BEGIN
                     WHEN j.until IS NULL THEN 'not enough'
                     WHEN j.witnessed THEN 'listed, witnessed' ELSE 'listed, inferred' END,
                f.hits, f.first_seen, f.last_seen, j.until
-        FROM (SELECT o.network, array_agg(o ORDER BY o.counted, o.first_seen, o.domain, o.day, o.named, o.witnessed) AS facts,
+        FROM (SELECT o.network, array_agg(o ORDER BY o.counted, o.first_seen, o.domain, o.day, o.named, o.witnessed, o.network) AS facts,
                      sum(o.hits)::bigint AS hits,
                      (sum(o.hits) FILTER (WHERE o.witnessed AND NOT o.while_listed))::bigint AS proven_hits,
                      (sum(o.hits) FILTER (WHERE NOT o.while_listed))::bigint AS all_hits, min(o.first_seen) AS first_seen, max(o.last_seen) AS last_seen,
                      bool_or(o.named) AS is_named
-              FROM offence_day o WHERE o.class = $1 GROUP BY o.network) f
+              FROM offence_day o WHERE o.class = $1 GROUP BY o.network
+              UNION ALL
+              SELECT n.unit, array_agg(o ORDER BY o.counted, o.first_seen, o.domain, o.day, o.named, o.witnessed, o.network),
+                     sum(o.hits)::bigint, (sum(o.hits) FILTER (WHERE o.witnessed))::bigint, sum(o.hits)::bigint, min(o.first_seen),
+                     max(o.last_seen), bool_or(o.named)
+              FROM (SELECT neighbours(s.network) AS unit FROM (SELECT DISTINCT d.network FROM offence_day d
+                                                               WHERE d.class = $1 AND family(d.network) = 6) s
+                    GROUP BY 1 HAVING count(*) >= (SELECT prefix_clients FROM policy WHERE class = $1)) n,
+                   LATERAL facts_of(n.unit) o
+              WHERE o.class = $1 GROUP BY n.unit) f
         JOIN policy p ON p.class = $1,
         LATERAL judge(p, f.facts, f.proven_hits, f.all_hits,
-                      CASE WHEN f.is_named AND p.named_share > 0 THEN letters_accepted(f.network) ELSE 0 END, now()) j
+                      CASE WHEN f.is_named AND p.named_share > 0 THEN letters_accepted(f.network) ELSE 0 END,
+                      clients_needed(f.network, p), now()) j
         UNION ALL
         SELECT w.network, 'ripening', count(*), min(w.time), max(w.time), max(w.ripe) FROM waiting w
         WHERE w.class = $1 GROUP BY w.network

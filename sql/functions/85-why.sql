@@ -166,8 +166,10 @@ BEGIN
             FROM hit_story(hit) WITH ORDINALITY s (time, what, number))
         || coalesce((SELECT format('; so %s is listed (%s) under %s until %s', l.network, l.proof, l.class, time_text(l.until))
                      FROM hit_outcome(hit) o, listing l
-                     WHERE o.state IN ('witnessed', 'inferred') AND l.network = client_network(hit.client)
-                       AND l.class = counted_class(hit.class, hit.null_sender, hit.recipients_total)), '');
+                     WHERE o.state IN ('witnessed', 'inferred')
+                       AND l.network = ANY (ARRAY[client_network(hit.client), neighbours(client_network(hit.client))])
+                       AND l.class = counted_class(hit.class, hit.null_sender, hit.recipients_total)
+                     ORDER BY masklen(l.network) DESC LIMIT 1), '');
 END $$;
 
 -- What is_enough() adds up when it looks at the last of FACTS.
@@ -187,16 +189,19 @@ BEGIN
     INTO nameless, named, days, span, owners FROM near n;
 END $$;
 
--- The policy's arithmetic about a network in a class: what there is, and what it takes.
-CREATE OR REPLACE FUNCTION hunnypot.arithmetic(policy hunnypot.policy, facts hunnypot.offence_day[], letters bigint) RETURNS text
+-- The policy's arithmetic about a network in a class: what there is, and what it takes, of which CLIENTS are a part.
+CREATE OR REPLACE FUNCTION hunnypot.arithmetic(policy hunnypot.policy, facts hunnypot.offence_day[], letters bigint, clients int)
+    RETURNS text
     LANGUAGE plpgsql STABLE SET search_path = hunnypot, pg_temp AS $$
 DECLARE
     t       record := tally(policy, facts, true);
     i       record := tally(policy, facts, false);
+    who     bigint := (SELECT count(DISTINCT network) FROM unnest(facts) f WHERE NOT while_listed);
     idle    bigint := (SELECT sum(hits) FROM unnest(facts) f WHERE while_listed);
     far     bigint := (SELECT sum(hits) FROM unnest(facts) f WHERE NOT while_listed) - i.nameless - i.named;
 BEGIN
     RETURN concat_ws('; ',
+        CASE WHEN clients > 1 THEN format('hits of %s, of %s that it takes', count_text(who, 'client'), clients) END,
         format('witnessed: %s without a name, of %s that it takes', count_text(t.nameless, 'hit'), policy.witnessed_hits),
         CASE WHEN t.named > 0 THEN
             format('with a name: %s in all, of %s', count_text(t.nameless + t.named, 'hit'), policy.named_hits)
@@ -237,12 +242,12 @@ BEGIN
     ), forgiven AS (
         SELECT p.class, count(*) FILTER (WHERE p.why = 'redeemed') AS redeemed, count(*) FILTER (WHERE p.why = 'excused') AS excused,
                count(*) FILTER (WHERE p.why = 'repeated') AS repeated
-        FROM pardoned p WHERE p.network = unit GROUP BY 1
+        FROM pardoned p WHERE p.network <<= unit GROUP BY 1
     ), facts AS (
-        SELECT o.class, array_agg(o ORDER BY o.counted, o.first_seen, o.domain, o.day, o.named, o.witnessed) AS facts,
+        SELECT o.class, array_agg(o ORDER BY o.counted, o.first_seen, o.domain, o.day, o.named, o.witnessed, o.network) AS facts,
                (sum(o.hits) FILTER (WHERE o.witnessed AND NOT o.while_listed))::bigint AS proven_hits,
                (sum(o.hits) FILTER (WHERE NOT o.while_listed))::bigint AS all_hits
-        FROM offence_day o WHERE o.network = unit GROUP BY 1
+        FROM facts_of(unit) o GROUP BY 1
     )
     SELECT p.class, l.class IS NOT NULL,
            CASE WHEN l.class IS NOT NULL THEN
@@ -258,7 +263,7 @@ BEGIN
                 WHEN ended.until IS NOT NULL THEN format('not listed under %s any more, since %s', p.class, time_text(least(ended.until, now())))
                 ELSE format('not listed under %s: %s', p.class,
                             CASE WHEN f.class IS NULL THEN 'nothing counts yet' ELSE 'it is not enough' END) END
-           || coalesce('; ' || CASE WHEN f.class IS NOT NULL THEN arithmetic(p, f.facts, letters) END, '')
+           || coalesce('; ' || CASE WHEN f.class IS NOT NULL THEN arithmetic(p, f.facts, letters, clients_needed(unit, p)) END, '')
            || coalesce('; ' || count_text(w.hits, 'hit') || ' ripening, until ' || time_text(w.ripe), '')
            || coalesce('; ' || count_text(nullif(g.redeemed, 0), 'hit') || ' redeemed', '')
            || coalesce('; ' || count_text(nullif(g.excused, 0), 'hit') || ' excused', '')
@@ -269,14 +274,19 @@ BEGIN
     LEFT JOIN forgiven g ON g.class = p.class
     LEFT JOIN LATERAL (SELECT * FROM listing l WHERE l.network = unit AND l.class = p.class) l ON true
     CROSS JOIN LATERAL (SELECT CASE WHEN p.named_share > 0 THEN letters_accepted(unit) ELSE 0 END AS letters) n
-    LEFT JOIN LATERAL judge(p, f.facts, f.proven_hits, f.all_hits, letters, now()) j ON true
-    LEFT JOIN LATERAL (SELECT greatest((listing_term(p, f.facts, true, letters)).until,
-                                       (listing_term(p, f.facts, false, letters)).until) AS until) ended ON true
+    LEFT JOIN LATERAL judge(p, f.facts, f.proven_hits, f.all_hits, letters, clients_needed(unit, p), now()) j ON true
+    LEFT JOIN LATERAL (SELECT greatest((listing_term(p, f.facts, true, letters, clients_needed(unit, p))).until,
+                                       (listing_term(p, f.facts, false, letters, clients_needed(unit, p))).until) AS until) ended ON true
     WHERE f.class IS NOT NULL OR w.class IS NOT NULL OR g.class IS NOT NULL OR l.class IS NOT NULL
     ORDER BY p.rank;
     IF NOT FOUND THEN
         RETURN QUERY SELECT NULL, false, format('nothing is recorded of %s%s', unit, coalesce(', and ' || allowed,
             ': it came to no trap host, or what it did there was no offence; the log of a sensor tells which verdict, at debug'));
+    END IF;
+    -- Its /64, when that is more than this address alone.
+    IF EXISTS (SELECT FROM facts_of(neighbours(unit)) o WHERE o.network <> unit)
+       OR EXISTS (SELECT FROM listing l WHERE l.network = neighbours(unit)) THEN
+        RETURN QUERY SELECT v.class, v.listed, format('%s: %s', neighbours(unit), v.what) FROM verdicts(neighbours(unit)) v;
     END IF;
 END $$;
 
@@ -287,6 +297,7 @@ CREATE OR REPLACE FUNCTION hunnypot.why(address inet) RETURNS TABLE ("time" time
 #variable_conflict use_column
 DECLARE
     unit     CONSTANT cidr := client_network(address);
+    around   CONSTANT cidr := neighbours(unit);
     at_most  CONSTANT int := 50;
     wide     CONSTANT cidr[] := covering(client_address(address));
     all_hits bigint := (SELECT count(*) FROM hit h WHERE h.client <<= unit);
@@ -303,5 +314,5 @@ BEGIN
     RETURN QUERY SELECT now(), v.what FROM verdicts(unit) v;
     -- A wider network that is listed, by hand or by another version.
     RETURN QUERY SELECT now(), format('listed with %s (%s) under %s until %s', l.network, l.proof, l.class, time_text(l.until))
-                 FROM listing l WHERE l.network = ANY (wide) AND l.network <> unit;
+                 FROM listing l WHERE l.network = ANY (wide) AND l.network <> unit AND l.network IS DISTINCT FROM around;
 END $$;

@@ -131,11 +131,16 @@ static struct ipaddr masked(const struct ipaddr *address, unsigned bits)
     return out;
 }
 
-struct ipnet ipaddr_client_network(const struct ipaddr *address)
+struct ipnet ipaddr_limit_network(const struct ipaddr *address)
 {
     uint8_t bits = address->family == 4 ? 32 : 64;
 
     return (struct ipnet){.address = masked(address, bits), .bits = bits};
+}
+
+struct ipnet ipnet_alone(const struct ipaddr *address)
+{
+    return (struct ipnet){.address = *address, .bits = (uint8_t)width(address)};
 }
 
 bool ipnet_parse(const char *text, struct ipnet *net)

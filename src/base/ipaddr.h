@@ -38,8 +38,11 @@ const char *ipaddr_format(const struct ipaddr *address, char out[IPADDR_TEXT_SIZ
 
 bool ipaddr_equal(const struct ipaddr *a, const struct ipaddr *b);
 
-/* The network a client is counted and listed under: IPv4 /32, IPv6 /64. */
-struct ipnet ipaddr_client_network(const struct ipaddr *address);
+/* What limits take for one client: IPv4 /32, IPv6 /64, which is the least that anybody is given. */
+struct ipnet ipaddr_limit_network(const struct ipaddr *address);
+
+/* The network of ADDRESS alone. */
+struct ipnet ipnet_alone(const struct ipaddr *address);
 
 /* "192.0.2.0/24", "2001:db8::/32", or an address alone; false when host bits are set or TEXT is no network. */
 bool ipnet_parse(const char *text, struct ipnet *net);

@@ -78,8 +78,8 @@ static int open_and_print(struct cli *cli, enum output_format format, char *sql)
 static const char offences_sql[] =
     "SELECT o.network, o.class, o.domain, o.hits, o.ripening, o.redeemed, o.excused, o.counted, date_trunc('second', o.first_seen) AS first_seen,"
     " date_trunc('second', o.last_seen) AS last_seen,"
-    " (SELECT date_trunc('second', l.until) FROM hunnypot.listing l"
-    "  WHERE l.network = o.network AND l.class = o.class) AS listed_until"
+    " (SELECT date_trunc('second', max(l.until)) FROM hunnypot.listing l"
+    "  WHERE l.network IN (o.network, hunnypot.neighbours(o.network)) AND l.class = o.class) AS listed_until"
     " FROM hunnypot.offence o";
 
 /* list */
@@ -145,9 +145,10 @@ static const char hits_sql[] =
     " FROM (SELECT hit, hit.* FROM hunnypot.hit WHERE hit.client <<= inet '%s' ORDER BY hit.time DESC, hit.spool, hit.seq DESC"
     "  LIMIT %s) h JOIN hunnypot.sensor s USING (sensor_id) ORDER BY h.time DESC, h.spool, h.seq DESC";
 
-/* Why the network of one client is listed or not; of a wider one, where there may be any number of clients, nothing. */
+/* Why a client or an IPv6 /64 is listed or not; of another network, which is not judged as one, nothing. */
 static const char verdicts_sql[] =
-    "SELECT v.what FROM (SELECT cidr '%s' AS unit) n, hunnypot.verdicts(n.unit) v WHERE n.unit = hunnypot.client_network(n.unit)";
+    "SELECT v.what FROM (SELECT cidr '%s' AS unit) n, hunnypot.verdicts(n.unit) v"
+    " WHERE n.unit = hunnypot.client_network(n.unit) OR (family(n.unit) = 6 AND masklen(n.unit) = 64)";
 
 static int print_evidence(struct cli *cli, enum output_format format, const char *network, const char *limit)
 {
@@ -202,10 +203,9 @@ static int run_show(struct cli *cli, int argc, char **argv)
         return cli_usage("takes one address or network");
     if (!is_number(limit))
         return cli_usage("--limit: %s is no number", limit);
-    /* Offences are kept per /32 or /64: an address stands for that network. */
     if (ipaddr_parse(argv[first], &address)) {
         address = ipaddr_client(&address, NULL, 0);
-        net = ipaddr_client_network(&address);
+        net = ipnet_alone(&address);
     } else if (ipnet_parse(argv[first], &net)) {
         net = ipnet_client(&net, NULL, 0);
     } else {

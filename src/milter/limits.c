@@ -102,7 +102,7 @@ enum limits_outcome limits_take(struct limits *limits, const struct ipaddr *clie
                                 unsigned per_client, int64_t now_ms, int64_t silent_until_ms,
                                 struct limits_place **place)
 {
-    struct ipnet network = ipaddr_client_network(client);
+    struct ipnet network = ipaddr_limit_network(client);
     enum limits_outcome outcome;
 
     *place = NULL;

@@ -45,7 +45,7 @@ def test_class_and_evidence(mta, milter, smtp, primaries, pg, hits, client, reci
     if kind != "trap":
         assert 0 <= hit["primary_age_ms"] < 15000
     assert pg.query("SELECT time BETWEEN %s AND now() FROM hunnypot.hit", before) == [(True,)]
-    network = client + "/32" if "." in client else "2001:db8:c::/64"
+    network = client + ("/32" if "." in client else "/128")
     assert pg.query("SELECT network::text, class, domain, hits FROM hunnypot.offence") == [
         (network, kind, recipient.split("@")[1], 1)]
 

@@ -49,17 +49,17 @@ def rows_of(done):
 # list
 
 @pytest.mark.parametrize("filters, networks", [
-    ([], ["2001:db8:c:1::/64", "203.0.113.7/32", "203.0.113.9/32"]),
+    ([], ["2001:db8:c:1::5/128", "203.0.113.7/32", "203.0.113.9/32"]),
     (["--class", "trap"], ["203.0.113.9/32"]),
-    (["--class", "null-sender"], ["2001:db8:c:1::/64"]),
+    (["--class", "null-sender"], ["2001:db8:c:1::5/128"]),
     (["--domain", "backup.example"], ["203.0.113.7/32"]),
     (["--domain", "Backup.Example."], ["203.0.113.7/32"]),
     (["--domain", "' OR true --"], []),
     (["--network", "203.0.113.0/24"], ["203.0.113.7/32", "203.0.113.9/32"]),
-    (["--network", "2001:db8::/32"], ["2001:db8:c:1::/64"]),
+    (["--network", "2001:db8::/32"], ["2001:db8:c:1::5/128"]),
     (["--network", "203.0.113.9"], ["203.0.113.9/32"]),
-    (["--since", "2h"], ["2001:db8:c:1::/64", "203.0.113.7/32"]),
-    (["--since", "2000-01-01 00:00"], ["2001:db8:c:1::/64", "203.0.113.7/32", "203.0.113.9/32"]),
+    (["--since", "2h"], ["2001:db8:c:1::5/128", "203.0.113.7/32"]),
+    (["--since", "2000-01-01 00:00"], ["2001:db8:c:1::5/128", "203.0.113.7/32", "203.0.113.9/32"]),
     (["--min-hits", "2"], ["203.0.113.7/32"]),
     (["--class", "backup", "--min-hits", "3"], []),
 ])
@@ -121,9 +121,9 @@ def test_show_prints_the_evidence(caught, hunnypot, hunnypot_json):
     assert [row["queue_id"] for row in table] == ["Second", "4XyZ"]
 
 
-@pytest.mark.parametrize("what, hits", [("2001:db8:c:1::5", 1), ("2001:db8:c:1::99", 1), ("203.0.113.0/24", 3),
+@pytest.mark.parametrize("what, hits", [("2001:db8:c:1::5", 1), ("2001:db8:c:1::99", 0), ("2001:db8:c:1::/64", 1), ("203.0.113.0/24", 3),
                                         ("203.0.113.8", 0)])
-def test_show_an_address_stands_for_its_network(caught, hunnypot, hunnypot_json, what, hits):
+def test_show_an_address_or_a_network(caught, hunnypot, hunnypot_json, what, hits):
     assert len(hunnypot_json("show", what)["hits"]) == hits
     assert hunnypot("show", what).stdout.count("client:") == hits
 
@@ -319,7 +319,7 @@ def test_why_tells_it_in_order(caught, hunnypot, hunnypot_json):
 def test_forget(caught, hunnypot, hunnypot_json):
     removed = hunnypot_json("forget", "203.0.113.0/24")
     assert {row["what"]: row["removed"] for row in removed} == {"hits": 3, "offences": 2}
-    assert [row["network"] for row in hunnypot_json("list")] == ["2001:db8:c:1::/64"]
+    assert [row["network"] for row in hunnypot_json("list")] == ["2001:db8:c:1::5/128"]
     assert hunnypot_json("show", "203.0.113.0/24")["hits"] == []
 
 

@@ -61,7 +61,7 @@ def trap_works(root, deliver):
     assert deliver("203.0.113.7", "a@trap.example").startswith("451 4.7.1")
     assert deliver("2001:db8:c::7", "a@trap.example").startswith("451 4.7.1")
     assert deliver("203.0.113.8", "a@forgotten.example").startswith("4")
-    wait_for(lambda: "203.0.113.7/32" in caught(root) and "2001:db8:c::/64" in caught(root), what="both in the list")
+    wait_for(lambda: "203.0.113.7/32" in caught(root) and "2001:db8:c::7/128" in caught(root), what="both in the list")
     assert "203.0.113.8" not in caught(root)
 
 

@@ -22,8 +22,8 @@ from testbed.zone import Zone
 
 FORMATS = sorted(path.stem for path in (TOP / "sql/export").glob("*.sql"))
 TRAP, BACKUP, ADDRESS, FREE = "203.0.113.7", "203.0.113.8", "203.0.113.9", "203.0.113.10"
-TRAP6, FREE6 = "2001:db8:c::7", "2001:db8:d::7"
-ZERO6 = "2001:db8::7"  # of 2001:db8:0:0::/64: groups of zeros, which some consumers want to see
+TRAP6, FREE6 = "2001:db8:c::7", "2001:db8:d::7"  # TRAP6 has neighbours that offend: all of its /64 is listed
+ZERO6 = "2001:db8::7"  # alone, and with groups of zeros, which some consumers want to see
 HOUR = timedelta(hours=1)
 
 # Every character that the policy takes.
@@ -40,7 +40,7 @@ def listed(pg):
     """A client of each class, and IPv6 ones; one client is in two classes, of which the trap is the worse."""
     pg.query("UPDATE hunnypot.setting SET value = %s WHERE name = 'lookup_url'", URL + "$")
     pg.query("UPDATE hunnypot.policy SET reason = %s WHERE class = 'trap'", REASON)
-    for client in (TRAP, TRAP6, ZERO6):
+    for client in (TRAP, TRAP6, "2001:db8:c::8", "2001:db8:c::9", ZERO6):
         offend(pg, client)
     for kind, client in (("backup", BACKUP), ("address", ADDRESS), ("address", TRAP)):
         offend(pg, client, kind, "a.example", HOUR)
@@ -109,7 +109,7 @@ def check_list_zone(zone):
     for client, answer in ((TRAP, "127.0.0.2"), (BACKUP, "127.0.0.3"), (ADDRESS, "127.0.0.4"), (TRAP6, "127.0.0.2"),
                            ("2001:db8:c:0:ffff::1", "127.0.0.2"), (ZERO6, "127.0.0.2")):
         assert zone.about(client) == ("NOERROR", [answer]), client
-    for client in (FREE, FREE6, "2001:db8:c:1::7"):
+    for client in (FREE, FREE6, "2001:db8:c:1::7", "2001:db8::8"):
         assert zone.about(client) == ("NXDOMAIN", []), client
     assert zone.about(TRAP, "TXT") == ("NOERROR", [f'"{text_about(TRAP)}"'])
     assert zone.ask(zone.name, "NS")[1] == ["ns.list.example."]
@@ -220,7 +220,7 @@ def test_sendmail_refuses(listed, export, sendmail):
                        stdin=entries, check=True,
                        env={"LD_LIBRARY_PATH": str(DEBS / "sendmail/usr/lib/x86_64-linux-gnu")})
     sendmail(extra=f"FEATURE(`access_db', `hash -o {database}')dnl")
-    for client, network in ((TRAP, TRAP), (TRAP6, "2001:db8:c::"), (ZERO6, "2001:db8::")):
+    for client, network in ((TRAP, TRAP), (TRAP6, "2001:db8:c::"), (ZERO6, ZERO6)):
         assert refused(client).startswith("550 5.7.1 ") and text_about(network) in refused(client), refused(client)
     for client in (FREE, FREE6):
         assert not refused(client).startswith("5"), client
@@ -234,7 +234,7 @@ def test_postfix_refuses(listed, export, postfix):
     server = postfix(main={**POSTFIX, "smtpd_client_restrictions": f"check_client_access cidr:{path}"})
     asked = server.command("postmap", "-q", TRAP, f"cidr:{path}")
     assert (asked.stdout.strip(), asked.stderr) == (f"550 5.7.1 {text_about(TRAP)}", "")
-    for client, network in ((TRAP, TRAP), (TRAP6, "2001:db8:c::"), (ZERO6, "2001:db8::")):
+    for client, network in ((TRAP, TRAP), (TRAP6, "2001:db8:c::"), (ZERO6, ZERO6)):
         answer = refused(client)
         assert answer.startswith("550 5.7.1 ") and answer.endswith(text_about(network)), answer
     for client in (FREE, FREE6):
@@ -345,7 +345,7 @@ def test_ipset_loads(listed, export, ipset, options):
 
 def test_spamd_and_plain_have_one_network_a_line(listed, export):
     assert export("spamd").read_text().split("\n") == [f"{TRAP}/32", f"{BACKUP}/32", f"{ADDRESS}/32", ""]
-    assert export("plain").read_text().split("\n") == [f"{TRAP}/32", f"{BACKUP}/32", f"{ADDRESS}/32", "2001:db8::/64",
+    assert export("plain").read_text().split("\n") == [f"{TRAP}/32", f"{BACKUP}/32", f"{ADDRESS}/32", "2001:db8::7/128",
                                                        "2001:db8:c::/64", ""]
     assert export("plain", **{"class": "address"}).read_text().split() == [f"{TRAP}/32", f"{ADDRESS}/32"]
 
@@ -367,7 +367,7 @@ check:
        {message}
   accept
 """.replace("FILE", str(path)))
-    for client, network in ((TRAP, TRAP), (BACKUP, BACKUP), (TRAP6, "2001:db8:c::"), (ZERO6, "2001:db8::"), (FREE, None), (FREE6, None)):
+    for client, network in ((TRAP, TRAP), (BACKUP, BACKUP), (TRAP6, "2001:db8:c::"), (ZERO6, ZERO6), (FREE, None), (FREE6, None)):
         said = run(DEBS / "exim4-daemon/usr/sbin/exim4", "-C", configuration, "-bh", client, check=False).stdout
         assert ("\n550 " in "\n" + said.replace("\r", "")) == (network is not None), (client, said)
         assert network in (None, BACKUP) or text_about(network) in re.sub(r"\s+550[- ]", " ", said), (client, said)
@@ -397,7 +397,7 @@ match from any for any action "in"
 
 
 def test_forms_of_consumers_that_are_not_in_debian(listed, export):
-    networks = [f"{TRAP}/32", f"{BACKUP}/32", f"{ADDRESS}/32", "2001:db8::/64", "2001:db8:c::/64"]
+    networks = [f"{TRAP}/32", f"{BACKUP}/32", f"{ADDRESS}/32", "2001:db8::7/128", "2001:db8:c::/64"]
     assert export("pf").read_text().split() == networks
     assert export("suricata", score=50).read_text().split() == [f"{network},1,50" for network in networks]
 
@@ -486,7 +486,7 @@ def test_crowdsec_bans_who_is_listed_and_nobody_else(listed, export, cscli):
         return sorted((row["ip"], row["reason"], row["action"]) for row in rows)
     cscli("decisions add -i 198.51.100.99 -R own")
     own = ("Ip:198.51.100.99", "own", "ban")
-    wanted = [(f"Ip:{network}", "hunnypot", "ban") for network in (TRAP, BACKUP, ADDRESS, "2001:db8::/64", "2001:db8:c::/64")]
+    wanted = [(f"Ip:{network}", "hunnypot", "ban") for network in (TRAP, BACKUP, ADDRESS, ZERO6, "2001:db8:c::/64")]
     assert banned() == sorted([own, *wanted])
     assert banned() == sorted([own, *wanted]), "a second run adds nothing"
     listed.query("SELECT hunnypot.allow_add(%s)", TRAP)
@@ -524,7 +524,7 @@ def test_csv_and_jsonl_have_every_listing(listed, export):
     objects = [json.loads(line) for line in export("jsonl").read_text().splitlines()]
     assert [(row["network"], row["class"]) for row in rows] == [
         (f"{TRAP}/32", "trap"), (f"{TRAP}/32", "address"), (f"{BACKUP}/32", "backup"), (f"{ADDRESS}/32", "address"),
-        ("2001:db8::/64", "trap"), ("2001:db8:c::/64", "trap")]
+        ("2001:db8::7/128", "trap"), ("2001:db8:c::/64", "trap"), *[(f"2001:db8:c::{last}/128", "trap") for last in (7, 8, 9)]]
     assert [{key: str(value) for key, value in item.items()} for item in objects] == rows
     assert rows[0]["reason"] == text_about(TRAP)
     assert (rows[0]["return_address"], rows[0]["code"]) == ("127.0.0.2", "550 5.7.1")

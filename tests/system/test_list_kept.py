@@ -15,7 +15,7 @@ from testbed.milter import environment
 from testbed.offences import list_networks, offend, offend_all
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
-CLIENTS = [f"203.0.113.{number}" for number in range(1, 25)] + [f"2001:db8:c:{number}::{number}" for number in range(1, 9)]
+CLIENTS = [f"203.0.113.{number}" for number in range(1, 25)] + [f"2001:db8:c:{number % 3}::{number}" for number in range(1, 13)]
 KEPT = """SELECT network, class, since, until, witnessed, soft_until, worse_until, hits, domains, last_seen, due FROM hunnypot.listed_network
     WHERE removed IS NULL ORDER BY network, class"""
 

@@ -107,12 +107,64 @@ def test_nonsense_is_refused(pg, change):
         pg.query(f"UPDATE hunnypot.{change}")
 
 
-def test_ipv6_clients_are_listed_by_their_64(pg):
+NEIGHBOURS = ["2001:db8:c:1::7", "2001:db8:c:1::8", "2001:db8:c:1:ffff::9"]
+
+
+def listed_networks(pg, query="listing"):
+    return [network for network, in pg.query(f"SELECT network FROM hunnypot.{query} ORDER BY network")]
+
+
+def test_ipv6_clients_are_listed_by_address(pg):
     offend(pg, "2001:db8:c:1::7", "backup", "a.example", 2 * HOUR)
     offend(pg, "2001:db8:c:1:ffff::8", "backup", "a.example")
-    assert listings(pg, "2001:db8:c:1::9") == {"backup": 7}
+    assert listed_networks(pg) == [], "two hits, but of two clients"
+    offend(pg, "2001:db8:c:1::7", "backup", "a.example")
+    assert listed_networks(pg) == ["2001:db8:c:1::7/128"]
+    assert listings(pg, "2001:db8:c:1::7") == {"backup": 7}
+    assert listings(pg, "2001:db8:c:1:ffff::8") == {}
+
+
+def test_a_64_is_listed_when_several_of_its_addresses_offended(pg):
+    for number, client in enumerate(NEIGHBOURS):
+        assert listings(pg, "2001:db8:c:1::99") == {}, f"{number} of three are not several"
+        offend(pg, client, "backup", "a.example", (3 - number) * HOUR)
+    assert listings(pg, "2001:db8:c:1::99").keys() == {"backup"}
     assert listings(pg, "2001:db8:c:2::7") == {}
-    assert pg.query("SELECT network FROM hunnypot.listing") == [("2001:db8:c:1::/64",)]
+    assert listed_networks(pg) == ["2001:db8:c:1::/64"], "no address did enough by itself"
+    [said] = [what for what, in pg.query("SELECT what FROM hunnypot.why('2001:db8:c:1::99')") if "/64" in what]
+    assert "listed (" in said and "hits of 3 clients, of 3 that it takes" in said
+    pg.query("SELECT * FROM hunnypot.forget(%s)", NEIGHBOURS[0])
+    assert listed_networks(pg) == [], "two are not several any more"
+
+
+def test_a_64_is_not_listed_for_offenders_of_different_times(pg):
+    pg.query("UPDATE hunnypot.policy SET counts_for = '7 days'")
+    for number, client in enumerate(NEIGHBOURS):
+        offend(pg, client, ago=24 * HOUR * 8 * (2 - number))
+    assert "2001:db8:c:1::/64" not in listed_networks(pg)
+    offend(pg, "2001:db8:c:1::10")
+    assert "2001:db8:c:1::/64" not in listed_networks(pg)
+    offend(pg, "2001:db8:c:1::11")
+    assert "2001:db8:c:1::/64" in listed_networks(pg)
+
+
+def test_what_comes_from_a_listed_64_came_while_listed(pg):
+    for client in NEIGHBOURS:
+        offend(pg, client)
+    assert pg.query("SELECT l.network FROM hunnypot.listed('2001:db8:c:1::99') l") == [("2001:db8:c:1::/64",)]
+    # An address that says no more than its /64 is not named beside it.
+    for query in ("worst_listing('')", "worst_listing('trap')", "firm_listing('', 'no')"):
+        assert listed_networks(pg, query) == ["2001:db8:c:1::/64"]
+    assert [row for row in pg.query("SELECT network, result FROM hunnypot.policy_test('trap')") if row[0].endswith("/64")] == [
+        ("2001:db8:c:1::/64", "listed, witnessed")]
+
+
+def test_a_64_with_any_number_of_offenders_is_judged_by_a_few(pg):
+    list_networks(pg, "SELECT ('2001:db8:c:1::1'::inet + number)::cidr FROM generate_series(1, 3000) number")
+    plan = "\n".join(row[0] for row in pg.query(
+        "SET enable_seqscan = off; EXPLAIN (ANALYZE, COSTS off, TIMING off) SELECT * FROM hunnypot.facts_of('2001:db8:c:1::/64')"))
+    assert "offence_day_prefix" in plan and "rows=3000" not in plan, plan
+    assert listings(pg, "2001:db8:c:1:ffff::99") == {"trap": 30}
 
 
 @pytest.mark.parametrize("address, who", [
@@ -160,10 +212,15 @@ def test_allowed_networks_are_never_listed(pg, network, expires, listed):
     assert listings(pg, CLIENT) == {"trap": 30}
 
 
-def test_one_allowed_address_keeps_its_64_off_the_list(pg):
-    offend(pg, "2001:db8:c:1::7")
-    pg.query("SELECT hunnypot.allow_add('2001:db8:c:1::25')")
-    assert listings(pg, "2001:db8:c:1::7") == {}
+@pytest.mark.parametrize("allowed", ["2001:db8:c:1::25", NEIGHBOURS[0]])
+def test_one_allowed_address_frees_just_that_one(pg, allowed):
+    for client in NEIGHBOURS:
+        offend(pg, client)
+    pg.query("SELECT hunnypot.allow_add(%s)", allowed)
+    assert listings(pg, allowed) == {}
+    assert listed_networks(pg) == [f"{client}/128" for client in NEIGHBOURS if client != allowed]
+    assert pg.query("SELECT hunnypot.allow_del(%s)", allowed) == [(True,)]
+    assert listings(pg, allowed) == {"trap": 30}
 
 
 def test_allowing_again_changes_the_words(pg):
@@ -197,20 +254,20 @@ REFUSED = "550 5.7.1 Listed for sending to a domain that gets no mail, see https
     *[(key, REFUSED + CLIENT) for key in (
         "::ffff:203.0.113.7", "::FFFF:cb00:7107", "64:ff9b::cb00:7107", "64:ff9b::203.0.113.7", "2002:cb00:7107:1::25",
         "2001:0:4136:e378:8000:63bf:34ff:8ef8")],
-    ("2001:db8:c:1::7", REFUSED + "2001:db8:c:1::"),
-    ("2001:DB8:C:1:0:0:0:9", REFUSED + "2001:db8:c:1::"),
-    ("2001:db8:c:1::", REFUSED + "2001:db8:c:1::"),
-    # Postfix cuts 2001::5:6:7:8:9, of 2001:0:0:5::/64, to this, which would be in 2001::/64.
-    ("2001::5:6:7:8", None),
+    ("2001:db8:c:1::1", REFUSED + "2001:db8:c:1::1"),
+    ("2001:DB8:C:1:0:0:0:1", REFUSED + "2001:db8:c:1::1"),
+    ("2001:db8:c:2::99", REFUSED + "2001:db8:c:2::"),
+    # Of these Postfix would cut something off and ask again: for another client.
+    ("2001:db8:c:1::1:2", "DUNNO"), ("2001:db8:c:1::", "DUNNO"), ("2001::5:6:7:8", "DUNNO"), ("::ffff:203.0.113.8", "DUNNO"), ("::ffff:203.0.113", "DUNNO"),
     *[(key, None) for key in (
         "203.0.113.8", "203.0.113", "203", "", "client7.example.com", "com", "203.0.113.7.", " 203.0.113.7",
         "203.0.113.07", "203.0.113.256", "unknown", "[203.0.113.7]", "203.0.113.7/32", "'; SELECT 1",
-        "2001:db8:c:1", "2001:db8:c:1:", ":::", "::ffff:203.0.113.8", "::ffff:203.0.113", "::203.0.113.7", "1:2:3:4:5:6:7:8:9", "2001:db8:c:g::",
+        "2001:db8:c:1", "2001:db8:c:1:", ":::", "::203.0.113.7", "1:2:3:4:5:6:7:8:9", "2001:db8:c:g::",
         "a" * 10000)]],
     ids=lambda value: str(value)[:30])
 def test_postfix_gets_an_answer_or_nothing_for_any_key(pg, key, wanted):
     pg.query("UPDATE hunnypot.setting SET value = 'https://why.example/?$' WHERE name = 'lookup_url'")
-    for client in (CLIENT, "2001:db8:c:1::1", "2001::1", "::5"):
+    for client in (CLIENT, "2001:db8:c:1::1", "2001::1", "::5", "2001:db8:c:2::1", "2001:db8:c:2::2", "2001:db8:c:2::3"):
         offend(pg, client)
     assert pg.query("SELECT hunnypot.postfix_action(%s)", key) == [(wanted,)]
 

@@ -95,7 +95,7 @@ static void client_network_is_32_or_64(void **state)
         char text[IPADDR_TEXT_SIZE];
 
         assert_true(ipaddr_parse(cases[i][0], &address));
-        net = ipaddr_client_network(&address);
+        net = ipaddr_limit_network(&address);
         assert_string_equal(ipnet_format(&net, text), cases[i][1]);
     }
 }
