@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <ifaddrs.h>
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/interfaces.h"
 #include "cli/check.h"
 
 /* Settings */
@@ -27,22 +27,21 @@ static void add_fault(void *context, const char *line)
     *faults = more;
 }
 
+static void add_address(void *settings, const struct ipaddr *address)
+{
+    settings_add_own_address(settings, address);
+}
+
 /* What the daemon would count as ours (daemon/identity). */
 static void complete_identity(struct settings *settings)
 {
-    struct ifaddrs *interfaces = NULL;
     char host[256] = "", normalized[DOMAIN_MAX + 1];
-    struct ipaddr address;
 
     gethostname(host, sizeof host - 1);
     if (settings->judge.own_name_count == 0 && domain_normalize(host, normalized))
         settings_add_own_name(settings, normalized);
-    if (settings->judge.own_address_count > 0 || getifaddrs(&interfaces) != 0)
-        return;
-    for (const struct ifaddrs *one = interfaces; one != NULL; one = one->ifa_next)
-        if (ipaddr_from_sockaddr(one->ifa_addr, &address, NULL))
-            settings_add_own_address(settings, &address);
-    freeifaddrs(interfaces);
+    if (settings->judge.own_address_count == 0)
+        (void)interfaces_read(add_address, settings);
 }
 
 static void check_settings(const struct check_facts *facts, struct check_report *report)

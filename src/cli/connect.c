@@ -43,7 +43,7 @@ int cli_connect(struct cli *cli)
 
 enum db_status cli_listen(struct cli *cli, const char *channel)
 {
-    char *sql = alloc_format("DO $$ BEGIN IF NOT pg_is_in_recovery() THEN EXECUTE 'LISTEN %s'; END IF; END $$", channel);
+    char *sql = alloc_format("DO 'BEGIN IF NOT pg_is_in_recovery() THEN LISTEN %s; END IF; END'", channel);
     enum db_status status = db_script(cli->db, CLI_TIMEOUT_MS, sql);
 
     free(sql);

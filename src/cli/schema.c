@@ -226,10 +226,10 @@ static int migrate(struct cli *cli, bool initial)
 {
     /* Once there is a schema, not by a lock that everybody who may connect could hold. */
     static const char begin[] =
-        "BEGIN; DO $$ BEGIN IF to_regclass('hunnypot.schema_version') IS NULL THEN"
-        " PERFORM pg_advisory_xact_lock(hashtext('hunnypot.schema'));"
-        " ELSIF has_table_privilege('hunnypot.schema_version', 'UPDATE') THEN"
-        " LOCK TABLE hunnypot.schema_version IN SHARE ROW EXCLUSIVE MODE; END IF; END $$";
+        "BEGIN; DO 'BEGIN IF to_regclass(''hunnypot.schema_version'') IS NULL THEN"
+        " PERFORM pg_advisory_xact_lock(hashtext(''hunnypot.schema''));"
+        " ELSIF has_table_privilege(''hunnypot.schema_version'', ''UPDATE'') THEN"
+        " LOCK TABLE hunnypot.schema_version IN SHARE ROW EXCLUSIVE MODE; END IF; END'";
     struct schema_files numbered = {.count = 0}, functions = {.count = 0};
     enum db_status status;
     int exit_status = read_numbered(&numbered);

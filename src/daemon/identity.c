@@ -1,12 +1,12 @@
 #include "daemon/identity.h"
 
 #include <errno.h>
-#include <ifaddrs.h>
 #include <netdb.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/domain.h"
+#include "base/interfaces.h"
 #include "base/log.h"
 
 static void add_name(struct settings *settings, const char *name)
@@ -31,20 +31,17 @@ static void find_names(struct settings *settings)
     }
 }
 
+static void add_address(void *settings, const struct ipaddr *address)
+{
+    settings_add_own_address(settings, address);
+}
+
 static void find_addresses(struct settings *settings)
 {
-    struct ifaddrs *interfaces = NULL;
-    struct ipaddr address;
-
-    if (getifaddrs(&interfaces) != 0) {
+    settings->judge.own_addresses_read = true;
+    if (!interfaces_read(add_address, settings))
         log_event(LOG_LEVEL_WARNING, "interfaces-unknown error=\"%s\" effect=\"set trap_host.addresses\"",
                   strerror(errno));
-        return;
-    }
-    for (const struct ifaddrs *interface = interfaces; interface != NULL; interface = interface->ifa_next)
-        if (ipaddr_from_sockaddr(interface->ifa_addr, &address, NULL))
-            settings_add_own_address(settings, &address);
-    freeifaddrs(interfaces);
 }
 
 void identity_complete(struct settings *settings)

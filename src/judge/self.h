@@ -1,4 +1,5 @@
-/* self.h - who this host is: its names and addresses by the settings, and what the mail server said to one question.
+/* self.h - who this host is: its names and addresses by the settings, or those of its interfaces, and what the mail server said to
+ * one question.
  *
  * Threads:  any; a struct self is read-only once made.
  * Owns:     nothing; the settings' arrays are borrowed.
@@ -14,11 +15,15 @@
 #include "base/ipaddr.h"
 #include "settings/settings.h"
 
+enum { SELF_NEW_MAX = 32 };
+
 struct self {
     char *const *names; /* normalized */
     size_t name_count;
     const struct ipaddr *addresses;
     size_t address_count;
+    struct ipaddr new_addresses[SELF_NEW_MAX]; /* that the interfaces got since the settings were read */
+    size_t new_count;
     const struct ipnet *nat64_prefixes;
     size_t nat64_prefix_count;
     char mta_name[DOMAIN_MAX + 1]; /* the mail server's name for itself; empty: none */

@@ -65,6 +65,7 @@ struct settings_judge {
     size_t own_name_count;
     struct ipaddr *own_addresses;
     size_t own_address_count;
+    bool own_addresses_read; /* they are the interfaces', which may get more */
     struct settings_rule *rules; /* the longest matching pattern wins */
     size_t rule_count;
     struct ipnet *nat64_prefixes; /* each an ipnet_is_nat64_prefix() */

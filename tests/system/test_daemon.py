@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from milter_client import MilterClient
 from testbed.base import BUILD, run
 from testbed.milter import Milter, environment, settings_text
 
@@ -245,6 +246,29 @@ def test_primed_on_a_host_name_with_two_addresses(milter, wait_for, addresses):
         assert " prime-failed " not in daemon.log()
     finally:
         hosts.write_text(before)
+
+
+def test_an_address_that_became_ours(milter, hits, wait_for):
+    """By DHCP, or as a failover address: who comes from it is one of us from then on."""
+    daemon = milter(log_level="debug")
+
+    def is_friend():
+        with MilterClient(daemon.settings["socket"]) as mta:
+            mta.session("198.18.0.7")
+            assert mta.transaction("<a@trap.example>").code == 451
+        return " client=198.18.0.7 verdict=friend " in daemon.log()
+    assert not is_friend()
+    hits(wait=1)
+    run("ip", "address", "add", "198.18.0.7/32", "dev", "lo")
+    try:
+        wait_for(is_friend, what="friend")
+        offences = daemon.log().count(" offence client=")
+        friends = daemon.log().count(" verdict=friend ")
+        is_friend()
+        wait_for(lambda: daemon.log().count(" verdict=friend ") > friends, what="verdict")
+        assert daemon.log().count(" offence client=") == offences
+    finally:
+        run("ip", "address", "del", "198.18.0.7/32", "dev", "lo")
 
 
 def test_a_locked_folder_is_no_silent_wait(milter, wait_for):
