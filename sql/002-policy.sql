@@ -30,6 +30,13 @@ CREATE DOMAIN hunnypot.plain_text AS text
 COMMENT ON DOMAIN hunnypot.plain_text IS
     'printable ASCII without quotes and backslashes: every format carries it as it is; two and an address fit a TXT';
 
+-- RFC 6052 2.2: lengths, and bits 64 to 71 are zero.
+CREATE FUNCTION hunnypot.are_nat64_prefixes(prefixes text) RETURNS bool
+    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(bool_and(family(p) = 6 AND masklen(p) IN (32, 40, 48, 56, 64, 96) AND get_byte(inet_send(p), 12) = 0), true)
+    FROM unnest(string_to_array(prefixes, ' ')::cidr[]) p
+$$;
+
 CREATE TABLE hunnypot.setting (
     name    text PRIMARY KEY,
     value   hunnypot.plain_text NOT NULL,
@@ -38,6 +45,7 @@ CREATE TABLE hunnypot.setting (
         CASE WHEN starts_with(name, 'keep_') OR name = 'brake_time' THEN value::interval > '0' AND value::interval < '100 years'
              WHEN name = 'brake_share' THEN value::numeric BETWEEN 0 AND 1
              WHEN name = 'brake_floor' THEN value::bigint >= 0
+             WHEN name = 'nat64_prefixes' THEN hunnypot.are_nat64_prefixes(value)
              -- The address stands for each $, and all of it must fit into one string of a TXT (255 bytes).
              WHEN name = 'lookup_url' THEN length(value) - length(replace(value, '$', '')) <= 1
              -- RFC 2181 8 has more, but no list that changes wants a week.
@@ -52,6 +60,7 @@ INSERT INTO hunnypot.setting (name, value, meaning) VALUES
     ('brake_share', '0.5', 'the brake holds when more new networks than this share of the published would be listed'),
     ('brake_time', '1 hour', 'what was published in this time counts as new, too'),
     ('brake_floor', '100', 'the brake never holds for this many new networks or fewer'),
+    ('nat64_prefixes', '', 'prefixes behind which addresses hold IPv4 ones, with blanks between, as the sensors have them'),
     ('lookup_url', '', 'where a refused client finds out why; $ stands for its address');
 
 -- Per class: who is listed, for how long, and with which words.

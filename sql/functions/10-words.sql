@@ -6,26 +6,39 @@ CREATE OR REPLACE FUNCTION hunnypot.setting(name text) RETURNS text
     LANGUAGE sql STABLE PARALLEL SAFE
     RETURN (SELECT s.value::text FROM hunnypot.setting s WHERE s.name = $1);
 
--- Who ADDRESS, or the clients of which network, is: IPv4 where it holds an IPv4 address, as base/ipaddr.h has it (but for the
--- prefixes in a sensor's settings).  What holds none of a client on the Internet stays as it is.
+-- Who ADDRESS, or the clients of which network, is: IPv4 where it holds an IPv4 address, as base/ipaddr.h has it, with the prefixes
+-- that the setting nat64_prefixes names.  What holds none of a client on the Internet stays as it is.
 CREATE OR REPLACE FUNCTION hunnypot.client_address(address inet) RETURNS inet
-    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    first int := CASE WHEN address <<= '2002::/16' THEN 2
+    -- Of a translator: RFC 6052 2.2 leaves out bits 64 to 71.
+    named cidr := CASE WHEN family(address) = 6 THEN
+                      (SELECT p FROM unnest(string_to_array(hunnypot.setting('nat64_prefixes'), ' ')::cidr[]) p
+                       WHERE address <<= p LIMIT 1) END;
+    first int := CASE WHEN named IS NOT NULL THEN masklen(named) / 8
+                      WHEN address <<= '2002::/16' THEN 2
                       WHEN address <<= '::ffff:0:0/96' OR address <<= '64:ff9b::/96' OR address <<= '2001::/32' THEN 12 END;
-    flip int := CASE WHEN address <<= '2001::/32' THEN 255 ELSE 0 END;
-    bits int := least(masklen(address) - 8 * first, 32);
-    octets bytea := substr(inet_send(address), 5 + first, 4);
+    flip int := CASE WHEN named IS NULL AND address <<= '2001::/32' THEN 255 ELSE 0 END;
+    octets bytea := substr(inet_send(address), 5);
+    bits int := 0;
+    parts int[] := '{}';
     inner_net inet;
 BEGIN
-    IF first IS NULL OR bits <= 0 THEN
+    IF first IS NULL OR (masklen(named) < 96 AND get_byte(octets, 8) <> 0) THEN
         RETURN address;
     END IF;
-    inner_net := network(set_masklen(concat_ws('.', get_byte(octets, 0) # flip, get_byte(octets, 1) # flip,
-                                               get_byte(octets, 2) # flip, get_byte(octets, 3) # flip)::inet, bits));
-    IF NOT address <<= '::ffff:0:0/96'
-       AND inner_net <<= ANY ('{0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12,
-                                192.168.0.0/16, 224.0.0.0/3}'::inet[]) THEN
+    FOR octet IN first .. first + 4 LOOP
+        CONTINUE WHEN cardinality(parts) = 4 OR (octet = 8 AND masklen(named) < 96);
+        parts := parts || (get_byte(octets, octet) # flip);
+        bits := bits + least(greatest(masklen(address) - 8 * octet, 0), 8);
+    END LOOP;
+    IF bits = 0 THEN
+        RETURN address;
+    END IF;
+    inner_net := network(set_masklen(array_to_string(parts, '.')::inet, bits));
+    IF (named IS NOT NULL OR NOT address <<= '::ffff:0:0/96')
+       AND (inner_net <<= ANY ('{0.0.0.0/8, 127.0.0.0/8, 169.254.0.0/16, 224.0.0.0/3}'::inet[])
+            OR (named IS NULL AND inner_net <<= ANY ('{10.0.0.0/8, 100.64.0.0/10, 172.16.0.0/12, 192.168.0.0/16}'::inet[]))) THEN
         RETURN address;
     END IF;
     RETURN inner_net;
@@ -33,7 +46,7 @@ END $$;
 
 -- The network a client is counted and listed under: its address alone.
 CREATE OR REPLACE FUNCTION hunnypot.client_network(client inet) RETURNS cidr
-    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE
     RETURN CASE WHEN family(client) = 4 THEN network(set_masklen(client, 32))
                 WHEN family(hunnypot.client_address(client)) = 4 THEN network(set_masklen(hunnypot.client_address(client), 32))
                 ELSE network(set_masklen(client, 128)) END;

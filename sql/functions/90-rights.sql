@@ -16,5 +16,5 @@ GRANT EXECUTE ON FUNCTION hunnypot.sensor_hello, hunnypot.record_batch, hunnypot
     TO hunnypot_sensor;
 
 GRANT INSERT, UPDATE, DELETE ON hunnypot.policy, hunnypot.allow, hunnypot.setting TO hunnypot_operator;
-GRANT EXECUTE ON FUNCTION hunnypot.brake_release, hunnypot.allow_add, hunnypot.allow_del, hunnypot.forget,
+GRANT EXECUTE ON FUNCTION hunnypot.are_nat64_prefixes, hunnypot.brake_release, hunnypot.allow_add, hunnypot.allow_del, hunnypot.forget,
     hunnypot.expire, hunnypot.tick, hunnypot.rebuild, hunnypot.policy_enable TO hunnypot_operator;

@@ -64,10 +64,28 @@ static bool is_number(const char *text)
     return *text != '\0' && strspn(text, "0123456789") == strlen(text) && strlen(text) < 10;
 }
 
+/* Open the database, and ask it who the clients in NET are: what its setting nat64_prefixes names is in no file here. */
+static int open_for(struct cli *cli, const struct ipnet *net, char out[IPADDR_TEXT_SIZE])
+{
+    const char *texts[] = {ipnet_format(net, out)};
+    struct db_result *result = NULL;
+    int status = cli_open(cli);
+    enum db_status asked;
+
+    if (status != CLI_OK)
+        return status;
+    asked = db_query_texts(cli->db, CLI_TIMEOUT_MS, "SELECT network(hunnypot.client_address($1::inet))", texts, 1, &result);
+    if (asked != DB_OK)
+        return cli_db_fail(cli, asked);
+    snprintf(out, IPADDR_TEXT_SIZE, "%s", db_value(result, 0, 0));
+    db_result_free(&result);
+    return CLI_OK;
+}
+
 /* Run SQL, which is freed. */
 static int open_and_print(struct cli *cli, enum output_format format, char *sql)
 {
-    int status = cli_open(cli);
+    int status = cli->db != NULL ? CLI_OK : cli_open(cli);
 
     if (status == CLI_OK)
         status = output_query(cli, format, sql);
@@ -120,15 +138,17 @@ static int run_list(struct cli *cli, int argc, char **argv)
         return cli_usage("--class is trap, backup, address or null-sender, not %s", class);
     if (network != NULL && !ipnet_parse(network, &net))
         return cli_usage("--network: %s is no network (192.0.2.0/24)", network);
-    if (network != NULL)
-        net = ipnet_client(&net, NULL, 0);
     if (min_hits != NULL && !is_number(min_hits))
         return cli_usage("--min-hits: %s is no number", min_hits);
     sql = alloc_format("%s WHERE true", offences_sql);
     append_equal(&sql, "o.class", class);
     append_equal(&sql, "o.domain", domain);
+    if (network != NULL && (status = open_for(cli, &net, text)) != CLI_OK) {
+        free(sql);
+        return status;
+    }
     if (network != NULL)
-        append(&sql, alloc_format(" AND o.network <<= inet '%s'", ipnet_format(&net, text)));
+        append(&sql, alloc_format(" AND o.network <<= inet '%s'", text));
     append_since(&sql, "o.last_seen", since);
     if (min_hits != NULL)
         append(&sql, alloc_format(" AND o.hits >= %s", min_hits));
@@ -161,13 +181,13 @@ static int print_evidence(struct cli *cli, enum output_format format, const char
                               " 'verdicts', (SELECT coalesce(json_agg(v.what), '[]') FROM (%s) v),"
                               " 'hits', (SELECT coalesce(json_agg(h), '[]') FROM (%s) h))",
                               network, offences, verdicts, hits);
-    int status = cli_open(cli);
+    int status = CLI_OK;
 
-    if (status == CLI_OK && format == OUTPUT_JSON) {
+    if (format == OUTPUT_JSON) {
         status = output_query(cli, OUTPUT_ONE_JSON, both);
-    } else if (status == CLI_OK && format == OUTPUT_CSV) {
+    } else if (format == OUTPUT_CSV) {
         status = output_query(cli, OUTPUT_CSV, hits);
-    } else if (status == CLI_OK) {
+    } else {
         status = output_query(cli, OUTPUT_TABLE, offences);
         putchar('\n');
         if (status == CLI_OK)
@@ -204,14 +224,12 @@ static int run_show(struct cli *cli, int argc, char **argv)
     if (!is_number(limit))
         return cli_usage("--limit: %s is no number", limit);
     if (ipaddr_parse(argv[first], &address)) {
-        address = ipaddr_client(&address, NULL, 0);
         net = ipnet_alone(&address);
-    } else if (ipnet_parse(argv[first], &net)) {
-        net = ipnet_client(&net, NULL, 0);
-    } else {
+    } else if (!ipnet_parse(argv[first], &net)) {
         return cli_usage("%s is neither an address nor a network", argv[first]);
     }
-    return print_evidence(cli, format, ipnet_format(&net, text), limit);
+    status = open_for(cli, &net, text);
+    return status == CLI_OK ? print_evidence(cli, format, text, limit) : status;
 }
 
 /* why */

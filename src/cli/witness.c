@@ -37,7 +37,8 @@ enum {
 struct witness {
     /* As asked for. */
     const char *format_name, *mx, *machine, *zone, *match, *key_path, *folder, *quiet, *log;
-    struct cli_texts refusals;
+    struct cli_texts refusals, nat64_texts;
+    struct ipnet nat64_prefixes[CLI_TEXTS_MAX];
     bool follow, journal, trying;
 
     char mx_normal[DOMAIN_MAX + 1], host_name[256];
@@ -54,6 +55,18 @@ struct witness {
 };
 
 /* --- beginning --- */
+
+static int read_prefixes(struct witness *witness)
+{
+    for (size_t i = 0; i < witness->nat64_texts.count; i++) {
+        struct ipnet *net = &witness->nat64_prefixes[i];
+
+        if (!ipnet_parse(witness->nat64_texts.texts[i], net) || !ipnet_is_nat64_prefix(net))
+            return cli_usage("--nat64-prefix: %s is no prefix of length 32, 40, 48, 56, 64 or 96 with bits 64 to 71 zero",
+                             witness->nat64_texts.texts[i]);
+    }
+    return CLI_OK;
+}
 
 /* A path, or the name of one that is installed. */
 static int read_logformat(struct witness *witness)
@@ -160,6 +173,7 @@ static int open_intake(struct witness *witness)
 {
     struct intake_config config = {.format = witness->format, .ledger = witness->ledger,
                                    .refusals = witness->refusals.texts, .refusal_count = witness->refusals.count,
+                                   .nat64_prefixes = witness->nat64_prefixes, .nat64_prefix_count = witness->nat64_texts.count,
                                    .quiet_us = text_duration_ms(witness->quiet) * 1000};
     char why[LEDGER_WHY_SIZE];
 
@@ -396,6 +410,7 @@ static int try_format(const struct cli *cli, struct witness *witness)
             puts("unreadable");
             continue;
         }
+        entry.client = ipaddr_client(&entry.client, witness->nat64_prefixes, witness->nat64_texts.count);
         print_entry(&entry);
     }
     return CLI_OK;
@@ -405,8 +420,10 @@ static int try_format(const struct cli *cli, struct witness *witness)
 
 static int start(struct cli *cli, struct witness *witness)
 {
-    int status = read_logformat(witness);
+    int status = read_prefixes(witness);
 
+    if (status == CLI_OK)
+        status = read_logformat(witness);
     if (status == CLI_OK)
         status = cli_stop_on_signals(cli);
     if (status == CLI_OK && witness->trying)
@@ -435,6 +452,8 @@ static int run_witness(struct cli *cli, int argc, char **argv)
          .text = &witness.match},
         {.name = "refusal", .argument = "TEXT", .help = "a refusal with TEXT in it is because of the list",
          .texts = &witness.refusals},
+        {.name = "nat64-prefix", .argument = "PREFIX", .help = "addresses in it hold IPv4 ones, as in the sensors' nat64_prefixes",
+         .texts = &witness.nat64_texts},
         {.name = "quiet", .argument = "DURATION", .help = "a log silent for longer was not watched (default 30m)",
          .text = &witness.quiet},
         {.name = "key", .argument = "FILE", .help = "the key (default " ENVELOPE_KEY_FILE ")", .text = &witness.key_path},

@@ -271,6 +271,7 @@ bool intake_entry(struct intake *intake, const struct source_entry *from, int64_
         intake_gap(intake, "a line could not be read");
         return true;
     }
+    entry.client = ipaddr_client(&entry.client, intake->config.nat64_prefixes, intake->config.nat64_prefix_count);
     if (entry.event == LOGFORMAT_SUPPRESSED)
         intake_gap(intake, "lines were suppressed"); /* between the entry before and this one */
     return catch_up(intake) && watch_until(intake, &entry.stamp, now_us, fresh) && event_take(intake, &entry);

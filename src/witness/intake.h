@@ -24,6 +24,8 @@ struct intake_config {
     struct ledger *ledger;
     const char *const *refusals; /* a refusal that has one of these texts is because of the list */
     size_t refusal_count;
+    const struct ipnet *nat64_prefixes; /* for ipaddr_client() */
+    size_t nat64_prefix_count;
     int64_t quiet_us;
 };
 

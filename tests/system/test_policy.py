@@ -100,6 +100,8 @@ def test_a_rule_that_is_changed_counts_at_once_for_what_was_recorded(pg):
     "policy SET reason = 'costs $1'", "policy SET code = '250 2.0.0'", "policy SET code = '550 4.7.1'",
     "policy SET return_address = '127.0.0.1' WHERE rank = 1", "policy SET return_address = '192.0.2.1' WHERE rank = 1",
     "policy SET growth = 0.5", "policy SET min_hits = 0", "setting SET value = '-1 day' WHERE name = 'keep_hits'",
+    *[f"setting SET value = '{wrong}' WHERE name = 'nat64_prefixes'" for wrong in (
+        "192.0.2.0/24", "2001:db8::/33", "2001:db8:0:0:100::/96", "2001:db8::/128")],
     "setting SET value = 'soon' WHERE name = 'keep_offences'", "setting SET value = '7' WHERE name = 'brake_share'",
     "setting SET value = E'http://x/\\t' WHERE name = 'lookup_url'"])
 def test_nonsense_is_refused(pg, change):
@@ -180,6 +182,31 @@ def test_a_64_with_any_number_of_offenders_is_judged_by_a_few(pg):
         "2002::/16", "2001::/32", "2001:0:4136::/48", "::/0", "2000::/3")]])
 def test_ipv4_inside_ipv6_is_the_ipv4_client(pg, address, who):
     assert pg.query("SELECT hunnypot.client_address(%s) = %s::inet", address, who) == [(True,)]
+
+
+# RFC 6052 2.4: one address behind prefixes of each length.
+@pytest.mark.parametrize("prefix, address", [
+    ("2001:db8::/32", "2001:db8:c000:221::"), ("2001:db8:100::/40", "2001:db8:1c0:2:21::"),
+    ("2001:db8:122::/48", "2001:db8:122:c000:2:2100::"), ("2001:db8:122:300::/56", "2001:db8:122:3c0:0:221::"),
+    ("2001:db8:122:344::/64", "2001:db8:122:344:c0:2:2100::"), ("2001:db8:122:344::/96", "2001:db8:122:344::192.0.2.33"),
+    ("64:ff9b:1::/48", "64:ff9b:1:c000:2:2100::")])
+def test_ipv4_behind_a_prefix_of_the_settings_is_the_ipv4_client(pg, hunnypot_json, prefix, address):
+    pg.query("UPDATE hunnypot.setting SET value = %s WHERE name = 'nat64_prefixes'", "2001:db8:9::/96 " + prefix)
+    assert pg.query("SELECT host(hunnypot.client_address(%s))", address) == [("192.0.2.33",)]
+    offend(pg, address)
+    assert listed_networks(pg) == ["192.0.2.33/32"]
+    assert listings(pg, address) == {"trap": 30}
+    assert pg.query("SELECT hunnypot.client_address(%s) = %s", prefix, prefix) == [(True,)]
+    assert [row["network"] for row in hunnypot_json("list", "--network", address)] == ["192.0.2.33/32"]
+    assert hunnypot_json("show", address)["network"] == "192.0.2.33/32"
+    pg.query("SELECT hunnypot.allow_add(%s)", address)
+    assert listings(pg, "192.0.2.33") == {}
+
+
+def test_a_prefix_of_the_settings_may_hold_private_clients_but_no_nonsense(pg):
+    pg.query("UPDATE hunnypot.setting SET value = '2001:db8:64::/96' WHERE name = 'nat64_prefixes'")
+    assert pg.query("SELECT host(hunnypot.client_address('2001:db8:64::10.0.0.1'))") == [("10.0.0.1",)]
+    assert pg.query("SELECT host(hunnypot.client_address('2001:db8:64::127.0.0.1'))") == [("2001:db8:64::7f00:1",)]
 
 
 def test_ipv4_inside_ipv6_is_listed_allowed_and_forgotten_as_ipv4(pg):

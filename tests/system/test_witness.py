@@ -543,6 +543,7 @@ def test_nothing_on_the_disk_of_a_witness_tells_an_address(sensor, witness, hits
     (["--host", HOST, "--match", "all", "a"], "--match is"),
     (["--host", HOST, "--timezone", "Mars/Olympus", "a"], "there is no zone Mars/Olympus"),
     (["--host", HOST, "--quiet", "soon", "a"], "--quiet takes a duration"),
+    (["--host", HOST, "--nat64-prefix", "2001:db8::/33", "a"], "--nat64-prefix: 2001:db8::/33 is no prefix"),
     (["--host", HOST, "--follow", "-"], "--follow is for files"),
     (["--host", HOST, "--format", "nosuch", "a"], "no format nosuch"),
     (["--host", HOST, "--key", "/nowhere", "a"], "/nowhere: No such file or directory; copy it"),

@@ -20,10 +20,12 @@ static struct ledger *ledger;
 static struct logformat *format;
 static struct intake *intake;
 static const char *const refusals[] = {"bl.example"};
+static struct ipnet prefix; /* of no length until a test sets it */
 
 static void begin(void)
 {
     struct intake_config config = {.format = format, .ledger = ledger, .refusals = refusals, .refusal_count = 1,
+                                   .nat64_prefixes = &prefix, .nat64_prefix_count = prefix.bits > 0,
                                    .quiet_us = 1800 * S};
 
     intake = intake_create(&config, why);
@@ -48,6 +50,7 @@ static int tear_down(void **state)
     char command[128];
 
     (void)state;
+    prefix.bits = 0;
     intake_destroy(&intake);
     ledger_close(&ledger);
     logformat_free(&format);
@@ -282,6 +285,22 @@ static void test_visits_of_clients_and_sensors(void **state)
     assert_int_equal(count, 0);
 }
 
+static void test_an_ipv4_address_behind_a_prefix_of_the_settings(void **state)
+{
+    struct ipaddr sensor = {.family = 4, .bytes = {192, 0, 2, 1}};
+    struct ledger_probe probes[4];
+    size_t count;
+
+    (void)state;
+    intake_destroy(&intake);
+    assert_true(ipnet_parse("2001:db8:64::/96", &prefix));
+    begin();
+    intake_set_sensors(intake, &sensor, 1);
+    entry(-9, 9, true, "smtpd connect from mx2[2001:db8:64::192.0.2.1]");
+    assert_true(ledger_untold_probes(ledger, probes, 4, &count));
+    assert_int_equal(count, 1);
+}
+
 static void test_probes_of_a_sensor_that_is_heard_of_later(void **state)
 {
     struct ipaddr sensors[] = {{.family = 4, .bytes = {192, 0, 2, 1}}, {.family = 4, .bytes = {192, 0, 2, 2}}};
@@ -324,6 +343,7 @@ int main(void)
         TEST(test_letter),
         TEST(test_letter_that_was_not_accepted),
         TEST(test_visits_of_clients_and_sensors),
+        TEST(test_an_ipv4_address_behind_a_prefix_of_the_settings),
         TEST(test_probes_of_a_sensor_that_is_heard_of_later),
     };
 
