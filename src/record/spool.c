@@ -36,7 +36,7 @@ enum {
 };
 
 struct spool {
-    int lock_fd;
+    int lock_fd, file_fd;
     pthread_t thread;
 
     struct spool_own own; /* the thread's */
@@ -200,19 +200,35 @@ static enum spool_status call_submit(struct spool *spool, struct spool_call *cal
 
 /* --- open and close --- */
 
+static enum spool_status lock_failed(struct spool *spool)
+{
+    enum spool_status status = errno == EWOULDBLOCK ? SPOOL_LOCKED : SPOOL_FAILED;
+
+    snprintf(spool->own.file.why, SPOOL_WHY_SIZE, "lock: %s",
+             status == SPOOL_LOCKED ? "held by another process" : strerror(errno));
+    return status;
+}
+
+/* A lock on the spool itself, once it is there, for the case that somebody removes the file beside it.  SQLite's locks are of
+ * another kind, and given up when any descriptor of the spool is closed: this one is, after SQLite's. */
+static enum spool_status lock_file(struct spool *spool)
+{
+    if (spool->file_fd < 0)
+        spool->file_fd = open(spool->own.file.path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    return spool->file_fd < 0 || flock(spool->file_fd, LOCK_EX | LOCK_NB) == 0 ? SPOOL_OK : lock_failed(spool);
+}
+
+/* The file beside the spool also holds what recall() reads. */
 static enum spool_status lock_take(struct spool *spool)
 {
     char *path = alloc_format("%s.lock", spool->own.file.path);
-    enum spool_status status = SPOOL_OK;
 
+    spool->file_fd = -1;
     spool->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (spool->lock_fd < 0 || flock(spool->lock_fd, LOCK_EX | LOCK_NB) != 0) {
-        status = spool->lock_fd >= 0 && errno == EWOULDBLOCK ? SPOOL_LOCKED : SPOOL_FAILED;
-        snprintf(spool->own.file.why, SPOOL_WHY_SIZE, "lock: %s",
-                 status == SPOOL_LOCKED ? "held by another process" : strerror(errno));
-    }
     free(path);
-    return status;
+    if (spool->lock_fd < 0 || flock(spool->lock_fd, LOCK_EX | LOCK_NB) != 0)
+        return lock_failed(spool);
+    return lock_file(spool);
 }
 
 /* Is the file an older one than the one that we had?  Then hits that were answered are in it no more: at most those that were
@@ -239,6 +255,8 @@ static enum spool_status recall(struct spool *spool)
 static void spool_free(struct spool *spool)
 {
     spool_file_close(&spool->own.file, true);
+    if (spool->file_fd >= 0)
+        close(spool->file_fd);
     if (spool->lock_fd >= 0)
         close(spool->lock_fd);
     pthread_cond_destroy(&spool->news);
@@ -276,6 +294,8 @@ enum spool_status spool_open(struct spool **opened, const char *path, int64_t li
     status = lock_take(spool);
     if (status == SPOOL_OK && spool_file_open(&spool->own.file) != SQLITE_OK)
         status = SPOOL_FAILED;
+    if (status == SPOOL_OK)
+        status = lock_file(spool);
     if (status == SPOOL_OK)
         status = recall(spool);
     if (status == SPOOL_OK)

@@ -184,8 +184,11 @@ def test_stops_with_sessions_open(postfix, milter, smtp, number):
     daemon.server = None
 
 
-def test_a_second_daemon_on_one_spool_is_refused(milter):
+@pytest.mark.parametrize("lock", ["there", "removed"])
+def test_a_second_daemon_on_one_spool_is_refused(milter, lock):
     first = milter(database="")
+    if lock == "removed":
+        first.spool.with_name(f"{first.spool.name}.lock").unlink()
     second = Milter({"database": "", "spool": str(first.spool), "socket": "unix:/run/hunnypot/second.sock"}, "second")
     second.start(wait=False)
     assert second.server.process.wait(10) != 0
