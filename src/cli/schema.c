@@ -222,6 +222,20 @@ static int apply_missing(struct cli *cli, const struct schema_files *numbered, c
     return exit_status == CLI_OK ? apply_functions(cli, functions) : exit_status;
 }
 
+/* Older ones would complain of the syntax of some line. */
+static int check_server(struct cli *cli)
+{
+    enum { SERVER_MIN = 140000 };
+    struct db_result *result = NULL;
+    enum db_status status = db_query(cli->db, CLI_TIMEOUT_MS, "SELECT current_setting('server_version_num')", NULL, 0, &result);
+    long version = status == DB_OK ? strtol(db_value(result, 0, 0), NULL, 10) : 0;
+
+    db_result_free(&result);
+    if (status != DB_OK)
+        return cli_db_fail(cli, status);
+    return version >= SERVER_MIN ? CLI_OK : cli_fail("this server is PostgreSQL %ld; 14 or later is needed", version / 10000);
+}
+
 static int migrate(struct cli *cli, bool initial)
 {
     /* Once there is a schema, not by a lock that everybody who may connect could hold. */
@@ -238,6 +252,8 @@ static int migrate(struct cli *cli, bool initial)
         exit_status = read_folder(&functions, "sql/functions", is_sql_file);
     if (exit_status == CLI_OK)
         exit_status = cli_connect(cli);
+    if (exit_status == CLI_OK)
+        exit_status = check_server(cli);
     if (exit_status == CLI_OK) {
         status = db_script(cli->db, CLI_WORK_MS, begin);
         exit_status = status == DB_OK ? apply_missing(cli, &numbered, &functions, initial) : cli_db_fail(cli, status);

@@ -17,6 +17,7 @@ enum {
     FIRST_PAUSE_MS = 100, /* after the spool failed; doubled each time */
     LONGEST_PAUSE_MS = 30000,
     SPOOL_COMPLAINT_MS = 60000,
+    SUMMARY_MS = 60000,
     ROUND_REST = 4, /* times as long as a round took, until the next */
     TIDE_INTERVAL_MS = 100,
     TIDE_MARKS = 1024 /* so many of them go back further than the default verdict_timeout */
@@ -60,6 +61,12 @@ struct judging {
     bool round_due;    /* ... but then, as something may have become known */
     int64_t retry_ms;  /* no call to the spool before */
     int64_t pause_ms;
+    struct {
+        uint64_t hits;   /* since the last summary */
+        const char *why; /* of the last of them */
+        bool told;       /* the first since the start was */
+    } verdicts[VERDICT_COUNT];
+    int64_t summary_ms; /* when they are told; 0: there are none */
 };
 
 static void spool_failed(struct judging *judging, const char *doing)
@@ -209,7 +216,20 @@ static void judge_candidate(struct judging *judging, struct candidate *candidate
     }
 }
 
-static void log_verdict(const struct candidate *candidate)
+/* What became of the hits since the last time, a line for each verdict. */
+static void log_summary(struct judging *judging)
+{
+    for (size_t i = 0; i < VERDICT_COUNT; i++) {
+        if (judging->verdicts[i].hits > 0)
+            log_event(LOG_LEVEL_INFO, "judged verdict=%s hits=%llu why=\"%s\"", verdict_name((enum verdict)i),
+                      (unsigned long long)judging->verdicts[i].hits, judging->verdicts[i].why);
+        judging->verdicts[i].hits = 0;
+    }
+    judging->summary_ms = 0;
+}
+
+/* The first of each verdict since the start is told at once: a new installation that records nothing says why. */
+static void log_verdict(struct judging *judging, const struct candidate *candidate)
 {
     const struct hit *hit = &candidate->hit;
     const char *queue = hit->queue_id[0] != '\0' ? hit->queue_id : "-";
@@ -217,13 +237,19 @@ static void log_verdict(const struct candidate *candidate)
 
     ipaddr_format(&hit->client, client);
     counter_add_verdict(candidate->verdict);
+    if (judging->summary_ms == 0)
+        judging->summary_ms = clock_monotonic_ms() + SUMMARY_MS;
+    judging->verdicts[candidate->verdict].hits++;
+    judging->verdicts[candidate->verdict].why = candidate->why;
     if (candidate->verdict == VERDICT_OFFENCE)
         log_event(LOG_LEVEL_INFO, "offence client=%s class=%s domain=%s primary=%s primary_age_ms=%lld queue=%s", client,
                   class_name(hit->class), hit->domain, hit->primary[0] != '\0' ? hit->primary : "-",
                   (long long)hit->primary_age_ms, queue);
     else
-        log_event(LOG_LEVEL_DEBUG, "not-recorded client=%s verdict=%s why=\"%s\" queue=%s", client,
-                  verdict_name(candidate->verdict), candidate->why, queue);
+        log_event(judging->verdicts[candidate->verdict].told ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO,
+                  "not-recorded client=%s verdict=%s why=\"%s\" queue=%s", client, verdict_name(candidate->verdict),
+                  candidate->why, queue);
+    judging->verdicts[candidate->verdict].told = true;
 }
 
 /* Judge what is not judged yet.  Each probe and each look-up is news, and any number of hits may wait for others: those that were
@@ -279,7 +305,7 @@ static void settle_window(struct judging *judging)
             judging->window[left++] = judging->window[i];
             continue;
         }
-        log_verdict(&judging->window[i]);
+        log_verdict(judging, &judging->window[i]);
         hit_clear(&judging->window[i].hit);
     }
     judging->count = left;
@@ -299,6 +325,8 @@ static int64_t next_deadline(const struct judging *judging)
         deadline_ms = judging->round_ms;
     else if (is_pressed(judging))
         deadline_ms = clock_monotonic_ms() + JUDGING_NAME_MS;
+    if (judging->summary_ms > 0 && judging->summary_ms < deadline_ms)
+        deadline_ms = judging->summary_ms;
     for (size_t i = 0; i < judging->count; i++) {
         own_ms = judging->window[i].read_ms + judging->verdict_timeout_ms;
         if (own_ms < deadline_ms)
@@ -315,6 +343,8 @@ static void *judging_thread(void *argument)
     while (!judging->stop) {
         read_inbox(judging);
         settle_window(judging);
+        if (judging->summary_ms > 0 && clock_monotonic_ms() >= judging->summary_ms)
+            log_summary(judging);
         if (!judging->stop)
             judge_wait(judging->judge, &seen, next_deadline(judging));
     }
@@ -322,6 +352,7 @@ static void *judging_thread(void *argument)
     judging->retry_ms = judging->round_ms = 0;
     read_inbox(judging);
     settle_window(judging);
+    log_summary(judging);
     return NULL;
 }
 

@@ -251,7 +251,7 @@ def test_primed_on_a_host_name_with_two_addresses(milter, wait_for, addresses):
         hosts.write_text(before)
 
 
-def test_an_address_that_became_ours(milter, hits, wait_for):
+def test_an_address_that_became_ours(dns, milter, hits, wait_for):
     """By DHCP, or as a failover address: who comes from it is one of us from then on."""
     daemon = milter(log_level="debug")
 
@@ -272,6 +272,22 @@ def test_an_address_that_became_ours(milter, hits, wait_for):
         assert daemon.log().count(" offence client=") == offences
     finally:
         run("ip", "address", "del", "198.18.0.7/32", "dev", "lo")
+
+
+def test_the_log_says_what_became_of_hits(dns, milter, wait_for):
+    """The first of each verdict at once, and how many there were once a minute, or at the end."""
+    daemon = milter(log_level="info")
+    with MilterClient(daemon.settings["socket"]) as mta:
+        mta.session("198.18.0.7")
+        for recipient in ("postmaster@trap.example", "abuse@trap.example", "a@trap.example", "postmaster@trap.example"):
+            assert mta.transaction(f"<{recipient}>").code == 451
+            mta.abort()
+    wait_for(lambda: " offence client=" in daemon.log() and " verdict=exempt " in daemon.log(), what="verdicts")
+    daemon.stop()
+    log = daemon.folder.joinpath("log").read_text()
+    assert len(re.findall(" info not-recorded client=198.18.0.7 verdict=exempt why=\"[^\"]+\" ", log)) == 1
+    assert re.search(" info judged verdict=exempt hits=3 why=\"[^\"]+\"\n", log)
+    assert re.search(" info judged verdict=offence hits=1 why=\"[^\"]+\"\n", log)
 
 
 def test_a_locked_folder_is_no_silent_wait(milter, wait_for):

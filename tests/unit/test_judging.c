@@ -463,6 +463,28 @@ static void those_that_wait_are_asked_about_in_rounds(void **state)
     judging_stop(&judging);
 }
 
+static void what_became_of_hits_is_told_once_a_minute(void **state)
+{
+    struct judging *judging = start();
+
+    (void)state;
+    answer_all = VERDICT_OUTAGE;
+    put(clock_realtime_us());
+    step();
+    assert_int_equal(last_deadline_ms, clock_monotonic_ms() + 60000);
+    fake_clock_advance_ms(59000);
+    put(clock_realtime_us());
+    step();
+    assert_int_equal(last_deadline_ms, clock_monotonic_ms() + 1000);
+    fake_clock_advance_ms(1000);
+    step();
+    assert_int_equal(last_deadline_ms, clock_monotonic_ms() + 60000); /* IDLE_MS: nothing is to be told */
+    fake_clock_advance_ms(30000);
+    step();
+    assert_int_equal(last_deadline_ms, clock_monotonic_ms() + 60000);
+    judging_stop(&judging);
+}
+
 static void a_failing_spool_is_asked_again_with_longer_and_longer_pauses(void **state)
 {
     struct judging *judging = start();
@@ -557,6 +579,7 @@ int main(void)
         cmocka_unit_test_setup(names_hold_nobody_up_who_waits_behind_a_full_window, set_up),
         cmocka_unit_test_setup(no_more_than_some_domains_are_found_out_about_at_a_time, set_up),
         cmocka_unit_test_setup(those_that_wait_are_asked_about_in_rounds, set_up),
+        cmocka_unit_test_setup(what_became_of_hits_is_told_once_a_minute, set_up),
         cmocka_unit_test_setup(a_failing_spool_is_asked_again_with_longer_and_longer_pauses, set_up),
         cmocka_unit_test_setup(what_could_not_be_settled_is_settled_later, set_up),
         cmocka_unit_test_setup(what_is_known_at_the_end_is_settled_and_the_rest_stays, set_up),
