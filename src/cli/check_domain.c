@@ -67,7 +67,8 @@ static void gather_domain(struct check_facts *facts, const char *name)
 static void probe_primaries(const struct settings_judge *judge, struct check_domain *domain)
 {
     struct probe_config config = {.port = judge->port, .timeout_ms = judge->probe_timeout_ms, .allowed = judge->probe_allowed,
-                                  .allowed_count = judge->probe_allowed_count, .stop_fd = -1};
+                                  .allowed_count = judge->probe_allowed_count, .name = self_probe_name(judge), .domain = domain->name,
+                                  .stop_fd = -1};
     struct ipaddr source;
 
     for (size_t i = 0; i < domain->role.primary_count; i++) {

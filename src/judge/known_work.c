@@ -315,6 +315,8 @@ static void probe_run(struct known *known, const struct task *task)
         .timeout_ms = settings->probe_timeout_ms,
         .allowed = settings->probe_allowed,
         .allowed_count = settings->probe_allowed_count,
+        .name = task->domain[0] != '\0' ? self_probe_name(settings) : NULL,
+        .domain = task->domain,
         .stop_fd = known->stop_fd,
     };
     const struct clock_moment started = clock_now();

@@ -3,12 +3,15 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/uuid.h"
 
+enum { PROBE_COMMAND_SIZE = 600 }; /* two names of 255 octets fit */
 enum { QUIT_WAIT_MS = 1000 }; /* for the answer to QUIT, so that closing does not reset the connection under it */
 
 static bool permitted(const struct probe_config *config, const struct ipaddr *address)
@@ -81,62 +84,106 @@ static enum liveness_state connect_to(const struct probe_config *config, int fd,
     return error == 0 || error == ECONNRESET ? LIVENESS_ACCEPTING : LIVENESS_DOWN;
 }
 
-/* Does LINE begin with "220" and a space, the end of the line, or (not the last line) a hyphen?  RFC 5321 4.2. */
-static bool is_220(const char *line, size_t length, bool *last)
+/* The reply code at the start of LINE, behind which is a space, the end of the line, or (not the last line) a hyphen; 0: it is no
+ * line of a reply.  RFC 5321 4.2. */
+static int line_code(const char *line, size_t length, bool *last)
 {
-    int separator = length > 3 ? line[3] : ' ';
+    int separator = length > 3 ? line[3] : ' ', code = 0;
 
     *last = separator != '-';
-    return length >= 3 && memcmp(line, "220", 3) == 0 && strchr(" -\r", separator) != NULL && separator != '\0';
+    if (length < 3 || separator == '\0' || strchr(" -\r", separator) == NULL)
+        return 0;
+    for (int i = 0; i < 3; i++) {
+        if (line[i] < '0' || line[i] > '9')
+            return 0;
+        code = code * 10 + (line[i] - '0');
+    }
+    return code;
 }
 
-enum greeting { GREETING_PARTIAL, GREETING_220, GREETING_OTHER };
+enum { REPLY_PARTIAL = -1, REPLY_NONE = 0 };
 
-static enum greeting greeting_look(const char *text, size_t length)
+/* The code of the reply that TEXT begins with, the same in all its lines; REPLY_NONE when it is none. */
+static int reply_look(const char *text, size_t length)
 {
     const char *line = text, *end = text + length, *newline;
+    int code = REPLY_NONE;
 
     while ((newline = memchr(line, '\n', (size_t)(end - line))) != NULL) {
         bool last;
+        int more = line_code(line, (size_t)(newline - line), &last);
 
-        if (!is_220(line, (size_t)(newline - line), &last))
-            return GREETING_OTHER;
+        if (more == 0 || (code != REPLY_NONE && more != code))
+            return REPLY_NONE;
+        code = more;
         if (last)
-            return GREETING_220;
+            return code;
         line = newline + 1;
     }
-    return GREETING_PARTIAL;
+    return REPLY_PARTIAL;
 }
 
-static enum liveness_state greeting_read(const struct probe_config *config, int fd, int64_t deadline_ms)
+/* *STOPPED: this end gave up, so that REPLY_NONE says nothing about the other. */
+static int reply_read(const struct probe_config *config, int fd, int64_t deadline_ms, bool *stopped)
 {
     char text[PROBE_GREETING_MAX];
     size_t length = 0;
+    int code = REPLY_PARTIAL;
 
-    while (length < sizeof text) {
+    *stopped = false;
+    while (code == REPLY_PARTIAL && length < sizeof text) {
         enum wait_result ready = wait_for(config, fd, POLLIN, deadline_ms);
         ssize_t got;
 
-        if (ready == WAIT_STOPPED)
-            return LIVENESS_UNKNOWN;
-        if (ready == WAIT_TIMEOUT)
-            return LIVENESS_DEFERRING;
+        *stopped = ready == WAIT_STOPPED;
+        if (ready != WAIT_READY)
+            return REPLY_NONE;
         got = recv(fd, text + length, sizeof text - length, 0);
         if (got < 0 && (errno == EAGAIN || errno == EINTR))
             continue;
         if (got <= 0)
-            return LIVENESS_DEFERRING;
+            return REPLY_NONE;
         length += (size_t)got;
-        switch (greeting_look(text, length)) {
-        case GREETING_220:
-            return LIVENESS_ACCEPTING;
-        case GREETING_OTHER:
-            return LIVENESS_DEFERRING;
-        default:
-            break;
-        }
+        code = reply_look(text, length);
     }
-    return LIVENESS_DEFERRING;
+    return code == REPLY_PARTIAL ? REPLY_NONE : code;
+}
+
+static enum liveness_state greeting_read(const struct probe_config *config, int fd, int64_t deadline_ms)
+{
+    bool stopped;
+    int code = reply_read(config, fd, deadline_ms, &stopped);
+
+    return stopped ? LIVENESS_UNKNOWN : code == 220 ? LIVENESS_ACCEPTING : LIVENESS_DEFERRING;
+}
+
+/* Behind the greeting: whether a letter would be put off.  5xx is about us, or about what we asked for, and not about the server:
+ * what else it would say is not known, so it is as good as its greeting.  RFC 5321 4.5.1: each domain has a postmaster; without
+ * the domain Postfix takes it whatever its restrictions are. */
+static enum liveness_state envelope_try(const struct probe_config *config, int fd, int64_t deadline_ms)
+{
+    char id[UUID_SIZE], commands[3][PROBE_COMMAND_SIZE];
+
+    if (!uuid_draw(id))
+        return LIVENESS_UNKNOWN;
+    snprintf(commands[0], PROBE_COMMAND_SIZE, "EHLO %.255s\r\n", config->name);
+    snprintf(commands[1], PROBE_COMMAND_SIZE, "MAIL FROM:<%s@%.255s>\r\n", id, config->name);
+    snprintf(commands[2], PROBE_COMMAND_SIZE, "RCPT TO:<postmaster@%.255s>\r\n", config->domain);
+    for (size_t i = 0; i < 3; i++) {
+        bool stopped;
+        int code;
+
+        if (send(fd, commands[i], strlen(commands[i]), MSG_NOSIGNAL) < 0)
+            return LIVENESS_DEFERRING;
+        code = reply_read(config, fd, deadline_ms, &stopped);
+        if (stopped)
+            return LIVENESS_UNKNOWN;
+        if (code >= 500 && code <= 599)
+            break;
+        if (code < 200 || code > 299)
+            return LIVENESS_DEFERRING;
+    }
+    return LIVENESS_ACCEPTING;
 }
 
 static void say_quit(const struct probe_config *config, int fd, int64_t deadline_ms)
@@ -180,6 +227,8 @@ enum liveness_state probe_address(const struct probe_config *config, const struc
     if (state == LIVENESS_ACCEPTING) {
         *source = own_address(fd);
         state = greeting_read(config, fd, deadline_ms);
+        if (state == LIVENESS_ACCEPTING && config->name != NULL)
+            state = envelope_try(config, fd, deadline_ms);
         say_quit(config, fd, deadline_ms);
     }
     close(fd);

@@ -1,6 +1,7 @@
 /* probe.h - does something that speaks SMTP answer, and does it take mail now?
  *
- * Connects, reads the greeting, says QUIT, closes: no EHLO, no mail, no recipient.
+ * Connects, reads the greeting, says QUIT, closes: no EHLO, no mail, no recipient; or, when it is to look deeper, EHLO, MAIL from a
+ * sender that was never there before, and RCPT, in between.
  * Threads:  any; a call blocks for at most `timeout_ms`.
  * Owns:     nothing.
  * Fails:    never; what cannot be probed from here is LIVENESS_UNKNOWN.
@@ -20,8 +21,8 @@ enum { PROBE_GREETING_MAX = 4096 };
 enum liveness_state {
     LIVENESS_UNKNOWN,   /* not probable from here */
     LIVENESS_DOWN,      /* refused, unreachable, or no connection in time */
-    LIVENESS_ACCEPTING, /* greeted with 220 */
-    LIVENESS_DEFERRING  /* connected, but greeted with something else, or not in time */
+    LIVENESS_ACCEPTING, /* greeted with 220, and put nothing off */
+    LIVENESS_DEFERRING  /* connected, but greeted with something else, answered a command with 4xx, or not in time */
 };
 
 struct probe_config {
@@ -29,6 +30,8 @@ struct probe_config {
     int64_t timeout_ms;
     const struct ipnet *allowed; /* networks that are probed though they are loopback, private, ... */
     size_t allowed_count;
+    const char *name; /* of this host, for EHLO and the sender of a probe that looks deeper than the greeting; NULL: it does not */
+    const char *domain; /* whose postmaster is the recipient then */
     int stop_fd; /* ends the probe with LIVENESS_UNKNOWN when it becomes readable; -1: none */
 };
 

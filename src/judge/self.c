@@ -62,6 +62,11 @@ void self_make(struct self *self, const struct settings_judge *settings, const s
         self->mta_name[0] = '\0';
 }
 
+const char *self_probe_name(const struct settings_judge *settings)
+{
+    return settings->probe == PROBE_ENVELOPE && settings->own_name_count > 0 ? settings->own_names[0] : NULL;
+}
+
 bool self_has_name(const struct self *self, const char *name)
 {
     for (size_t i = 0; i < self->name_count; i++) {

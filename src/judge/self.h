@@ -34,6 +34,9 @@ struct self {
  * that name: not to be called with a lock held. */
 void self_make(struct self *self, const struct settings_judge *settings, const struct ipaddr *local, const char *mta_name);
 
+/* The name under which primaries are probed deeper than their greeting; NULL when SETTINGS do not want that, or know no name. */
+const char *self_probe_name(const struct settings_judge *settings);
+
 bool self_has_name(const struct self *self, const char *name);
 bool self_has_address(const struct self *self, const struct ipaddr *address);
 

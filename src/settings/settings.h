@@ -30,6 +30,9 @@ enum role_setting { ROLE_AUTO, ROLE_TRAP, ROLE_BACKUP, ROLE_ADDRESS, ROLE_OFF };
 /* record_envelope */
 enum envelope_setting { ENVELOPE_FULL, ENVELOPE_DOMAIN, ENVELOPE_NONE };
 
+/* liveness.probe: how deep a probe looks. */
+enum probe_setting { PROBE_GREETING, PROBE_ENVELOPE };
+
 /* The `on_outage` of a `domain` section. */
 enum outage_setting { ON_OUTAGE_DEFER, ON_OUTAGE_ACCEPT };
 
@@ -52,6 +55,7 @@ struct settings_rule { /* one `domain` section */
 struct settings_judge {
     struct settings_dns dns;
     int64_t remember_ms; /* an address's state and a DNS answer are never used when older */
+    enum probe_setting probe;
     int64_t probe_timeout_ms;
     int64_t probe_interval_ms; /* from the beginning of one probe of an address to the next */
     int64_t fresh_ms;          /* how often primaries are probed though nobody asks; 0: never */

@@ -234,6 +234,7 @@ static const char *const requires[] = {"any", "all", NULL};                     
 static const char *const envelopes[] = {"full", "domain", "none", NULL};             /* enum envelope_setting */
 static const char *const roles[] = {"auto", "trap", "backup", "address", "off", NULL}; /* enum role_setting */
 
+static const char *const probes[] = {"greeting", "envelope", NULL};                   /* enum probe_setting */
 static const char *const outages[] = {"defer", "accept", NULL};                      /* enum outage_setting */
 
 #define MEMBER(path) .offset = offsetof(struct settings, path), .size = sizeof(((struct settings *)NULL)->path)
@@ -301,8 +302,10 @@ const struct settings_row settings_rows[] = {
     {.section = "liveness", .name = "remember", .type = TYPE_DURATION, .standard = "399s", .min = SECONDS(1),
      .max = SECONDS(399), MEMBER(judge.remember_ms),
      .help = "How long the state of an MX host and a DNS answer are believed."},
+    {.section = "liveness", .name = "probe", .type = TYPE_CHOICE, .standard = "greeting", .choices = probes, MEMBER(judge.probe),
+     .help = "How deep an MX host is probed: up to its greeting, or to its answers to MAIL and RCPT."},
     {.section = "liveness", .name = "probe_timeout", .type = TYPE_DURATION, .standard = "10s", .min = 100,
-     .max = SECONDS(300), MEMBER(judge.probe_timeout_ms), .help = "How long an MX host has for its greeting."},
+     .max = SECONDS(300), MEMBER(judge.probe_timeout_ms), .help = "How long an MX host has for connection and answers."},
     {.section = "liveness", .name = "probe_interval", .type = TYPE_DURATION, .standard = "10s", .min = 100,
      .max = SECONDS(3600), MEMBER(judge.probe_interval_ms),
      .help = "Probes of one address begin at least this far apart; a hit waits for the first that begins after it."},

@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from testbed import mx
 from testbed.base import let_pass, wait_for
 
 REPLY = "451 4.7.1 "
@@ -100,6 +101,33 @@ def test_sick_primary_is_an_outage(postfix, milter, primary, deliver, pg, hits, 
     assert deliver("203.0.113.7", "a@backup.example").startswith(REPLY)
     not_recorded(daemon, "203.0.113.7", "outage")
     assert hits() == []
+
+
+@pytest.mark.parametrize("depth, main, verdict", [
+    ("greeting", {"smtpd_milters": "unix:/nowhere"}, None),
+    ("envelope", {}, None),
+    ("envelope", {"smtpd_milters": "unix:/nowhere"}, "outage"),
+    ("envelope", {"smtpd_sender_restrictions": "static:{452 4.3.1 Insufficient system storage}"}, "outage"),
+    ("envelope", {"smtpd_recipient_restrictions": "static:{450 4.2.0 Later}"}, "outage"),
+    ("envelope", {"smtpd_recipient_restrictions": "static:{550 5.7.1 Not you}"}, None),
+], ids=["shallow", "well", "dead milter", "full disk", "defers", "refuses"])
+def test_probe_as_deep_as_the_envelope(dns, postfix, milter, deliver, pg, hits, depth, main, verdict):
+    """The primary is a real Postfix: what it puts off behind a 220 is doubt, when the settings want that."""
+    main = {key: value.replace("static:", "check_sender_access static:" if key == "smtpd_sender_restrictions"
+                               else "check_recipient_access static:") for key, value in main.items()}
+    first = mx.PostfixMx(main={"milter_default_action": "tempfail", **main})
+    first.start()
+    try:
+        daemon = milter(liveness={"probe": depth})
+        postfix()
+        assert deliver("203.0.113.7", "a@backup.example").startswith(REPLY)
+        if verdict is None:
+            assert [hit["client"] for hit in hits(wait=1)] == ["203.0.113.7"]
+        else:
+            not_recorded(daemon, "203.0.113.7", verdict)
+            assert hits() == []
+    finally:
+        first.stop()
 
 
 def test_outage_is_not_recorded_and_its_end_is_waited_for(mta, milter, primary, deliver, pg, hits):

@@ -32,11 +32,12 @@ enum {
 /* A mail host on loopback: takes one connection, sends its script, and notes what it is told. */
 struct server {
     const char *script; /* NULL: says nothing */
+    const char *replies[4]; /* to what is said then; none: 221 */
     bool byte_by_byte, endless, reset, hang_up;
     int listener;
     uint16_t port;
     pthread_t thread;
-    char heard[64];
+    char heard[256];
 };
 
 static struct ipaddr address_of(const char *text)
@@ -79,7 +80,7 @@ static void *server_run(void *context)
     struct server *server = context;
     struct pollfd ready = {.fd = server->listener, .events = POLLIN};
     struct linger at_once = {.l_onoff = 1};
-    size_t heard = 0;
+    size_t heard = 0, said = 0;
     ssize_t got;
     int fd;
 
@@ -90,8 +91,11 @@ static void *server_run(void *context)
         setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
     while (!server->reset && !server->hang_up &&
            (got = recv(fd, server->heard + heard, sizeof server->heard - 1 - heard, 0)) > 0) {
+        const char *reply = said < 4 && server->replies[said] != NULL ? server->replies[said] : "221 bye\r\n";
+
         heard += (size_t)got;
-        if (send(fd, "221 bye\r\n", 9, MSG_NOSIGNAL) < 0)
+        said++;
+        if (send(fd, reply, strlen(reply), MSG_NOSIGNAL) < 0)
             break;
     }
     close(fd);
@@ -112,12 +116,14 @@ static void server_stop(struct server *server)
 }
 
 static struct ipaddr probed_from; /* by the last probe() */
+static const char *probe_name;    /* for it */
 
 static enum liveness_state probe(uint16_t port, int64_t timeout_ms, int stop_fd, bool allowed, const char *text)
 {
     struct ipnet nets[2];
     struct probe_config config = {
-        .port = port, .timeout_ms = timeout_ms, .allowed = nets, .allowed_count = allowed ? 2 : 0, .stop_fd = stop_fd};
+        .port = port, .timeout_ms = timeout_ms, .allowed = nets, .allowed_count = allowed ? 2 : 0, .stop_fd = stop_fd,
+        .name = probe_name, .domain = "b.example"};
     struct ipaddr address = address_of(text);
 
     assert_true(ipnet_parse("127.0.0.0/8", &nets[0]) && ipnet_parse("::1", &nets[1]));
@@ -180,6 +186,46 @@ static void test_greetings(void **state)
                     liveness_state_name(cases[i].want), liveness_state_name(got), (long long)took_ms, server.heard);
     }
     assert_int_equal(failed, 0);
+}
+
+static void test_envelopes(void **state)
+{
+    static const struct {
+        const char *name, *greeting, *replies[4];
+        enum liveness_state want;
+        unsigned commands; /* with QUIT */
+    } cases[] = {
+        {"well", "220 x\r\n", {"250-x\r\n250 y\r\n", "250 x\r\n", "250 x\r\n"}, LIVENESS_ACCEPTING, 4},
+        {"EHLO later", "220 x\r\n", {"421 x\r\n"}, LIVENESS_DEFERRING, 2},
+        {"MAIL later", "220 x\r\n", {"250 x\r\n", "452 x\r\n"}, LIVENESS_DEFERRING, 3},
+        {"RCPT later", "220 x\r\n", {"250 x\r\n", "250 x\r\n", "450 x\r\n"}, LIVENESS_DEFERRING, 4},
+        {"no EHLO", "220 x\r\n", {"502 x\r\n"}, LIVENESS_ACCEPTING, 2},
+        {"not from us", "220 x\r\n", {"250 x\r\n", "550 x\r\n"}, LIVENESS_ACCEPTING, 3},
+        {"no postmaster", "220 x\r\n", {"250 x\r\n", "250 x\r\n", "550 x\r\n"}, LIVENESS_ACCEPTING, 4},
+        {"nonsense", "220 x\r\n", {"250 x\r\n", "hello\r\n"}, LIVENESS_DEFERRING, 3},
+        {"two codes", "220 x\r\n", {"250-x\r\n450 x\r\n"}, LIVENESS_DEFERRING, 2},
+        {"half a reply", "220 x\r\n", {"250-x\r\n"}, LIVENESS_DEFERRING, 2},
+        {"greeted with 421", "421 x\r\n", {NULL}, LIVENESS_DEFERRING, 1},
+    };
+
+    (void)state;
+    probe_name = "mx2.example.org";
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct server server = {.script = cases[i].greeting};
+        unsigned commands = 0;
+        enum liveness_state got;
+
+        memcpy(server.replies, cases[i].replies, sizeof server.replies);
+        server_start(&server, "127.0.0.1", 0);
+        got = probe(server.port, strcmp(cases[i].name, "half a reply") == 0 ? SHORT_TIMEOUT_MS : TIMEOUT_MS, -1, true, "127.0.0.1");
+        server_stop(&server);
+        for (const char *line = server.heard; (line = strchr(line, '\n')) != NULL; line++)
+            commands++;
+        if (got != cases[i].want || commands != cases[i].commands)
+            fail_msg("%s: got %s, heard \"%s\"", cases[i].name, liveness_state_name(got), server.heard);
+        assert_true(commands < 4 || strstr(server.heard, "@mx2.example.org>\r\nRCPT TO:<postmaster@b.example>\r\nQUIT\r\n") != NULL);
+    }
+    probe_name = NULL;
 }
 
 static void test_refused(void **state)
@@ -295,6 +341,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_greetings),
+        cmocka_unit_test(test_envelopes),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_no_connection_in_time),
         cmocka_unit_test(test_forbidden_addresses),

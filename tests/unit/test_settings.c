@@ -94,6 +94,7 @@ static void an_empty_file_gives_the_defaults(void **state)
     assert_int_equal(settings->session.exempt_localpart_count, 2);
     assert_string_equal(settings->session.reply.code, "451");
     assert_int_equal(settings->judge.remember_ms, 399000);
+    assert_int_equal(settings->judge.probe, PROBE_GREETING);
     assert_int_equal(settings->judge.probe_timeout_ms, 10000);
     assert_int_equal(settings->judge.probe_interval_ms, 10000);
     assert_int_equal(settings->judge.fresh_ms, 60000);
@@ -141,7 +142,7 @@ static void every_setting_arrives(void **state)
         "spool = /var/x.db spool_limit = 7 spool_keep = 8s log_level = debug ignore_clients = {203.0.113.0/24} # one\n"
         "exempt_localparts = {Abuse} record_envelope = full reply = \"451 4.7.9 one\\ntwo\"\n"
         "limits { connections = 0 connections_per_client = 9 idle = 2m client_bytes = 99 }\n"
-        "liveness { remember = 1s probe_timeout = 100ms verdict_timeout = 2s port = 2525 require = all\n"
+        "liveness { remember = 1s probe = envelope probe_timeout = 100ms verdict_timeout = 2s port = 2525 require = all\n"
         "  probe_interval = 1s fresh = 0\n"
         "  startup_grace = 0 outage_grace = 1d probers = 8 probe_networks = {10.0.0.0/8, ::1} }\n"
         "dns { nameservers = {192.0.2.53, '192.0.2.54:5353', '[2001:db8::53]:99'} timeout = 3s attempts = 1 }\n"
@@ -171,6 +172,7 @@ static void every_setting_arrives(void **state)
     assert_int_equal(settings->session.idle_ms, 120000);
     assert_int_equal(settings->session.client_bytes, 99);
     assert_int_equal(judge->remember_ms, 1000);
+    assert_int_equal(judge->probe, PROBE_ENVELOPE);
     assert_int_equal(judge->probe_timeout_ms, 100);
     assert_int_equal(judge->probe_interval_ms, 1000);
     assert_int_equal(judge->fresh_ms, 0);
@@ -227,6 +229,7 @@ static void text_of_members(const struct settings *settings, FILE *out)
             (long long)settings->spool_keep_ms, (int)settings->log_level);
     fprintf(out, "liveness.verdict_timeout=%lld\nliveness.remember=%lld\nliveness.probe_timeout=%lld\n",
             (long long)settings->verdict_timeout_ms, (long long)judge->remember_ms, (long long)judge->probe_timeout_ms);
+    fprintf(out, "liveness.probe=%d\n", (int)judge->probe);
     fprintf(out, "liveness.probe_interval=%lld\nliveness.fresh=%lld\n", (long long)judge->probe_interval_ms,
             (long long)judge->fresh_ms);
     fprintf(out, "liveness.startup_grace=%lld\nliveness.outage_grace=%lld\n", (long long)judge->startup_grace_ms,
@@ -306,6 +309,7 @@ static const struct {
     {"limits.idle", "limits { idle = 1003s }"},
     {"limits.client_bytes", "limits { client_bytes = 1004 }"},
     {"liveness.remember", "liveness { remember = 105s }"},
+    {"liveness.probe", "liveness { probe = envelope }"},
     {"liveness.probe_timeout", "liveness { probe_timeout = 16s }"},
     {"liveness.probe_interval", "liveness { probe_interval = 17s }"},
     {"liveness.fresh", "liveness { fresh = 18s }"},
