@@ -7,8 +7,9 @@
  *
  * Judging reads the inbox upwards and settles: the hit leaves the inbox and, for an offence, joins the outbox with the next
  * number there, in one transaction.  That is news for the shipper, which reads the outbox upwards, brings batches to the
- * database, and has them confirmed: then they are gone.  A hit that the database refuses, or a row that is no hit, moves to
- * `aside`, and joins the outbox again when the daemon starts the next time. */
+ * database, and has them confirmed: then they are kept for spool_keep, in case the database comes back older, and go.  A hit that
+ * the database refuses, or a row that is no hit, moves to `aside`, and joins the outbox again when the daemon starts the next
+ * time. */
 #include "record/spool.h"
 
 #include <errno.h>
