@@ -21,6 +21,12 @@ CREATE TABLE hunnypot.envelope (
 CREATE INDEX envelope_recorded ON hunnypot.envelope (recorded, hit_id);
 CREATE INDEX envelope_client ON hunnypot.envelope (client);
 
+-- Which keys belong to this database, so that a further sensor does not come with one of its own.
+CREATE TABLE hunnypot.envelope_key (
+    key_id text PRIMARY KEY, -- the fingerprint; the key itself is in no database
+    since  timestamptz NOT NULL DEFAULT now()
+);
+
 -- One machine behind one MX name.
 CREATE TABLE hunnypot.witness (
     witness_id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -292,3 +292,20 @@ GRANT SELECT ON hunnypot.envelope, hunnypot.witness, hunnypot.witness_stretch, h
 GRANT EXECUTE ON FUNCTION hunnypot.witness_list, hunnypot.was_watched, hunnypot.mx_watched, hunnypot.machine_watched
     TO hunnypot_reader;
 GRANT EXECUTE ON FUNCTION hunnypot.witness_remove, hunnypot.witness_forget TO hunnypot_operator;
+
+-- The fingerprints of the keys of envelopes that belong to this database.  When there are none, those CLAIMED do from now on.
+CREATE OR REPLACE FUNCTION hunnypot.envelope_keys(claimed text[]) RETURNS SETOF text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp AS $$
+BEGIN
+    LOCK TABLE envelope_key IN SHARE ROW EXCLUSIVE MODE;
+    -- A key that was copied by hand is known by what it was used for.
+    IF NOT EXISTS (SELECT FROM envelope_key) THEN
+        INSERT INTO envelope_key (key_id)
+            SELECT unnest(keys) FROM witness UNION (SELECT e.key_id FROM envelope e LIMIT 1);
+    END IF;
+    IF NOT EXISTS (SELECT FROM envelope_key) THEN
+        INSERT INTO envelope_key (key_id) SELECT DISTINCT unnest(claimed);
+    END IF;
+    RETURN QUERY SELECT k.key_id FROM envelope_key k ORDER BY k.since, k.key_id;
+END
+$$;

@@ -11,6 +11,8 @@ GRANT EXECUTE ON FUNCTION hunnypot.setting, hunnypot.client_address, hunnypot.cl
     hunnypot.worst_listing, hunnypot.firm_listing, hunnypot.why, hunnypot.verdicts, hunnypot.hit_words, hunnypot.hit_outcome, hunnypot.policy_test,
     hunnypot.postfix_action, hunnypot.listing_serial, hunnypot.listing_state, hunnypot.changes, hunnypot.publish_check,
     hunnypot.published TO hunnypot_reader;
+GRANT SELECT ON hunnypot.envelope_key TO hunnypot_reader;
+GRANT EXECUTE ON FUNCTION hunnypot.envelope_keys TO hunnypot_sensor, hunnypot_operator;
 
 GRANT EXECUTE ON FUNCTION hunnypot.sensor_hello, hunnypot.record_batch, hunnypot.sensor_heartbeat, hunnypot.tick
     TO hunnypot_sensor;

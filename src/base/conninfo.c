@@ -74,3 +74,16 @@ bool conninfo_read(const char *text, struct conninfo *conninfo, char **why)
     PQconninfoFree(options);
     return true;
 }
+
+char *conninfo_value(const char *text, const char *keyword)
+{
+    PQconninfoOption *options = parse_options(text, NULL);
+    char *value = NULL;
+
+    if (is_database_name(text) && strcmp(keyword, "dbname") == 0)
+        value = alloc_text(text);
+    else if (options != NULL)
+        value = alloc_text(option_value(options, keyword));
+    PQconninfoFree(options);
+    return value;
+}

@@ -23,4 +23,7 @@ bool conninfo_read(const char *text, struct conninfo *conninfo, char **why);
  * file instead), or makes no sense.  A static text with nothing of TEXT in it, to go behind its name, or NULL. */
 const char *conninfo_fault(const char *text);
 
+/* What TEXT itself, which conninfo_read() takes, gives for KEYWORD ("dbname", "host"); the caller frees; NULL: nothing. */
+char *conninfo_value(const char *text, const char *keyword);
+
 #endif

@@ -12,28 +12,10 @@
 #include "base/alloc.h"
 #include "base/text.h"
 #include "cli/check.h"
+#include "cli/shell.h"
 #include "settings/settings.h"
 
 enum { COMMAND_MIN_MS = 5000, COMMAND_MAX_MS = 60000 /* the shipped files have 10 s */ };
-
-/* The output of a command that has no argument from outside; the caller frees. */
-static char *output_of(const char *command)
-{
-    char *line = alloc_format("PATH=$PATH:/usr/sbin; %s 2>/dev/null", command), *text = alloc_text(""), buffer[4096];
-    FILE *pipe = popen(line, "re"); /* NOLINT(cert-env33-c): an operator has a PATH */
-    size_t length = 0, got;
-
-    while (pipe != NULL && (got = fread(buffer, 1, sizeof buffer, pipe)) > 0) {
-        text = alloc_resized(text, length + got + 1, 1);
-        memcpy(text + length, buffer, got);
-        length += got;
-        text[length] = '\0';
-    }
-    if (pipe != NULL)
-        pclose(pipe);
-    free(line);
-    return text;
-}
 
 /* Is SOCKET, as libmilter writes it, among MILTERS? "inet:8891@localhost" is "inet:localhost:8891" to Postfix. */
 static bool names_socket(const char *milters, const char *socket)
@@ -155,7 +137,7 @@ static void gather_service(struct check_mta *mta, const struct postfix *postfix,
 
 static bool gather_postfix(struct check_mta *mta, const char *socket)
 {
-    struct postfix postfix = {.main = output_of("postconf -x")};
+    struct postfix postfix = {.main = shell_output("postconf -x 2>/dev/null", NULL)};
     char *parts[3], *version = value_in(postfix.main, "mail_version");
     const char *line;
 
@@ -164,8 +146,8 @@ static bool gather_postfix(struct check_mta *mta, const char *socket)
         return false;
     }
     free(version);
-    postfix.options = output_of("postconf -Px");
-    postfix.services = output_of("postconf -M");
+    postfix.options = shell_output("postconf -Px 2>/dev/null", NULL);
+    postfix.services = shell_output("postconf -M 2>/dev/null", NULL);
     mta->name = "postfix";
     mta->file = value_in(postfix.main, "config_directory");
     mta->user = value_in(postfix.main, "mail_owner");

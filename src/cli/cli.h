@@ -37,7 +37,7 @@ struct cli_command {
 
 /* The commands of each file, ended by one without a name. */
 extern const struct cli_command query_commands[], policy_commands[], schema_commands[], manage_commands[], export_commands[],
-    witness_commands[], check_commands[], status_commands[];
+    witness_commands[], check_commands[], setup_commands[], status_commands[];
 
 enum { CLI_TEXTS_MAX = 64 };
 struct cli_texts {

@@ -4,7 +4,7 @@
  * An input is four bytes (see struct choices), arguments ended by NUL, and behind an argument that is \xff what files hold
  * and rows of the database.
  *
- * fuzz-sources: tests/fuzz/arguments_daemon.c src/daemon/[!m]*.c src/milter/[a-z]*.c src/judge/[a-z]*.c src/record/[a-z]*.c src/settings/[a-z]*.c src/cli/[!cfmw]*.c src/cli/connect.c src/cli/format.c src/cli/manage.c
+ * fuzz-sources: tests/fuzz/arguments_daemon.c src/daemon/[!m]*.c src/milter/[a-z]*.c src/judge/[a-z]*.c src/record/[a-z]*.c src/settings/[a-z]*.c src/cli/[!cfmws]*.c src/cli/connect.c src/cli/format.c src/cli/manage.c src/cli/s[act]*.c
  * fuzz-libraries: @tests/fuzz/arguments.wrap -I/usr/include/postgresql -lmilter -lconfuse -lsqlite3 -lpq -lresolv
  * fuzz-options: -max_len=512 */
 #define main cli_main
@@ -33,8 +33,9 @@ int cli_main(int argc, char **argv);
 
 int daemon_main(int argc, char **argv);
 
-/* Witnesses read real files, and what they read has targets of its own; check asks servers and programs. */
-const struct cli_command witness_commands[] = {{.name = NULL}}, check_commands[] = {{.name = NULL}};
+/* Witnesses read real files, and what they read has targets of its own; check asks servers and programs, and setup runs some. */
+const struct cli_command witness_commands[] = {{.name = NULL}}, check_commands[] = {{.name = NULL}},
+                         setup_commands[] = {{.name = NULL}};
 
 enum { ARGUMENTS_MAX = 80, OUTPUT_MAX = 1 << 20, STATEMENTS_MAX = 400, SQL_MAX = 1 << 16, SECRET_MIN = 5 };
 

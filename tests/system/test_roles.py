@@ -17,7 +17,7 @@ CHANGED = {"reader": READ, "operator": CHANGE}
 RELATIONS = {
     "schema_version": WITNESSES, "sensor": READERS, "spool": READERS, "hit": READERS, "hit_default": READERS,
     "waiting": READERS, "offence_day": READERS, "offence": READERS, "listing": READERS, "publication": READERS,
-    "rework": READERS, "suspect": READERS, "pardoned": READERS, "publication_growth": {}, "trap_letter": {}, "redeemed": READERS, "envelope": READERS, "witness": READERS,
+    "rework": READERS, "suspect": READERS, "pardoned": READERS, "publication_growth": {}, "trap_letter": {}, "redeemed": READERS, "envelope": READERS, "envelope_key": READERS, "witness": READERS,
     "witness_stretch": READERS, "witness_probe": READERS, "witness_found": READERS, "witness_letters": READERS,
     "probe": READERS, "setting": CHANGED, "policy": CHANGED, "allow": CHANGED,
     "hit_DAY": {}, "sensor_sensor_id_seq": {}, "witness_witness_id_seq": {}, "listed_network": {}, "listed_serial": {}, "change": {},
@@ -27,7 +27,7 @@ FUNCTIONS = {
     **dict.fromkeys(["sensor_hello", "record_batch", "sensor_heartbeat", "sensor_probes"], SENSOR),
     **dict.fromkeys(["witness_hello", "witness_waiting", "witness_clients", "witness_found", "witness_watched", "witness_probes",
                      "witness_letters"], {"witness"}),
-    "tick": SENSOR | OPERATOR,
+    "tick": SENSOR | OPERATOR, "envelope_keys": SENSOR | OPERATOR,
     **dict.fromkeys(["client_address", "client_network", "neighbours", "setting", "covering", "listed", "units", "hours_left", "iso_time", "reversed",
                      "address", "postfix_action", "known_class", "worst_listing", "firm_listing", "listing_serial", "listing_state",
                      "changes", "why", "verdicts", "hit_words", "hit_outcome", "policy_test", "witness_list", "was_watched", "mx_watched", "machine_watched",

@@ -1,0 +1,236 @@
+"""hunnypot setup, in a clean root with Debian's mail servers and PostgreSQL: what it writes works, what others wrote stays."""
+import re
+
+import pytest
+
+from testbed.base import TOP, run, wait_for
+from testbed.clean import CleanRoot, commands_in
+from testbed.milter import hunnypot
+from testbed.smtp import Smtp
+
+README = [command for command in commands_in((TOP / "README").read_text()) if command.startswith("hunnypot setup")]
+BUILDS = ("clean-root", "quickstart")
+TRAP = "--domain trap.example=trap --address 192.0.2.1 --address 2001:db8::1"
+MASTER, MC, CONF = "/etc/postfix/master.cf", "/etc/mail/sendmail.mc", "/etc/hunnypot.conf"
+
+
+@pytest.fixture
+def fresh(dns, syslog):
+    """fresh("postfix") is a clean root with that package, PostgreSQL running and our programs installed; no more."""
+    made = []
+
+    def make(package):
+        root = CleanRoot(package)
+        made.append(root)
+        root.install()
+        root.run("pg_ctlcluster 15 main start")
+        return root
+    yield make
+    for root in made:
+        root.remove()
+
+
+def setup_host(root, mta, words, check=True):
+    done = root.run(f"hunnypot setup --mta {mta} {words}", check=False, timeout=100)
+    assert not check or done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def files(root):
+    """All that setup might write to, and what is beside it."""
+    folders = ("etc", "usr/share/sendmail", "var/lib/hunnypot")
+    return {path: path.read_bytes() for folder in folders for path in sorted((root.path / folder).rglob("*"))
+            if path.is_file() and not path.is_symlink() and "hunnypot/spool" not in str(path) and not path.name.endswith(".db")
+            and "-wal" not in path.name and "-shm" not in path.name}
+
+
+def caught(root):
+    return root.run("hunnypot list").stdout
+
+
+def refused(root, mta, words, line):
+    before = files(root)
+    done = setup_host(root, mta, words, check=False)
+    assert done.returncode != 0 and re.search(line, done.stderr), done.stdout + done.stderr
+    assert files(root) == before
+    return done
+
+
+def trap_works(root, deliver):
+    assert deliver("203.0.113.7", "a@trap.example").startswith("451 4.7.1")
+    assert deliver("2001:db8:c::7", "a@trap.example").startswith("451 4.7.1")
+    assert deliver("203.0.113.8", "a@forgotten.example").startswith("4")
+    wait_for(lambda: "203.0.113.7/32" in caught(root) and "2001:db8:c::7/128" in caught(root), what="both in the list")
+
+
+def test_postfix(fresh, deliver):
+    """A fresh host: dry run, apply, again, a changed line, undo."""
+    root = fresh("postfix")
+    root.run("/etc/init.d/postfix start")
+    # Settings that somebody else wrote.
+    root.write(CONF, 'domain "mine.example" { role = trap }\n')
+    assert "-domain \"mine.example\"" in refused(root, "postfix", f"{TRAP} --apply", "setup did not write it").stdout
+    (root.path / CONF[1:]).unlink()
+    before = files(root)
+    shown, applied = [command.replace("old.example.com", "trap.example") for command in README if "postfix" in command]
+    done = root.run(shown)
+    assert re.search(r"^\+192\.0\.2\.1:smtp +inet", done.stdout, re.M) and "database hunnypot would be made" in done.stdout
+    assert "--apply does all this" in done.stdout and files(root) == before
+    done = root.run(applied)
+    assert "hunnypot check:" in done.stdout and not re.search("^problem", done.stdout, re.M)
+    trap_works(root, deliver)
+    assert root.run("hunnypot status", check=False).returncode == 0
+    assert root.run("stat -c '%a %G' /etc/hunnypot/envelope.key").stdout.strip() == "640 hunnypot"
+    # Again: nothing changes, also of what the first run noted.
+    after = files(root)
+    done = root.run(applied)
+    assert "nothing was to be changed" in done.stdout and files(root) == after
+    assert "Nothing is to be changed" in root.run(shown).stdout
+    # What the operator changed stays, and is shown.
+    master = root.read(MASTER)
+    root.write(MASTER, master.replace("smtpd_timeout=30s", "smtpd_timeout=31s"))
+    done = refused(root, "postfix", "--undo", "changed since")
+    assert "-  -o smtpd_timeout=30s\n+  -o smtpd_timeout=31s" in done.stdout
+    refused(root, "postfix", applied.split("postfix ")[1], "changed since")
+    # Lines of others, in the same files, are no matter.
+    root.write(MASTER, master + "127.0.0.1:2525 inet n - y - - smtpd\n")
+    root.write(CONF, "# mine\n" + root.read(CONF))
+    setup_host(root, "postfix", "--undo")
+    original = next(text for path, text in before.items() if str(path).endswith(MASTER)).decode()
+    assert root.read(MASTER) == original + "127.0.0.1:2525 inet n - y - - smtpd\n"
+    assert root.read(CONF) == "# mine\n"
+    wait_for(lambda: deliver("203.0.113.9", "a@vm").startswith(("250", "354", "5")), what="Postfix as it was before")
+
+
+def test_postfix_beside_real_mail(fresh, deliver):
+    """Another milter, relay_domains and the like stay; what the trap has no place for is refused."""
+    run("ip", "addr", "add", "192.0.2.2/32", "dev", "lo")
+    root = fresh("postfix")
+    root.write("/etc/postfix/virtual", "virtual.example anything\n")
+    for setting in ("relay_domains = real.example", "smtpd_milters = inet:127.0.0.1:11332", "milter_default_action = accept",
+                    "non_smtpd_milters = $smtpd_milters", "relay_transport = discard:", "relay_recipient_maps =",
+                    "virtual_alias_maps = hash:/etc/postfix/virtual", "mydestination = $myhostname, own.example"):
+        root.run(f"postconf -e '{setting}'")
+    root.run("postmap /etc/postfix/virtual")
+    refused(root, "postfix", f"{TRAP} --apply", r"takes other mail .*relay_domains = real.example.*--address")
+    root.run("postconf -e 'inet_interfaces = 192.0.2.2, 127.0.0.1'")
+    for domain in ("own.example", "virtual.example"):
+        refused(root, "postfix", f"--domain {domain}=trap --address 192.0.2.1 --apply", f"{domain} is delivered by this host")
+    root.run("/etc/init.d/postfix start")
+    settings, services = (root.run(command).stdout for command in ("postconf -n", "postconf -M"))
+    setup_host(root, "postfix", f"{TRAP} --apply")
+    assert root.run("postconf -n").stdout == settings
+    assert set(services.splitlines()) <= set(root.run("postconf -M").stdout.splitlines())
+    assert deliver("203.0.113.7", "a@trap.example").startswith("451 4.7.1")
+    assert deliver("203.0.113.7", "a@real.example").startswith("454 4.7.1")
+    with Smtp("203.0.113.7", server="192.0.2.2") as session:
+        assert session.transaction("a@real.example").startswith("354")
+        session.send(b".\r\n")
+        assert session.reply().startswith("250")
+    setup_host(root, "postfix", "--undo")
+    assert root.run("postconf -M").stdout == services
+
+
+def test_what_postfix_does_not_take_is_put_back(fresh):
+    root = fresh("postfix")
+    root.run("postconf -e 'mail_owner = nobody-there'")
+    before = root.read(MASTER)
+    done = setup_host(root, "postfix", f"{TRAP} --apply", check=False)
+    assert done.returncode == 1 and "put back" in done.stderr
+    assert root.read(MASTER) == before
+    root.run("postconf -e 'mail_owner = postfix'")
+    setup_host(root, "postfix", f"{TRAP} --apply")
+
+
+def test_the_key_belongs_to_the_database(fresh):
+    """A second sensor of a database needs the first one's key."""
+    root = fresh("postfix")
+    setup_host(root, "postfix", f"{TRAP} --apply")
+    first = root.read("/etc/hunnypot/envelope.key")
+    root.run("mv /etc/hunnypot/envelope.key /root/first.key")
+    refused(root, "postfix", f"{TRAP} --apply", "the database has the key .*--key-file")
+    root.run("hunnypot witness key --new --key /root/other.key")
+    refused(root, "postfix", f"{TRAP} --apply --key-file /root/other.key", "the database has the key")
+    setup_host(root, "postfix", f"{TRAP} --apply --key-file /root/first.key")
+    assert root.read("/etc/hunnypot/envelope.key") == first
+    assert root.run("stat -c '%a %G' /etc/hunnypot/envelope.key").stdout.strip() == "640 hunnypot"
+    refused(root, "postfix", f"{TRAP} --apply --key-file /root/other.key", "is there already, with another key")
+
+
+def test_a_database_elsewhere(fresh, deliver):
+    """The SQL is printed; done by its operator, it is what the second run needs."""
+    root = fresh("postfix")
+    root.run("systemd-sysusers")
+    remote = f"--database 'host=192.0.2.1 dbname=hits' {TRAP}"
+    before = root.read(MASTER)
+    assert "PASSWORD '...'" in setup_host(root, "postfix", remote).stdout
+    done = setup_host(root, "postfix", f"{remote} --apply", check=False)
+    assert done.returncode == 1 and "does not take this host yet" in done.stderr and root.read(MASTER) == before
+    assert root.run("stat -c '%a %U' /etc/hunnypot/hunnypot.pgpass").stdout.strip() == "600 hunnypot"
+    sql = [line for line in done.stdout.splitlines() if line.startswith("CREATE")]
+    root.run("echo \"listen_addresses = '192.0.2.1'\" >>/etc/postgresql/15/main/postgresql.conf")
+    root.run("echo 'host hits all 192.0.2.0/24 scram-sha-256' >>/etc/postgresql/15/main/pg_hba.conf")
+    root.run("pg_ctlcluster 15 main restart")
+    root.write("/tmp/database.sql", sql[0])
+    root.write("/tmp/roles.sql", "\n".join(sql[1:]))
+    root.run("cd / && runuser -u postgres -- psql -qf /tmp/database.sql"
+             " && runuser -u postgres -- hunnypot -d dbname=hits db init"
+             " && runuser -u postgres -- psql -v ON_ERROR_STOP=1 -qf /tmp/roles.sql")
+    done = setup_host(root, "postfix", f"{remote} --apply")
+    (said,) = re.findall(r"export (HUNNYPOT_DATABASE='.*')", done.stdout)
+    root.run("/etc/init.d/postfix start")
+    assert deliver("203.0.113.7", "a@trap.example").startswith("451 4.7.1")
+    wait_for(lambda: "203.0.113.7/32" in root.run(f"{said} hunnypot list").stdout, what="the hit")
+
+
+@pytest.mark.parametrize("words, line", [
+    ("--mta exim --domain a.example", "--mta is postfix or sendmail"),
+    ("--mta postfix", "which domains"),
+    ("--mta postfix --domain a..b", "is no domain"),
+    ("--mta postfix --domain a.example=drop", "a role is auto"),
+    ("--mta postfix --domain a.example --address here", "is no address"),
+    ("--mta postfix --domain a.example --apply --undo", "--dry-run, --apply or --undo"),
+])
+def test_usage(net, words, line):
+    done = hunnypot("setup", *words.split(), check=False)
+    assert done.returncode == 64 and line in done.stderr
+
+
+def test_sendmail(fresh, deliver):
+    """Debian's sendmail as it is installed: apply, again, a configuration that cannot be built, undo."""
+    root = fresh("sendmail")
+    root.run("/etc/init.d/sendmail start")
+    before = files(root)
+    assert "+RELAY_DOMAIN(`trap.example')" in setup_host(root, "sendmail", TRAP).stdout and files(root) == before
+    refused(root, "sendmail", "--domain localhost=trap --apply", "localhost is delivered by this host")
+    # It takes other mail, or would lose a line that is in its .cf only.
+    mc, made = root.read(MC), root.read("/etc/mail/sendmail.cf")
+    root.write("/etc/mail/sendmail.cf", made + "Kmine hash /etc/mail/mine\n")
+    refused(root, "sendmail", f"{TRAP} --apply", "is not what /etc/mail/sendmail.mc makes")
+    root.write(MC, mc.replace("Port=smtp, Addr=127.0.0.1", "Port=smtp"))
+    root.run("make -C /etc/mail")
+    refused(root, "sendmail", f"{TRAP} --apply", "takes other mail .*MTA-v4")
+    # Rules of the operator's that have the name of ours: what was made of both is put back.
+    root.write(MC, mc + "LOCAL_RULESETS\nSLocal_check_rcpt\nR$*\t$@ OK\n")
+    root.run("make -C /etc/mail")
+    text = root.read(MC)
+    done = setup_host(root, "sendmail", f"{TRAP} --apply", check=False)
+    assert done.returncode == 1 and "multiple definitions" in done.stdout and "put back" in done.stderr
+    assert root.read(MC) == text and "Name=Trap" not in root.read("/etc/mail/sendmail.cf")
+    root.write(MC, mc)
+    root.run("make -C /etc/mail")
+    done = setup_host(root, "sendmail", f"{TRAP} --apply")
+    assert "hunnypot check:" in done.stdout and not re.search("^problem", done.stdout, re.M)
+    trap_works(root, deliver)
+    after = files(root)
+    assert "nothing was to be changed" in setup_host(root, "sendmail", f"{TRAP} --apply").stdout and files(root) == after
+    mc = root.read(MC)
+    root.write(MC, mc.replace("RELAY_DOMAIN(`trap.example')", "RELAY_DOMAIN(`trap.example more.example')"))
+    refused(root, "sendmail", "--undo", "changed since")
+    root.write(MC, mc)
+    setup_host(root, "sendmail", "--undo")
+    original = {str(path): text for path, text in before.items()}
+    for path in (MC, "/etc/mail/sendmail.cf"):
+        lines = [line for line in original[f"{root.path}{path}"].decode().splitlines() if not line.startswith("#")]
+        assert [line for line in root.read(path).splitlines() if not line.startswith("#")] == lines
+    assert not (root.path / "usr/share/sendmail/cf/feature/hunnypot.m4").exists()
