@@ -27,6 +27,8 @@ struct task {
     char mta_name[DOMAIN_MAX + 1];
 };
 
+static const char egress_domain[] = "egress_hosts"; /* in place of a domain: whose mail they take is not known */
+
 /* When the answer for DOMAIN is to be asked for again though nobody waits for it. */
 static int64_t refresh_due_ms(const struct domain *domain)
 {
@@ -103,7 +105,7 @@ static void egress_refresh(struct known *known, int64_t now_ms)
     const struct settings_judge *settings = &known->settings->judge;
 
     for (size_t i = 0; i < settings->egress_host_count; i++)
-        liveness_want(known->liveness, &settings->egress_hosts[i], "egress_hosts", now_ms, settings->probe_interval_ms,
+        liveness_want(known->liveness, &settings->egress_hosts[i], egress_domain, now_ms, settings->probe_interval_ms,
                       now_ms, false);
     known_plan_egress(known, now_ms + OUTAGE_PROBE_MS);
 }
@@ -315,7 +317,7 @@ static void probe_run(struct known *known, const struct task *task)
         .timeout_ms = settings->probe_timeout_ms,
         .allowed = settings->probe_allowed,
         .allowed_count = settings->probe_allowed_count,
-        .name = task->domain[0] != '\0' ? self_probe_name(settings) : NULL,
+        .name = strcmp(task->domain, egress_domain) != 0 ? self_probe_name(settings) : NULL,
         .domain = task->domain,
         .stop_fd = known->stop_fd,
     };

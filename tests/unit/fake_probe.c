@@ -10,7 +10,7 @@ static pthread_cond_t thawed = PTHREAD_COND_INITIALIZER;
 static struct {
     char address[IPADDR_TEXT_SIZE];
     enum liveness_state state;
-    unsigned made;
+    unsigned made, deep;
 } entries[ENTRY_MAX];
 static size_t entry_count;
 static unsigned total, at_once, most_at_once;
@@ -33,7 +33,7 @@ static size_t find_or_add(const char *address)
     }
     strcpy(entries[entry_count].address, address);
     entries[entry_count].state = LIVENESS_ACCEPTING;
-    entries[entry_count].made = 0;
+    entries[entry_count].made = entries[entry_count].deep = 0;
     return entry_count++;
 }
 
@@ -52,6 +52,16 @@ unsigned fake_probe_made(const char *address)
     made = address == NULL ? total : entries[find_or_add(address)].made;
     pthread_mutex_unlock(&mutex);
     return made;
+}
+
+unsigned fake_probe_deep(const char *address)
+{
+    unsigned deep;
+
+    pthread_mutex_lock(&mutex);
+    deep = entries[find_or_add(address)].deep;
+    pthread_mutex_unlock(&mutex);
+    return deep;
 }
 
 unsigned fake_probe_most_at_once(void)
@@ -78,11 +88,11 @@ enum liveness_state probe_address(const struct probe_config *config, const struc
     enum liveness_state state;
     size_t i;
 
-    (void)config;
     *source = (struct ipaddr){.family = 4, .bytes = {192, 0, 2, 99}};
     pthread_mutex_lock(&mutex);
     i = find_or_add(ipaddr_format(address, text));
     entries[i].made++;
+    entries[i].deep += config->name != NULL;
     total++;
     if (++at_once > most_at_once)
         most_at_once = at_once;

@@ -14,6 +14,9 @@ void fake_probe_set(const char *address, enum liveness_state state);
 unsigned fake_probe_made(const char *address);
 unsigned fake_probe_most_at_once(void);
 
+/* How often it was to look deeper than the greeting. */
+unsigned fake_probe_deep(const char *address);
+
 /* While frozen, probes begin and do not end. */
 void fake_probe_freeze(bool frozen);
 

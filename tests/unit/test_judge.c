@@ -1083,6 +1083,7 @@ static void test_a_sure_outage(void **state)
         settings.judge.rule_count = 1;
         settings.judge.egress_hosts = egress_hosts;
         settings.judge.egress_host_count = count;
+        settings.judge.probe = PROBE_ENVELOPE;
         judge = judge_create(&settings, NULL);
         await(fake_probe_made, "192.0.2.1", 1);
         await(fake_probe_made, "198.51.100.25", (unsigned)count);
@@ -1096,6 +1097,9 @@ static void test_a_sure_outage(void **state)
                 ; /* the probe was begun; its answer is about to be known */
             assert_int_equal(is_sure(judge, CLIENT), count > 0);
         }
+        /* What is somebody else's is not asked whose mail it takes. */
+        assert_int_equal(fake_probe_deep("192.0.2.1"), 5);
+        assert_int_equal(fake_probe_deep("198.51.100.25"), 0);
         fake_probe_freeze(true);
         time_goes_by(judge, 61 * SECOND_MS);
         assert_false(is_sure(judge, CLIENT));
