@@ -57,7 +57,7 @@ struct check_host {
     bool user_exists;
     uid_t user_uid, spool_uid, spool_folder_uid;
     mode_t spool_folder_mode;
-    int64_t spool_free_bytes, spool_bytes; /* of the file system and the file; -1: not known */
+    int64_t spool_free_bytes; /* of the file system; -1: not known */
 };
 
 /* One place in a mail server's configuration that has a milter. */
@@ -105,7 +105,7 @@ struct check_database {
     int schema_version;           /* 0: none */
     bool seen;                    /* the sensor is in the database */
     int64_t silent_s;             /* since its heartbeat */
-    int64_t sessions, aside;      /* of its counters; -1: not known */
+    int64_t sessions, aside, spooled; /* as its last heartbeat had them; -1: not known */
     int64_t hits, clients;        /* hits of the last day, 1000 at most, and how many clients these had */
     bool clients_private;         /* all of them */
     char *witnesses_behind;       /* names; NULL: none */

@@ -89,7 +89,7 @@ static void gather_as_daemon(struct check_facts *facts)
 }
 
 static const char seen_sql[] =
-    "SELECT extract(epoch FROM now() - s.last_seen)::bigint, (s.counters->>'sessions')::bigint, s.aside"
+    "SELECT extract(epoch FROM now() - s.last_seen)::bigint, (s.counters->>'sessions')::bigint, s.aside, s.inbox + s.outbox"
     " FROM hunnypot.sensor s WHERE s.name = $1";
 static const char clients_sql[] =
     "SELECT count(DISTINCT client), count(*), bool_and(client <<= ANY ('{10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,127.0.0.0/8,"
@@ -121,6 +121,7 @@ static void gather_seen(struct check_database *database, struct db *db, const ch
         database->silent_s = number_or(result, 0, 0);
         database->sessions = number_or(result, 1, -1);
         database->aside = number_or(result, 2, -1);
+        database->spooled = number_or(result, 3, -1);
     }
     db_result_free(&result);
     if (one_row(database, db, clients_sql, sensor, &result)) {
@@ -291,6 +292,10 @@ static void check_sensor(const struct check_facts *facts, struct check_report *r
                   "no session came from the mail server since the daemon %s started", name);
     else
         check_say(report, CHECK_OK, NULL, "the sensor %s is alive", name);
+    if (is_used(facts) && database->spooled >= facts->host.settings->spool_limit)
+        check_say(report, CHECK_PROBLEM, "see in the daemon's log why its hits do not get into the database, or raise spool_limit",
+                  "the spool is full, and hits are lost: %lld of %lld", (long long)database->spooled,
+                  (long long)facts->host.settings->spool_limit);
     if (database->aside > 0)
         check_say(report, CHECK_WARNING, "see the reasons in the daemon's log (set-aside), and restart it when they are gone",
                   "%lld hits are set aside in the spool", (long long)database->aside);

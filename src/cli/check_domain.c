@@ -170,9 +170,6 @@ static void check_primary(const struct check_domain *domain, size_t primary, str
     const struct mx_host *host = &domain->answer.hosts[domain->role.primaries[primary]];
     char text[IPADDR_TEXT_SIZE];
 
-    if (host->addresses.count == 0)
-        check_say(report, CHECK_WARNING, "give it an A or AAAA record", "%s, a primary of %s, has no address", host->name,
-                  domain->name);
     for (size_t i = 0; i < host->addresses.count; i++) {
         enum liveness_state state = domain->states[primary][i];
         const char *address = ipaddr_format(&host->addresses.list[i], text);
@@ -188,10 +185,21 @@ static void check_primary(const struct check_domain *domain, size_t primary, str
     }
 }
 
+/* A host without an address is no primary to the judge. */
+static void check_addresses(const struct check_domain *domain, struct check_report *report)
+{
+    for (size_t i = 0; i < domain->answer.host_count; i++)
+        if (domain->answer.hosts[i].addresses.count == 0)
+            check_say(report, CHECK_WARNING, "give it an A or AAAA record", "%s, an MX of %s, has no address",
+                      domain->answer.hosts[i].name, domain->name);
+}
+
 static void check_primaries(const struct check_facts *facts, struct check_report *report)
 {
     size_t probed = 0, silent = 0;
 
+    for (size_t i = 0; i < facts->domain_count; i++)
+        check_addresses(&facts->domains[i], report);
     if (!facts->probe)
         return;
     for (size_t i = 0; i < facts->domain_count; i++)

@@ -165,10 +165,6 @@ static void check_spool(const struct check_facts *facts, struct check_report *re
                                                                        (host->spool_folder_mode & 0022) == 0)))
         check_say(report, CHECK_PROBLEM, "give the file and its folder to that user: chown", "%s cannot be written by %s",
                   host->settings->spool, host->settings->user);
-    else if (host->spool_bytes >= host->settings->spool_limit)
-        check_say(report, CHECK_PROBLEM, "see to the database, to which its hits are to go, or raise spool_limit",
-                  "%s is full: %lld bytes of %lld", host->settings->spool, (long long)host->spool_bytes,
-                  (long long)host->settings->spool_limit);
     else if (host->spool_free_bytes >= 0 && host->spool_free_bytes < 16 << 20)
         check_say(report, CHECK_WARNING, "make room on that file system", "%s has only %lld bytes of room left",
                   host->settings->spool, (long long)host->spool_free_bytes);
@@ -202,10 +198,8 @@ static void gather_spool(struct check_host *host)
         host->spool_folder_mode = status.st_mode;
     }
     if (fd >= 0) {
-        if (fstat(fd, &status) == 0) {
-            host->spool_bytes = status.st_size;
+        if (fstat(fd, &status) == 0)
             host->spool_uid = status.st_uid;
-        }
         host->spool_is_sqlite = begins_as_sqlite(fd);
         close(fd);
     }

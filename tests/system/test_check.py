@@ -92,6 +92,10 @@ def test_the_socket(pg, dns, milter, postfix):
     assert "systemctl start hunnypot-milter" in found["problem", "socket"]
     Path(SOCKET).write_text("")
     assert "is no socket" in check(sensor, postfix=server)["problem", "socket"]
+    sensor.configure(socket_group="no-such-group", user="no-such-user")
+    found = check(sensor, postfix=server)
+    assert "there is no group no-such-group" in found["problem", "socket group"]
+    assert "there is no user no-such-user" in found["problem", "user"]
 
 
 TRAP = shipped_services()[0]
@@ -181,6 +185,8 @@ def test_probes_are_made_only_when_asked_for(pg, dns, milter, primaries):
     primaries.backup6.set("refuse")
     found = check(sensor, "backup.example", "--probe")
     assert "outgoing port 25 may be blocked" in found["problem", "primaries"]
+    dns.add("bare.example. MX 5 bare.example.", "bare.example. MX 20 mx2.example.org.")
+    assert "bare.example, an MX of bare.example, has no address" in check(sensor, "bare.example")["warning", "primaries"]
 
 
 def test_the_database(pg, dns, milter):
@@ -191,6 +197,10 @@ def test_the_database(pg, dns, milter):
     sensor.stop()
     pg.query("""UPDATE hunnypot.sensor SET counters = '{"sessions": 0}'""")
     assert "no session came from the mail server" in found()["warning", "sensor"]
+    pg.query("UPDATE hunnypot.sensor SET aside = 3, outbox = 1000000")
+    assert "3 hits are set aside" in found()["warning", "sensor"]
+    assert "the spool is full, and hits are lost: 1000000 of 1000000" in found()["problem", "sensor"]
+    pg.query("UPDATE hunnypot.sensor SET aside = 0, outbox = 0")
     pg.query("UPDATE hunnypot.sensor SET last_seen = now() - interval '1 hour'")
     assert "is silent for 36" in found()["problem", "sensor"]
     pg.query("INSERT INTO hunnypot.schema_version VALUES (99)")
@@ -252,6 +262,12 @@ def test_the_spool(pg, dns, milter):
     run("chown", "hunnypot:hunnypot", sensor.spool)
     sensor.configure(spool="/etc/passwd")
     assert "is no spool" in check(sensor)["problem", "spool"]
+    Path("/run/small").mkdir()
+    run("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", "/run/small")
+    sensor.configure(spool="/run/small/spool.db")
+    Path("/run/small/spool.db").touch()
+    run("chown", "-R", "hunnypot:hunnypot", "/run/small")
+    assert re.search(r"has only \d+ bytes of room left", check(sensor)["warning", "spool"])
     sensor.configure(spool="/run/nowhere/spool.db")
     assert "No such file" in check(sensor)["problem", "spool"]
 
