@@ -293,7 +293,7 @@ static void check_sensor(const struct check_facts *facts, struct check_report *r
     else
         check_say(report, CHECK_OK, NULL, "the sensor %s is alive", name);
     if (is_used(facts) && database->spooled >= facts->host.settings->spool_limit)
-        check_say(report, CHECK_PROBLEM, "see in the daemon's log why its hits do not get into the database, or raise spool_limit",
+        check_say(report, CHECK_PROBLEM, "see in the log why its hits do not get into the database, or raise spool_limit",
                   "the spool is full, and hits are lost: %lld of %lld", (long long)database->spooled,
                   (long long)facts->host.settings->spool_limit);
     if (database->aside > 0)
