@@ -205,24 +205,25 @@ BEGIN
     END IF;
     -- All classes that a network has facts for or is listed under.
     WITH known AS MATERIALIZED (
-        SELECT n.network, k.class, k.facts, k.hits, k.proven_hits, k.all_hits, k.domains, k.last_seen, k.is_named,
+        SELECT n.network, k.class, k.facts, k.hits, k.proven_hits, k.all_hits, k.domains, k.last_seen, k.is_named, k.was_listed,
                -- RFC 5782: 127.0.0.1 is never listed, nor is its IPv6 form; what else is in these networks are test entries.
                n.network <<= '127.0.0.0/8' OR n.network <<= '::/64'
                OR EXISTS (SELECT FROM allow a
                           WHERE a.network && n.network::inet AND (a.expires IS NULL OR a.expires > now())) AS is_allowed
         FROM unnest(networks) n(network)
         CROSS JOIN LATERAL (
-            SELECT class, f.facts, f.hits, f.proven_hits, f.all_hits, f.domains, f.last_seen, f.is_named
+            SELECT class, f.facts, f.hits, f.proven_hits, f.all_hits, f.domains, f.last_seen, f.is_named,
+                   coalesce(l.was_listed, false) AS was_listed
             FROM (SELECT class, array_agg(o ORDER BY o.counted, o.first_seen, o.domain, o.day, o.named, o.witnessed, o.network) AS facts,
                          sum(o.hits)::bigint AS hits,
                          (sum(o.hits) FILTER (WHERE o.witnessed AND NOT o.while_listed))::bigint AS proven_hits,
                          (sum(o.hits) FILTER (WHERE NOT o.while_listed))::bigint AS all_hits,
                          count(DISTINCT o.domain) AS domains, max(o.last_seen) AS last_seen, bool_or(o.named) AS is_named
                   FROM facts_of(n.network) o GROUP BY class) f
-            FULL JOIN (SELECT class FROM listed_network l WHERE l.network = n.network AND l.removed IS NULL) l
+            FULL JOIN (SELECT class, true AS was_listed FROM listed_network l WHERE l.network = n.network AND l.removed IS NULL) l
                 USING (class)) k
     ), judged AS MATERIALIZED (
-        SELECT k.network, k.class, k.hits, k.domains, k.last_seen, j.*, j.until IS NOT NULL AS is_listed,
+        SELECT k.network, k.class, k.hits, k.domains, k.last_seen, k.was_listed, j.*, j.until IS NOT NULL AS is_listed,
                j.soft_until > now() AS is_soft
         FROM known k
         LEFT JOIN LATERAL (
@@ -263,6 +264,12 @@ BEGIN
         FROM judged j
         WHERE l.network = j.network AND l.class = j.class AND l.removed IS NULL AND NOT j.is_listed
         RETURNING 1
+    ), hours AS (
+        INSERT INTO hourly AS h (hour, class, what, number)
+        SELECT date_trunc('hour', now(), 'UTC'), class, CASE WHEN is_listed THEN 'listed' ELSE 'left' END, count(*)
+        FROM judged WHERE is_listed <> was_listed
+        GROUP BY class, is_listed
+        ON CONFLICT (hour, class, what) DO UPDATE SET number = h.number + excluded.number
     )
     SELECT (SELECT count(*) FROM written) + (SELECT count(*) FROM gone) INTO changed;
     IF changed > 0 THEN
@@ -355,7 +362,7 @@ BEGIN
           AND now() < greatest(time, recorded) + p.waits
         RETURNING hit_id
     ), counting AS MATERIALIZED (
-        SELECT * FROM found f
+        SELECT *, while_listed AND class <> 'trap' AND NOT (is_proven AND NOT was_refused) AS is_of_list FROM found f
         WHERE NOT (name_state = 'confirmed' AND was_seen) AND NOT EXISTS (SELECT FROM postponed p WHERE p.hit_id = f.hit_id)
     ), letters_new AS (
         -- A mail server tries for up to 7 days (qmail); after that it is another one with the same envelope.
@@ -374,8 +381,7 @@ BEGIN
     ), facts AS (
         INSERT INTO offence_day AS f (network, class, domain, day, named, witnessed, while_listed, owner, hits, first_seen,
                                       last_seen, counted, counted_again)
-        SELECT network, class, domain, time::date AS day, name_state <> 'none', is_proven,
-               while_listed AND class <> 'trap' AND NOT (is_proven AND NOT was_refused), max(owner), count(*), min(time),
+        SELECT network, class, domain, time::date AS day, name_state <> 'none', is_proven, is_of_list, max(owner), count(*), min(time),
                max(time), now(), CASE WHEN count(*) > 1 THEN now() END
         FROM counting c
         WHERE NOT EXISTS (SELECT FROM repeated r WHERE r.hit_id = c.hit_id)
@@ -386,6 +392,17 @@ BEGIN
             last_seen = greatest(f.last_seen, excluded.last_seen), owner = excluded.owner,
             counted_again = coalesce(f.counted_again, excluded.counted)
         RETURNING network
+    ), hours AS (
+        INSERT INTO hourly AS h (hour, class, what, number)
+        SELECT date_trunc('hour', time), class, what, count(*)
+        FROM (SELECT time, class, 'excused' AS what FROM found WHERE name_state = 'confirmed' AND was_seen
+              UNION ALL
+              SELECT time, class, CASE WHEN EXISTS (SELECT FROM repeated r WHERE r.hit_id = c.hit_id) THEN 'repeated'
+                                       WHEN is_of_list THEN 'while-listed' WHEN is_proven THEN 'proven' ELSE 'inferred' END
+              FROM counting c) d
+        GROUP BY 1, 2, 3
+        ORDER BY 1, 2, 3
+        ON CONFLICT (hour, class, what) DO UPDATE SET number = h.number + excluded.number
     )
     SELECT (SELECT count(*) FROM ripe), ARRAY(SELECT DISTINCT network FROM facts) INTO looked_at, networks;
 END $$;

@@ -97,6 +97,8 @@ BEGIN
     what := 'envelopes';
     removed := witness_forget(at_most);
     RETURN NEXT;
+    -- A few for each hour, and about nobody: no row of what was removed.
+    DELETE FROM hourly WHERE hour < now() - setting('keep_figures')::interval;
     what := 'hits';
     removed := hits;
     RETURN NEXT;

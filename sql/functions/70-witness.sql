@@ -71,15 +71,22 @@ DECLARE
     touched cidr[];
 BEGIN
     PERFORM list_lock();
-    WITH still_waiting AS (DELETE FROM waiting w WHERE w.hit_id = ANY (hits) RETURNING w.hit_id)
+    WITH still_waiting AS (
+        DELETE FROM waiting w WHERE w.hit_id = ANY (hits) RETURNING w.hit_id, w.time, w.class
+    ), hours AS (
+        INSERT INTO hourly AS h (hour, class, what, number)
+        SELECT date_trunc('hour', time), class, 'redeemed', count(*) FROM still_waiting GROUP BY 1, 2
+        ON CONFLICT (hour, class, what) DO UPDATE SET number = h.number + excluded.number
+    )
     SELECT array_agg(id) INTO counted FROM unnest(hits) id WHERE id NOT IN (SELECT hit_id FROM still_waiting);
     IF counted IS NULL THEN
         RETURN;
     END IF;
 
     -- Which of a day's facts a hit went into is known but for what was proven then; that is looked at again.
-    WITH days AS (
-        SELECT d.network, d.class, d.domain, d.day, d.named, d.witnessed, d.while_listed, count(*) AS fewer
+    WITH taken AS MATERIALIZED (
+        SELECT d.*, date_trunc('hour', least(h.time, h.recorded)) AS hour,
+               CASE WHEN d.while_listed THEN 'while-listed' WHEN d.witnessed THEN 'proven' ELSE 'inferred' END AS what
         FROM unnest(counted) c(id)
         JOIN envelope e ON e.hit_id = c.id
         JOIN hit h ON h.client = e.client AND h.time = e.time AND h.hit_id = c.id
@@ -90,7 +97,18 @@ BEGIN
             ORDER BY f.named = (h.name_state <> 'none') DESC, f.while_listed = h.while_listed DESC,
                      f.witnessed = was_watched(c.id, h.recorded) DESC
             LIMIT 1) d
+    ), days AS (
+        SELECT network, class, domain, day, named, witnessed, while_listed, count(*) AS fewer FROM taken
         GROUP BY 1, 2, 3, 4, 5, 6, 7
+    ), hours AS (
+        INSERT INTO hourly AS h (hour, class, what, number)
+        SELECT hour, class, 'redeemed', count(*) FROM taken GROUP BY 1, 2
+        ON CONFLICT (hour, class, what) DO UPDATE SET number = h.number + excluded.number
+    ), fewer_hours AS (
+        -- Of a hit that was counted before there were figures there is nothing to take away.
+        UPDATE hourly h SET number = greatest(h.number - t.fewer, 0)
+        FROM (SELECT hour, class, what, count(*) AS fewer FROM taken GROUP BY 1, 2, 3) t
+        WHERE (h.hour, h.class, h.what) = (t.hour, t.class, t.what)
     ), gone AS (
         DELETE FROM offence_day f USING days d
         WHERE (f.network, f.class, f.domain, f.day, f.named, f.witnessed, f.while_listed)

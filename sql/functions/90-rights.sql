@@ -5,7 +5,7 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA hunnypot FROM PUBLIC;
 GRANT USAGE ON SCHEMA hunnypot TO hunnypot_sensor, hunnypot_reader, hunnypot_operator;
 GRANT SELECT ON hunnypot.schema_version, hunnypot.sensor, hunnypot.spool, hunnypot.hit, hunnypot.hit_default,
     hunnypot.waiting, hunnypot.offence_day, hunnypot.offence, hunnypot.setting, hunnypot.policy, hunnypot.allow,
-    hunnypot.listing, hunnypot.suspect, hunnypot.redeemed, hunnypot.publication, hunnypot.rework TO hunnypot_reader;
+    hunnypot.listing, hunnypot.suspect, hunnypot.redeemed, hunnypot.publication, hunnypot.rework, hunnypot.hourly TO hunnypot_reader;
 GRANT EXECUTE ON FUNCTION hunnypot.setting, hunnypot.client_address, hunnypot.client_network, hunnypot.neighbours, hunnypot.covering, hunnypot.units,
     hunnypot.hours_left, hunnypot.iso_time, hunnypot.reversed, hunnypot.address, hunnypot.known_class, hunnypot.listed,
     hunnypot.worst_listing, hunnypot.firm_listing, hunnypot.why, hunnypot.verdicts, hunnypot.hit_words, hunnypot.hit_outcome, hunnypot.policy_test,

@@ -7,8 +7,9 @@
 
 #include "cli/cli.h"
 
-static const struct cli_command *const groups[] = {setup_commands, query_commands, status_commands, check_commands, policy_commands, manage_commands,
-                                                   export_commands, witness_commands, schema_commands};
+static const struct cli_command *const groups[] = {
+    setup_commands,  query_commands,  status_commands,  report_commands, check_commands,
+    policy_commands, manage_commands, export_commands, witness_commands, schema_commands};
 
 static void print_commands(void)
 {

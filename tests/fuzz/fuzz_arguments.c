@@ -293,15 +293,17 @@ enum db_status __wrap_db_query_texts(struct db *db, int timeout_ms, const char *
 enum db_status __wrap_db_query_texts(struct db *db, int timeout_ms, const char *sql, const char *const *texts,
                                      size_t text_count, struct db_result **result)
 {
-    char plain[256], *out = plain;
+    char *plain = alloc_zeroed(strlen(sql) + 1, 1), *out = plain;
+    enum db_status status;
 
     for (size_t i = 0; i < text_count; i++)
         FUZZ_REQUIRE(texts[i] != NULL);
     for (; *sql != '\0'; sql++)
         if (*sql != '$')
             *out++ = *sql;
-    *out = '\0';
-    return __wrap_db_query(db, timeout_ms, plain, NULL, 0, result);
+    status = __wrap_db_query(db, timeout_ms, plain, NULL, 0, result);
+    free(plain);
+    return status;
 }
 
 enum db_status __wrap_db_script(struct db *db, int timeout_ms, const char *sql);

@@ -19,7 +19,7 @@ RELATIONS = {
     "waiting": READERS, "offence_day": READERS, "offence": READERS, "listing": READERS, "publication": READERS,
     "rework": READERS, "suspect": READERS, "pardoned": READERS, "publication_growth": {}, "trap_letter": {}, "redeemed": READERS, "envelope": READERS, "envelope_key": READERS, "witness": READERS,
     "witness_stretch": READERS, "witness_probe": READERS, "witness_found": READERS, "witness_letters": READERS,
-    "probe": READERS, "setting": CHANGED, "policy": CHANGED, "allow": CHANGED,
+    "probe": READERS, "hourly": READERS, "setting": CHANGED, "policy": CHANGED, "allow": CHANGED,
     "hit_DAY": {}, "sensor_sensor_id_seq": {}, "witness_witness_id_seq": {}, "listed_network": {}, "listed_serial": {}, "change": {},
 }
 SENSOR, READER, OPERATOR = {"sensor"}, {"reader", "operator"}, {"operator"}
