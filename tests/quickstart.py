@@ -46,7 +46,7 @@ def demand(condition, reason):
 
 def listed_as(address):
     """The network that a client is listed under."""
-    return str(ipaddress.ip_network((address, 64 if ":" in address else 32), strict=False))
+    return str(ipaddress.ip_network(address))
 
 
 def client(address, recipient, why):
