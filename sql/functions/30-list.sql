@@ -193,7 +193,8 @@ CREATE OR REPLACE FUNCTION hunnypot.clients_needed(unit cidr, policy hunnypot.po
 CREATE OR REPLACE FUNCTION hunnypot.refresh(networks cidr[]) RETURNS void
     LANGUAGE plpgsql SET search_path = hunnypot, pg_temp SET jit = off
     SET plan_cache_mode = force_custom_plan SET enable_seqscan = off SET enable_bitmapscan = off
-    SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off AS $$
+    SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off
+    SET enable_indexonlyscan = off AS $$
 DECLARE
     this_change bigint := nextval('listed_serial');
     was_published bigint := coalesce((SELECT p.serial FROM publication p), 0);

@@ -51,7 +51,8 @@ END $$;
 CREATE OR REPLACE FUNCTION hunnypot.expire() RETURNS TABLE (what text, removed bigint)
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp SET lock_timeout = '50ms'
     SET timezone = 'UTC' SET jit = off SET plan_cache_mode = force_custom_plan SET enable_seqscan = off
-    SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off AS $$
+    SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off
+    SET enable_indexonlyscan = off AS $$
 #variable_conflict use_column
 DECLARE
     at_most CONSTANT int := 100000;

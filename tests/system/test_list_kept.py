@@ -319,7 +319,7 @@ STATISTICS = ("DELETE FROM pg_statistic WHERE starelid = 'hunnypot.listed_networ
 def test_a_long_list_is_not_read_for_a_few(pg):
     """However long the list, and however stale the statistics: expire() looks up the facts that are old, one by one, and
     published() those who came and went."""
-    list_networks(pg, "SELECT ('10.0.0.0'::inet + i)::cidr FROM generate_series(1, 20000) i")
+    list_networks(pg, "SELECT ('10.0.0.0'::inet + i)::cidr FROM generate_series(1, 60000) i")
     pg.query("""INSERT INTO hunnypot.offence_day (network, class, domain, day, named, witnessed, while_listed, owner, hits,
             first_seen, last_seen, counted)
         SELECT ('172.16.0.0'::inet + i)::cidr, 'backup', 'a.example', (t AT TIME ZONE 'UTC')::date, false, false, false,
@@ -335,4 +335,4 @@ def test_a_long_list_is_not_read_for_a_few(pg):
             assert rows_of_the_list_read(pg, f"SELECT hunnypot.{reader}") < 100, (statistics, reader)
     assert dict(pg.query("SELECT * FROM hunnypot.expire()"))["offences"] == 10
     pg.query("SELECT hunnypot.published()")
-    assert pg.query("SELECT networks FROM hunnypot.publication") == [(20000,)]
+    assert pg.query("SELECT networks FROM hunnypot.publication") == [(60000,)]
