@@ -27,7 +27,7 @@ static void add_fault(void *context, const char *line)
     *faults = more;
 }
 
-static void add_address(void *settings, const struct ipaddr *address)
+static void put_own_address(void *settings, const struct ipaddr *address)
 {
     settings_add_own_address(settings, address);
 }
@@ -41,7 +41,7 @@ static void complete_identity(struct settings *settings)
     if (settings->judge.own_name_count == 0 && domain_normalize(host, normalized))
         settings_add_own_name(settings, normalized);
     if (settings->judge.own_address_count == 0)
-        (void)interfaces_read(add_address, settings);
+        (void)interfaces_read(put_own_address, settings);
 }
 
 static void check_settings(const struct check_facts *facts, struct check_report *report)

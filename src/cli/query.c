@@ -65,7 +65,7 @@ static bool is_number(const char *text)
 }
 
 /* Open the database, and ask it who the clients in NET are: what its setting nat64_prefixes names is in no file here. */
-static int open_for(struct cli *cli, const struct ipnet *net, char out[IPADDR_TEXT_SIZE])
+static int open_to_read(struct cli *cli, const struct ipnet *net, char out[IPADDR_TEXT_SIZE])
 {
     const char *texts[] = {ipnet_format(net, out)};
     struct db_result *result = NULL;
@@ -143,7 +143,7 @@ static int run_list(struct cli *cli, int argc, char **argv)
     sql = alloc_format("%s WHERE true", offences_sql);
     append_equal(&sql, "o.class", class);
     append_equal(&sql, "o.domain", domain);
-    if (network != NULL && (status = open_for(cli, &net, text)) != CLI_OK) {
+    if (network != NULL && (status = open_to_read(cli, &net, text)) != CLI_OK) {
         free(sql);
         return status;
     }
@@ -228,7 +228,7 @@ static int run_show(struct cli *cli, int argc, char **argv)
     } else if (!ipnet_parse(argv[first], &net)) {
         return cli_usage("%s is neither an address nor a network", argv[first]);
     }
-    status = open_for(cli, &net, text);
+    status = open_to_read(cli, &net, text);
     return status == CLI_OK ? print_evidence(cli, format, text, limit) : status;
 }
 

@@ -223,7 +223,7 @@ static int apply_missing(struct cli *cli, const struct schema_files *numbered, c
 }
 
 /* Older ones would complain of the syntax of some line. */
-static int check_server(struct cli *cli)
+static int server_check(struct cli *cli)
 {
     enum { SERVER_MIN = 140000 };
     struct db_result *result = NULL;
@@ -253,7 +253,7 @@ static int migrate(struct cli *cli, bool initial)
     if (exit_status == CLI_OK)
         exit_status = cli_connect(cli);
     if (exit_status == CLI_OK)
-        exit_status = check_server(cli);
+        exit_status = server_check(cli);
     if (exit_status == CLI_OK) {
         status = db_script(cli->db, CLI_WORK_MS, begin);
         exit_status = status == DB_OK ? apply_missing(cli, &numbered, &functions, initial) : cli_db_fail(cli, status);

@@ -24,7 +24,7 @@ struct asked {
 };
 
 /* "NAME" or "NAME=ROLE" */
-static int take_domain(struct setup *setup, const char *text)
+static int take_one_domain(struct setup *setup, const char *text)
 {
     static const char *const known[] = {"auto", "trap", "backup", "address"};
     struct setup_domain *domain = &setup->domains[setup->domain_count++];
@@ -73,7 +73,7 @@ static int take_asked(struct setup *setup, const struct asked *asked)
     if (asked->domains.count == 0)
         return cli_usage("which domains is this host to trap for? --domain NAME=trap, or NAME for a backup MX or A record");
     for (size_t i = 0; i < asked->domains.count && status == CLI_OK; i++)
-        status = take_domain(setup, asked->domains.texts[i]);
+        status = take_one_domain(setup, asked->domains.texts[i]);
     for (size_t i = 0; i < asked->addresses.count && status == CLI_OK; i++)
         if (i >= SETUP_ADDRESSES_MAX || !ipaddr_parse(asked->addresses.texts[i], &setup->addresses[setup->address_count++]))
             status = cli_usage("--address %s: is no address, or one too many", asked->addresses.texts[i]);

@@ -269,7 +269,7 @@ static int database_keys(const struct setup *setup, const struct envelope_keys *
 }
 
 /* KEYS are those of --key-file, or else of this host; none is fine. */
-static int read_keys(const struct setup *setup, struct envelope_keys *keys, bool *there)
+static int keys_ask(const struct setup *setup, struct envelope_keys *keys, bool *there)
 {
     char why[ENVELOPE_WHY_SIZE];
     struct envelope_keys ours;
@@ -320,7 +320,7 @@ static int setup_key(struct setup *setup, bool *changed)
     struct envelope_keys keys;
     char why[ENVELOPE_WHY_SIZE];
     bool there, new_key;
-    int status = read_keys(setup, &keys, &there);
+    int status = keys_ask(setup, &keys, &there);
 
     if (status == CLI_OK)
         status = database_keys(setup, &none, &known);

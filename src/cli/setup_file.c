@@ -264,7 +264,7 @@ static int keep_written(const struct setup_change *change, char *text)
     return status;
 }
 
-static int put_text(const struct setup_change *change, char *text)
+static int text_append(const struct setup_change *change, char *text)
 {
     int status = CLI_OK;
 
@@ -284,12 +284,12 @@ int setup_file_write(const struct setup_change *change)
     status = make_folders(SETUP_FOLDER "/");
     if (status == CLI_OK)
         status = keep_copy(change);
-    return status == CLI_OK ? put_text(change, change->new) : status;
+    return status == CLI_OK ? text_append(change, change->new) : status;
 }
 
 int setup_file_restore(const struct setup_change *change)
 {
-    return setup_file_differs(change) ? put_text(change, change->old) : CLI_OK;
+    return setup_file_differs(change) ? text_append(change, change->old) : CLI_OK;
 }
 
 void setup_file_free(struct setup_change *change)

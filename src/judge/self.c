@@ -76,7 +76,7 @@ bool self_has_name(const struct self *self, const char *name)
     return strcmp(self->mta_name, name) == 0;
 }
 
-static bool is_ours(const struct self *self, const struct ipaddr *ours, const struct ipaddr *address)
+static bool is_same_client(const struct self *self, const struct ipaddr *ours, const struct ipaddr *address)
 {
     struct ipaddr a = ipaddr_client(ours, self->nat64_prefixes, self->nat64_prefix_count);
     struct ipaddr b = ipaddr_client(address, self->nat64_prefixes, self->nat64_prefix_count);
@@ -87,14 +87,14 @@ static bool is_ours(const struct self *self, const struct ipaddr *ours, const st
 bool self_has_address(const struct self *self, const struct ipaddr *address)
 {
     for (size_t i = 0; i < self->address_count; i++) {
-        if (is_ours(self, &self->addresses[i], address))
+        if (is_same_client(self, &self->addresses[i], address))
             return true;
     }
     for (size_t i = 0; i < self->new_count; i++) {
-        if (is_ours(self, &self->new_addresses[i], address))
+        if (is_same_client(self, &self->new_addresses[i], address))
             return true;
     }
-    return self->local.family != 0 && is_ours(self, &self->local, address);
+    return self->local.family != 0 && is_same_client(self, &self->local, address);
 }
 
 const struct settings_rule *self_rule(const struct settings_judge *settings, const char *domain)
