@@ -191,7 +191,7 @@ static void judge_candidate(struct judging *judging, struct candidate *candidate
         .known_only = known_only && !final,
         .late = candidate->late,
         .final = final,
-        .hurry = is_pressed(judging) && waited_ms >= JUDGING_NAME_MS,
+        .hurry = judging->stop || (is_pressed(judging) && waited_ms >= JUDGING_NAME_MS),
     };
     struct judge_answer answer = {0};
 

@@ -35,7 +35,7 @@ struct judge_question {
     bool known_only; /* nothing is added to the tables, which would push out what other questions wait for */
     bool late;       /* the hit is too old for today's state of the primaries: only a trap, which needs none, is judged */
     bool final;      /* no more time: what is not known now is doubt */
-    bool hurry;      /* others wait behind it: an offence does not wait for the client's name */
+    bool hurry;      /* others wait behind it, or the daemon stops: an offence does not wait for the client's name */
 };
 
 struct judge_answer {

@@ -550,6 +550,16 @@ static void what_is_known_at_the_end_is_settled_and_the_rest_stays(void **state)
     answer_all = VERDICT_OFFENCE;
     judging_stop(&judging);
     assert_int_equal(settled_as(CLASS_TRAP), 1);
+
+    set_up(state); /* a name is not waited for: after the restart the hit may be late */
+    names_wait = true;
+    put(clock_realtime_us());
+    judging = start();
+    answer_all = VERDICT_OFFENCE;
+    step();
+    assert_int_equal(settled_as(CLASS_TRAP), 0);
+    judging_stop(&judging);
+    assert_int_equal(settled_as(CLASS_TRAP), 1);
 }
 
 static void without_a_thread_there_is_no_judging(void **state)
