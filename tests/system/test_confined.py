@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from seccomp import Arch, resolve_syscall
 
-from testbed.base import BUILD, TOP, run
+from testbed.base import BUILD, TOP, make, run
 from testbed.milter import confined, environment
 
 UNITS = ["hunnypot-milter", "hunnypot-expire", "hunnypot-witness"]
@@ -19,7 +19,7 @@ PYTHON = "/usr/bin/python3"
 @pytest.fixture(scope="module")
 def units():
     """The units as they are installed: {name: file}."""
-    run("make", "-s", "-C", BUILD, *(f"systemd/{name}.service" for name in UNITS))
+    make(BUILD, *(f"systemd/{name}.service" for name in UNITS))
     return {name: BUILD / f"systemd/{name}.service" for name in UNITS}
 
 

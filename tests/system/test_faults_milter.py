@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from testbed.base import BUILD, STATE, let_pass, run, wait_for
+from testbed.base import BUILD, STATE, let_pass, make, run, wait_for
 from testbed.load import Load
 from testbed.milter import AS_HUNNYPOT, environment
 
@@ -188,7 +188,7 @@ def doubted(one, recipient):
 def test_the_clock_jumps(pg, load, primaries, recipient):
     """Back and forth, under load, also while PostgreSQL is away."""
     program = "tests/system/hunnypot-milter-jumping"
-    run("make", "-s", "-C", BUILD, program)
+    make(BUILD, program)
     offset = STATE / "clock"
     offset.write_text("0")
     one = load(program=BUILD / program)

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from testbed.base import BUILD, STATE, run
+from testbed.base import BUILD, STATE, make, run
 from testbed.postfix import trap_service
 from testbed.smtp import Closed, proxy_header
 
@@ -84,7 +84,7 @@ def test_data_again_without_rset_is_answered_at_once(mta, milter, smtp, pg, hits
 def test_the_hang_that_the_cure_cures(mta, milter, smtp):
     """The same with a daemon that is built without prime.c."""
     program = "tests/system/hunnypot-milter-unprimed"
-    run("make", "-s", "-C", BUILD, program)
+    make(BUILD, program)
     milter(program=BUILD / program, database="")
     mta()
     session = smtp(timeout=3)

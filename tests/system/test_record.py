@@ -7,7 +7,7 @@ import psycopg2
 import pytest
 
 from milter_client import MilterClient
-from testbed.base import BUILD, STATE, Server, run, wait_for
+from testbed.base import BUILD, STATE, Server, make, run, wait_for
 from testbed.load import Load
 from testbed.postgres import AS_POSTGRES, binary
 
@@ -161,7 +161,7 @@ def test_clock_that_jumps(pg, dns, milter):
     """A day ahead and a day back: each hit is recorded, under the time that the clock had, and verdicts and shipping go on;
     a clock that is ahead makes no offence last longer."""
     program = "tests/system/hunnypot-milter-jumping"
-    run("make", "-s", "-C", BUILD, program)
+    make(BUILD, program)
     clock = STATE / "clock"
     clock.write_text("0")
     trap = milter(program=BUILD / program)

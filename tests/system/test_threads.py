@@ -11,7 +11,7 @@ import time
 import pytest
 
 from milter_client import MilterClient
-from testbed.base import STATE, TOP, run, wait_for
+from testbed.base import STATE, TOP, make, run, wait_for
 from testbed.milter import REPORTS, environment
 from testbed.mix import Mix, name_of
 
@@ -56,7 +56,7 @@ def test_a_race_would_be_reported(net):
                                   "shipper", "spool"])
 def test_unit(net, name):
     program = f"tests/unit/test_{name}"
-    run("make", "-s", "-C", BUILD, program, timeout=100)
+    make(BUILD, program)
     done = run_watched(BUILD / program)
     assert not REPORTS.search(done.stderr), done.stderr
     assert done.returncode == 0, done.stderr

@@ -8,7 +8,7 @@ import pytest
 
 import milter_client as wire
 from milter_client import Closed, MilterClient
-from testbed.base import BUILD, let_pass, run
+from testbed.base import BUILD, let_pass, make
 
 REPLY = "451 4.7.1 100% later"
 REPLIED = "451 4.7.1 100%% later"
@@ -31,7 +31,7 @@ def daemon(milter, wait_for):
 def unprimed(milter):
     """The daemon without prime.c."""
     program = "tests/system/hunnypot-milter-unprimed"
-    run("make", "-s", "-C", BUILD, program)
+    make(BUILD, program)
     return milter(program=BUILD / program, database="", reply=REPLY, limits=NO_LIMITS)
 
 

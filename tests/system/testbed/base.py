@@ -52,6 +52,11 @@ def run(*command, timeout=60, check=True, **options):
     return done
 
 
+def make(build, *targets):
+    """Make TARGETS in the folder BUILD, one caller after the other: files of tests run side by side, and may want the same."""
+    run("flock", Path(build) / ".make.lock", "make", "-s", "-C", build, *targets, timeout=200)
+
+
 def _address(text):
     """An address of the kernel's tables: hexadecimal words in the order of this machine."""
     raw = bytes.fromhex(text)

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 
-from testbed.base import STATE, TOP, run, wait_for
+from testbed.base import STATE, TOP, make, run, wait_for
 
 ROOTS = TOP / "build/roots"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -62,7 +62,7 @@ class CleanRoot:
 
     def install(self):
         """What README's `make install` does, with its folders."""
-        run("make", "-s", "-C", TOP / "build/quickstart", f"DESTDIR={self.path}", "install", timeout=100)
+        make(TOP / "build/quickstart", f"DESTDIR={self.path}", "install")
 
     def processes(self):
         """Those whose root this is."""
