@@ -20,7 +20,7 @@ class Ratio:
 
     def __init__(self, name, pairs, at_most=None, at_least=None, unit=""):
         self.name, self.pairs, self.at_most, self.at_least, self.unit = name, pairs, at_most, at_least, unit
-        self.ratios = [b / a for a, b in pairs]
+        self.ratios = [b / a if a else math.inf for a, b in pairs]  # of too short a run no CPU is counted
         self.median = statistics.median(self.ratios)
         self.interval = interval(self.ratios)
 
