@@ -121,6 +121,8 @@ BEGIN
         PERFORM pg_advisory_xact_lock_shared(hashtext('hunnypot.record'));
     END IF;
     PERFORM make_partitions(ARRAY(SELECT DISTINCT h.time::date FROM unnest(hits) h ORDER BY 1));
+    -- Without it the INSERT may choose hit_default, wait there for somebody who takes that day's rows away from it, and then fail for good.
+    LOCK TABLE hit_default IN ROW EXCLUSIVE MODE;
 
     WITH new AS MATERIALIZED (
         SELECT coalesce(h.hit_id, gen_random_uuid()) AS id, coalesce(h.owner, h.domain) AS whose,

@@ -1,4 +1,5 @@
 """Recording: failover, full disks, a frozen minute, many sensors at once, wrong clocks, TLS; and what goes into a row."""
+import concurrent.futures
 import shutil
 import subprocess
 import time
@@ -6,6 +7,7 @@ import time
 import psycopg2
 import pytest
 
+from cli_data import Sensor
 from milter_client import MilterClient
 from testbed.base import BUILD, STATE, Server, make, run, wait_for
 from testbed.load import Load
@@ -147,6 +149,27 @@ def test_partition_that_cannot_be_made(pg, start):
     wait_for(lambda: pg.query("SELECT count(*) > 0 FROM hunnypot.hit_default") == [(True,)], 10, "hits in hit_default")
     reader.close()
     load.check(pg)
+
+
+def test_partition_that_somebody_else_makes(pg):
+    """Meanwhile a batch gives up waiting for it, and means its hits for the default partition: they are recorded all the same."""
+    for (name,) in pg.query("SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'hunnypot.hit'::regclass"):
+        if not name.endswith("_default"):
+            pg.query(f"DROP TABLE {name}")
+    sensor = Sensor(pg)
+    maker = pg.connect()
+    maker.autocommit = False
+    maker.cursor().execute("SELECT hunnypot.make_partitions(ARRAY[current_date])")
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        batch = pool.submit(sensor.record, {"client": "203.0.113.1"})
+        try:
+            wait_for(lambda: pg.query("SELECT 1 FROM pg_locks WHERE relation = 'hunnypot.hit_default'::regclass AND NOT granted"),
+                     10, "a batch at hit_default")
+        finally:
+            maker.commit()
+        batch.result()
+    assert pg.query("SELECT count(*) FROM hunnypot.hit") == [(1,)]
+    assert pg.query("SELECT count(*) FROM hunnypot.hit_default") == [(0,)]
 
 
 def hit_times(pg, wanted):
