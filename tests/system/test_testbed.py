@@ -1,7 +1,6 @@
 """The testbed keeps its word: a server that is started has its port, and one that is stopped is gone with all it started."""
-import contextlib
+import ctypes
 import os
-import signal
 import socket
 import sys
 import threading
@@ -12,6 +11,7 @@ import pytest
 
 from testbed.base import Server, TestbedError, bound_sockets, family, is_gone
 
+PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_DETACH = 0x4206, 0x4207, 17  # <linux/ptrace.h>
 PORT = ("tcp", "192.0.2.1", 2525)
 # Listens, and leaves the port to a child that lets go of it when FILE is there.
 HEIR = f"""
@@ -73,16 +73,24 @@ def test_somebody_else_on_the_port_is_not_the_server(net, tmp_path):
     one.stop()
 
 
+def hold(pid):
+    """PID acts on no signal, not even on SIGCONT, until the same thread calls what this returns."""
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def ptrace(request):
+        if libc.ptrace(request, pid, None, None) != 0:
+            raise OSError(ctypes.get_errno(), f"ptrace({request:#x})")
+    ptrace(PTRACE_SEIZE)
+    ptrace(PTRACE_INTERRUPT)
+    os.waitpid(pid, 0)
+    return lambda: ptrace(PTRACE_DETACH)
+
+
 def test_postfix_is_gone_with_its_last_smtpd(postfix, smtp):
     mta = postfix()
     smtp().command("EHLO x.example.com")
     (smtpd,) = [pid for pid in family(mta.pid) if Path(f"/proc/{pid}/comm").read_text() == "smtpd\n"]
-    os.kill(smtpd, signal.SIGSTOP)
-
-    def release():
-        with contextlib.suppress(ProcessLookupError):  # the stop itself may have woken it
-            os.kill(smtpd, signal.SIGCONT)
-    ends_after(mta.stop, release)
+    ends_after(mta.stop, hold(smtpd))
     socket.create_server(("192.0.2.1", 25)).close()
 
 
