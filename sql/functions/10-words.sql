@@ -46,14 +46,14 @@ END $$;
 
 -- The network a client is counted and listed under: its address alone.
 CREATE OR REPLACE FUNCTION hunnypot.client_network(client inet) RETURNS cidr
-    LANGUAGE sql STABLE STRICT PARALLEL SAFE
+    LANGUAGE sql STABLE PARALLEL SAFE
     RETURN CASE WHEN family(client) = 4 THEN network(set_masklen(client, 32))
                 WHEN family(hunnypot.client_address(client)) = 4 THEN network(set_masklen(hunnypot.client_address(client), 32))
                 ELSE network(set_masklen(client, 128)) END;
 
 -- What else is listed for NETWORK when several of its neighbours offended: the /64 of an IPv6 address; NULL for others.
 CREATE OR REPLACE FUNCTION hunnypot.neighbours(network cidr) RETURNS cidr
-    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN CASE WHEN family($1) = 6 AND masklen($1) = 128 THEN set_masklen($1, 64) END;
 
 -- The networks of an address that may be listed.

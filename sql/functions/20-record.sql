@@ -128,11 +128,11 @@ BEGIN
         SELECT coalesce(h.hit_id, gen_random_uuid()) AS id, coalesce(h.owner, h.domain) AS whose,
                counted_class(h.class, h.null_sender, h.recipients_total) AS kind, coalesce(h.name_state, 'unknown') AS name,
                EXISTS (SELECT FROM listed_network l
-                       WHERE l.network = ANY (ARRAY[client_network(h.client), neighbours(client_network(h.client))])
+                       WHERE l.network = ANY (ARRAY[n.network, neighbours(n.network)])
                          AND l.since <= h.time AND l.until > h.time
                          AND coalesce(l.removed > h.time, true)) AS while_listed,
-               CASE WHEN h.class = 'trap' AND h.name_state IS DISTINCT FROM 'none' THEN letter_of(h) END AS letter, h.*
-        FROM unnest(hits) h
+               CASE WHEN h.class = 'trap' AND h.name_state IS DISTINCT FROM 'none' THEN letter_of(h) END AS letter, n.network, h.*
+        FROM unnest(hits) h CROSS JOIN LATERAL (SELECT client_network(h.client) AS network OFFSET 0) n
         WHERE NOT p_check OR NOT EXISTS (SELECT FROM hit known WHERE known.client = h.client AND known.time = h.time
                                                                      AND known.hit_id = h.hit_id)
     ), inserted AS (
@@ -151,7 +151,7 @@ BEGIN
         FROM new WHERE key_id IS NOT NULL AND class <> 'trap'
     ), queued AS (
         INSERT INTO waiting (hit_id, due, ripe, time, network, class, domain, owner, name_state, while_listed, letter)
-        SELECT id, ripe, ripe, least(time, now()), client_network(client), kind, domain, whose, name, while_listed, letter
+        SELECT id, ripe, ripe, least(time, now()), network, kind, domain, whose, name, while_listed, letter
         FROM new LEFT JOIN policy p ON p.class = kind,
              LATERAL (SELECT now() + coalesce(CASE name WHEN 'none' THEN p.ripens ELSE p.ripens_named END, '0') AS ripe) r
         RETURNING due

@@ -204,14 +204,23 @@ BEGIN
         networks := ARRAY(SELECT n FROM unnest(networks) n UNION SELECT neighbours(n) FROM unnest(networks) n WHERE family(n) = 6
                                                                                                   AND masklen(n) = 128);
     END IF;
-    -- All classes that a network has facts for or is listed under.
-    WITH known AS MATERIALIZED (
+    -- Most networks have too few hits to be listed, and are not.
+    WITH looked_at AS MATERIALIZED (
+        SELECT n.network FROM unnest(networks) n(network)
+        WHERE EXISTS (SELECT FROM listed_network l WHERE l.network = n.network AND l.removed IS NULL)
+           OR EXISTS (SELECT FROM facts_of(n.network) o JOIN policy p ON p.class = o.class
+                      WHERE p.listed AND NOT o.while_listed
+                      GROUP BY p.class
+                      HAVING sum(o.hits) >= p.min_hits
+                          OR sum(o.hits) FILTER (WHERE o.witnessed) >= least(p.witnessed_hits, p.named_hits))
+    ), known AS MATERIALIZED (
+        -- All classes that a network has facts for or is listed under.
         SELECT n.network, k.class, k.facts, k.hits, k.proven_hits, k.all_hits, k.domains, k.last_seen, k.is_named, k.was_listed,
                -- RFC 5782: 127.0.0.1 is never listed, nor is its IPv6 form; what else is in these networks are test entries.
                n.network <<= '127.0.0.0/8' OR n.network <<= '::/64'
                OR EXISTS (SELECT FROM allow a
                           WHERE a.network && n.network::inet AND (a.expires IS NULL OR a.expires > now())) AS is_allowed
-        FROM unnest(networks) n(network)
+        FROM looked_at n
         CROSS JOIN LATERAL (
             SELECT class, f.facts, f.hits, f.proven_hits, f.all_hits, f.domains, f.last_seen, f.is_named,
                    coalesce(l.was_listed, false) AS was_listed
@@ -363,7 +372,9 @@ BEGIN
           AND now() < greatest(time, recorded) + p.waits
         RETURNING hit_id
     ), counting AS MATERIALIZED (
-        SELECT *, while_listed AND class <> 'trap' AND NOT (is_proven AND NOT was_refused) AS is_of_list FROM found f
+        SELECT hit_id, time, network, class, domain, owner, name_state, letter, is_proven,
+               while_listed AND class <> 'trap' AND NOT (is_proven AND NOT was_refused) AS is_of_list
+        FROM found f
         WHERE NOT (name_state = 'confirmed' AND was_seen) AND NOT EXISTS (SELECT FROM postponed p WHERE p.hit_id = f.hit_id)
     ), letters_new AS (
         -- A mail server tries for up to 7 days (qmail); after that it is another one with the same envelope.
