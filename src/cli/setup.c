@@ -194,6 +194,8 @@ static int apply_changes(struct setup *setup, struct setup_change *settings, con
     bool new_settings = setup_file_differs(settings);
     int status = setup_file_write(settings);
 
+    if (status == CLI_OK && setup->sendmail)
+        status = setup_file_write(&changes[SETUP_MTA_UNIT]);
     if (status == CLI_OK)
         status = start_daemon(new_settings);
     if (status == CLI_OK)

@@ -61,7 +61,10 @@ void setup_file_free(struct setup_change *change);
 int setup_file_put(const char *path, const char *text, unsigned mode, uid_t uid, gid_t gid);
 
 /* The mail server's files: CHANGES, of which there are *COUNT, are opened, and have what they are to be. */
-enum { SETUP_MTA_CHANGES = 3 };
+enum {
+    SETUP_MTA_UNIT = 2, /* of sendmail: the daemon's unit, without which it does not start there */
+    SETUP_MTA_CHANGES = 3
+};
 int setup_mta_prepare(struct setup *setup, struct setup_change changes[SETUP_MTA_CHANGES], size_t *count);
 
 /* Have the mail server check its new configuration, and take it; CLI_FAILED when it is not fine. */

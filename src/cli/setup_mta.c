@@ -423,7 +423,7 @@ static int prepare_sendmail(const struct setup *setup, struct setup_change *chan
     if (status == CLI_OK)
         status = setup_file_open(&changes[1], feature_path, NULL);
     if (status == CLI_OK)
-        status = setup_file_open(&changes[2], unit_path, NULL);
+        status = setup_file_open(&changes[SETUP_MTA_UNIT], unit_path, NULL);
     if (status == CLI_OK)
         status = refuse_hand_made_cf();
     if (status != CLI_OK || setup->undo)
@@ -436,7 +436,7 @@ static int prepare_sendmail(const struct setup *setup, struct setup_change *chan
     if (status == CLI_OK)
         status = take_shipped(&changes[1], "sendmail-cf/feature/hunnypot.m4");
     /* sendmail connects as root; a group that is not there keeps the unit from being started. */
-    changes[2].new = alloc_text("[Service]\nSupplementaryGroups=\n");
+    changes[SETUP_MTA_UNIT].new = alloc_text("[Service]\nSupplementaryGroups=\n");
     if (status == CLI_OK)
         make_mc(setup, &changes[0], place);
     return status;

@@ -31,6 +31,9 @@ def clean(dns):
         shown = [line for line in commands_in(README) if re.match(r"(database|domain) ", line)]
         root.write("/etc/hunnypot.conf", "\n".join([*shown, settings]).replace("old.example.com", "trap.example") + "\n")
         for command in commands_in(README):
+            if package == "sendmail" and "hunnypot-milter.service.d" in command:
+                root.run(command)
+        for command in commands_in(README):
             if command.startswith(("hunnypot-milter --check", "systemctl enable")):
                 root.run(command)
         wait_for((root.path / "run/hunnypot/milter.sock").exists, what="socket")

@@ -11,28 +11,15 @@ from testbed.base import STATE, TOP, make, run, wait_for
 
 ROOTS = TOP / "build/roots"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# There is no systemd in there.  What the documents leave to it is done by these, by its name.
-SYSTEMCTL = """#!/bin/sh
-# systemctl, as far as the documents use it: start a unit's ExecStartPre and ExecStart as its User, without its confinement.
-for unit in "$@"; do
-    file=/usr/lib/systemd/system/$unit.service
-    [ -e "$file" ] || continue
-    value() { sed -n "s/^$1=//p" "$file"; }
-    install -d -o "$(value User)" -g "$(value Group)" -m "$(value RuntimeDirectoryMode)" "/run/$(value RuntimeDirectory)"
-    install -d -o "$(value User)" -g "$(value Group)" -m "$(value StateDirectoryMode)" "/var/lib/$(value StateDirectory)"
-    as="setpriv --reuid=$(value User) --regid=$(value Group) --groups=$(value Group),$(value SupplementaryGroups)"
-    getent group "$(value SupplementaryGroups)" >/dev/null || as="setpriv --reuid=$(value User) --regid=$(value Group) --clear-groups"
-    $as $(value ExecStartPre) || exit 1
-    setsid --fork $as $(value ExecStart) </dev/null >>/var/log/$unit.log 2>&1
-done
-"""
+# There is no systemd in there.  What is left to it is done by this, by its name.
+SYSTEMCTL = TOP / "tests/system/testbed/systemctl"
 
 
 class CleanRoot:
     """CleanRoot("postfix") is the root with that package; .run("command") runs it in there as root."""
 
     def __init__(self, package):
-        self.folder = STATE / "clean"
+        self.folder = STATE / f"clean-{package}"
         self.path = self.folder / "root"
         for sub in ("root", "upper", "work"):
             (self.folder / sub).mkdir(parents=True)
@@ -44,7 +31,7 @@ class CleanRoot:
         (self.path / "run/lock").mkdir(mode=0o1777)
         for name in ("resolv.conf", "hosts", "nsswitch.conf"):
             shutil.copy(f"/etc/{name}", self.path / "etc" / name)
-        self.write("/usr/local/bin/systemctl", SYSTEMCTL, 0o755)
+        self.write("/usr/bin/systemctl", SYSTEMCTL.read_text(), 0o755)
 
     def write(self, path, text, mode=0o644):
         file = self.path / path.lstrip("/")
