@@ -12,7 +12,7 @@ from seccomp import Arch, resolve_syscall
 from testbed.base import BUILD, TOP, make, run
 from testbed.milter import confined, environment
 
-UNITS = ["hunnypot-milter", "hunnypot-expire", "hunnypot-witness"]
+UNITS = ["hunnypot-milter", "hunnypot-expire", "hunnypot-witness", "hunnypot-export@"]
 PYTHON = "/usr/bin/python3"
 
 
@@ -34,7 +34,8 @@ def test_systemd_reads_the_unit_without_complaint(units, tmp_path, name):
     assert done.returncode == 0 and not ours, done.stderr
 
 
-@pytest.mark.parametrize("name, most", [("hunnypot-milter", 15), ("hunnypot-expire", 13), ("hunnypot-witness", 14)])
+@pytest.mark.parametrize("name, most", [("hunnypot-milter", 15), ("hunnypot-expire", 13), ("hunnypot-witness", 14),
+                                        ("hunnypot-export@", 13)])
 def test_exposure_does_not_grow_and_the_unit_says_why_it_is_left(units, name, most):
     """In tenths of the points that systemd gives, 0 to 10; newer versions of it weigh a little differently."""
     command = ["systemd-analyze", "security", "--offline=true", "--no-pager"]
@@ -113,3 +114,15 @@ def test_daemon_is_confined(milter):
 def test_expire_runs_under_its_unit(pg):
     done = run(*confined(BUILD / "hunnypot", "hunnypot-expire"), "expire", env=environment(PGUSER="operator"))
     assert "hits" in done.stdout
+
+
+def test_exporter_and_nft_run_under_their_unit(pg, tmp_path):
+    """The calls that they need; that nft(8) has the right to is shown in a clean root (test_packages.py)."""
+    unit = tmp_path / "export.service"
+    rights = (TOP / "systemd/nftables.conf").read_text()
+    (families,) = re.findall("^RestrictAddressFamilies=(.*)", rights, re.M)  # systemd adds them to the unit's
+    unit.write_text(re.sub("^(RestrictAddressFamilies=.*)", rf"\1 {families}",
+                           (TOP / "systemd/hunnypot-export@.service.in").read_text(), flags=re.M))
+    run(PYTHON, "-B", TOP / "tests/system/testbed/confine.py", unit, "--sanitizers", BUILD / "hunnypot", "export", "nftables",
+        "-o", tmp_path / "list", "--command", f"nft -f {tmp_path}/list", env=environment(PGUSER="operator"))
+    run("nft", "delete", "table", "inet", "hunnypot")

@@ -35,7 +35,7 @@ LEFT = {
                               "ProtectKernelTunables ProtectKernelModules ProtectKernelLogs ProtectControlGroups "
                               "ProtectClock ProtectHostname ProtectProc ProcSubset",
     "systemd, when the service has ended": "RemoveIPC",
-    "what the tests give as arguments": "EnvironmentFile",
+    "what the tests give as arguments": "Environment EnvironmentFile",
 }
 LEFT_NAMES = {name for names in LEFT.values() for name in names.split()}
 

@@ -1,0 +1,208 @@
+"""The packages of debian/, built from the source package in a root that has what they say a build needs, and what they do to a
+host: install, upgrade, purge; and what they bring: completion, exporters.  And the other ways in which it is packed."""
+import os
+import pty
+import re
+import select
+import termios
+
+import pytest
+
+from testbed.base import TOP, make, run, wait_for
+from testbed.clean import PATH, CleanRoot, commands_in
+from testbed.smtp import Smtp
+
+BUILDS = ("clean-root", "quickstart")
+VERSION = re.search(r"AC_INIT\(\[hunnypot-milter\], \[(.*?)\]", (TOP / "configure.ac").read_text())[1]
+README = commands_in((TOP / "README").read_text())
+SOURCE = f"/usr/src/hunnypot-milter-{VERSION}"
+NEXT = VERSION + "+next"
+
+
+class Builder:
+    """A root in which the packages were built."""
+
+    def __init__(self):
+        make(TOP / "build/quickstart", "dist")
+        self.root = CleanRoot("package")
+        self.tarball = TOP / f"build/quickstart/hunnypot-milter-{VERSION}.tar.xz"
+        run("tar", "--no-same-owner", "-xf", self.tarball, "-C", self.root.path / "usr/src")
+        (build,) = [command for command in README if command.startswith("dpkg-buildpackage")]
+        self.root.run(f"cd {SOURCE} && {build}", timeout=110)
+
+    def packages(self, version=VERSION):
+        found = [path for path in (self.root.path / "usr/src").glob(f"*_{version}_*.deb") if "dbgsym" not in path.name]
+        assert len(found) == 2
+        return found
+
+    def build_next(self):
+        """The packages of the version that comes next, which wants a schema of one number more."""
+        number = len(list((TOP / "sql").glob("0*.sql"))) + 1
+        self.root.write(f"{SOURCE}/sql/{number:03}-next.sql", "COMMENT ON SCHEMA hunnypot IS 'next';\n")
+        self.root.run(f"cd {SOURCE} && sed -i 's/\\(_SCHEMA_VERSION\\) = [0-9]*/\\1 = {number}/' src/cli/cli.h src/record/store.h"
+                      " && touch src/record/store.c src/cli/*.c"
+                      " && make -j2 hunnypot hunnypot-milter && strip hunnypot hunnypot-milter", timeout=110)
+        for package, what in (("hunnypot", "usr/bin/hunnypot"), ("hunnypot-milter", "usr/sbin/hunnypot-milter")):
+            self.root.run(f"cd /usr/src && dpkg-deb -R {package}_{VERSION}_*.deb next && cp {SOURCE}/{package} next/{what} &&"
+                          f" sed -i 's/{VERSION}/{NEXT}/' next/DEBIAN/control")
+            if package == "hunnypot":
+                self.root.run(f"cp {SOURCE}/sql/{number:03}-next.sql /usr/src/next/usr/share/hunnypot-milter/sql")
+            self.root.run(f"cd /usr/src && dpkg-deb -b next {package}_{NEXT}_all.deb && rm -r next")
+        return self.packages(NEXT)
+
+
+@pytest.fixture(scope="module")
+def built(net):
+    builder = Builder()
+    yield builder
+    builder.root.remove()
+
+
+@pytest.fixture
+def host(dns, syslog):
+    """A host with Postfix and PostgreSQL, whose packages may start what they bring."""
+    root = CleanRoot("postfix")
+    root.run("pg_ctlcluster 15 main start && /etc/init.d/postfix start")
+    root.run("mkdir -p /run/systemd/system && rm /usr/sbin/policy-rc.d")
+    yield root
+    root.remove()
+
+
+def install(root, packages):
+    for path in packages:
+        (root.path / "root" / path.name).write_bytes(path.read_bytes())
+    (command,) = [command for command in README if command.startswith("apt install ../")]
+    command = command.replace("install", "-y -q --no-install-recommends install")
+    root.run(f"mkdir /root/source && cd /root/source && {command}", timeout=100)
+    root.run("rm -r /root/source /root/*.deb")
+
+
+def of_others(root):
+    """The settings of mail server and database, and which databases and roles there are."""
+    found = {path: path.read_bytes() for folder in ("etc/postfix", "etc/postgresql") for path in (root.path / folder).rglob("*")
+             if path.is_file()}
+    return found, root.run("runuser -u postgres -- psql -Atc 'SELECT datname FROM pg_database UNION SELECT rolname FROM pg_roles'"
+                           " | sort").stdout
+
+
+def test_lintian_finds_nothing(built):
+    done = built.root.run(f"cd /usr/src && lintian --allow-root --fail-on error,warning,info,pedantic --display-info --pedantic"
+                          f" --suppress-tags package-supports-alternative-init-but-no-init.d-script"
+                          f" hunnypot-milter_{VERSION}_*.changes", check=False, timeout=100)
+    assert done.returncode == 0 and not done.stdout, done.stdout + done.stderr
+
+
+def test_install_upgrade_purge(built, host, deliver):
+    before = of_others(host)
+    install(host, built.packages())
+    assert not (host.path / "etc/hunnypot.conf").exists() and of_others(host) == before
+    assert host.run("systemctl is-active hunnypot-milter", check=False).returncode != 0
+    assert len(host.run("getent passwd hunnypot hunnypot-operator hunnypot-witness").stdout.splitlines()) == 3
+    host.run("hunnypot setup --mta postfix --domain trap.example=trap --apply", timeout=100)
+    assert deliver("203.0.113.7", "a@trap.example").startswith("451 4.7.1")
+    wait_for(lambda: "203.0.113.7/32" in host.run("hunnypot list").stdout, what="the first hit")
+    settings = host.read("/etc/hunnypot.conf")
+    with_setup = of_others(host)
+    # `apt upgrade` before `hunnypot db upgrade`.
+    install(host, built.build_next())
+    assert of_others(host) == with_setup and host.read("/etc/hunnypot.conf") == settings
+    assert deliver("203.0.113.8", "a@trap.example").startswith("451 4.7.1")
+    wait_for(lambda: 'run "hunnypot db upgrade"' in host.read("/var/log/hunnypot-milter.log").replace("\\", ""), what="log line")
+    status = host.run("hunnypot status", check=False)
+    assert status.returncode == 3 and "run: hunnypot db upgrade" in status.stderr
+    assert re.search("^problem .*the schema is version .* is needed; run: hunnypot db upgrade",
+                     host.run("hunnypot check", check=False).stdout, re.M)
+    host.run("runuser -u postgres -- hunnypot db upgrade")
+    wait_for(lambda: "203.0.113.8/32" in host.run("hunnypot list").stdout, 20, "the hit of meanwhile")
+    # Purged without `hunnypot setup --undo`, it can still be undone.
+    assert "install this again: hunnypot setup --undo" in host.run("apt-get -y -q purge hunnypot hunnypot-milter 2>&1").stdout
+    assert of_others(host) == with_setup and host.read("/etc/hunnypot.conf") == settings
+    assert host.run("systemctl is-active hunnypot-milter", check=False).returncode != 0
+    install(host, built.packages(NEXT))
+    host.run("hunnypot setup --mta postfix --undo")
+    host.run("apt-get -y -q purge hunnypot hunnypot-milter")
+    assert of_others(host)[0] == before[0] and "hunnypot\n" in of_others(host)[1]
+    left = host.run("find / -xdev -name '*hunnypot*' -not -path '/var/log/*' -not -path '/var/spool/postfix/*'").stdout.split()
+    assert {path for path in left if not path.startswith("/etc/hunnypot")} == set(), left
+
+
+def test_exporter_blocks_at_the_firewall(built, host, deliver):
+    """hunnypot-export@nftables as it is shipped, with Debian's /etc/nftables.conf: who is listed gets no connection any more."""
+    install(host, built.packages())
+    host.run("hunnypot setup --mta postfix --domain trap.example=trap --apply", timeout=100)
+    host.run("hunnypot policy set trap ripens=0 ripens_named=0 named_hits=1 named_days=1 named_share=0 firm_after=0")
+    host.run("hunnypot policy enable trap")
+    host.write("/etc/hunnypot/export-nftables", "# mine\nOPTIONS=--interval 1s\n")
+    include, load, enable = (command for command in README if "nft" in command and not command.startswith("hunnypot"))
+    try:
+        host.run(include)
+        # Before there is a list, and twice: the rules are there once.
+        for command in (load, load, enable):
+            host.run(command)
+        assert deliver("203.0.113.7", "a@trap.example").startswith("451 4.7.1")
+        wait_for(lambda: "203.0.113.7/32" in host.run("hunnypot list").stdout, what="the hit")
+        host.run("hunnypot expire")
+        wait_for(lambda: "203.0.113.7" in host.run("nft list set inet hunnypot v4").stdout, 30, "the client in the set")
+        with pytest.raises(OSError):
+            Smtp("203.0.113.7", server="192.0.2.1", timeout=2)
+        assert deliver("203.0.113.8", "a@trap.example").startswith("451 4.7.1")
+        assert host.run("stat -c '%U %a' /var/lib/hunnypot-export/nftables/list").stdout.split() == ["hunnypot-operator", "644"]
+        # At boot the sets have what was written last.
+        host.run("systemctl stop hunnypot-export@nftables && nft -f /etc/nftables.conf")
+        rules = host.run("nft list table inet hunnypot").stdout
+        assert "203.0.113.7" in rules and rules.count(" drop") == 2
+    finally:
+        run("nft", "flush", "ruleset")
+
+
+@pytest.fixture(scope="module")
+def installed(built):
+    """The root in which they were built, with our packages."""
+    install(built.root, built.packages())
+    return built.root
+
+
+COMPLETIONS = [("", "listed"), ("poli", "policy"), ("policy ", "enable"), ("policy en", "enable"),
+               ("policy enable ", "null-sender"), ("allow add --exp", "--expires"), ("list --cl", "--class"),
+               ("list --class ", "backup"), ("export nft", "nftables"), ("setup --mta ", "sendmail"), ("db in", "init"),
+               ("--data", "--database"), ("witness --jou", "--journal")]
+
+
+@pytest.mark.parametrize("typed, offered", COMPLETIONS)
+def test_bash_completes(installed, typed, offered):
+    words = typed.split(" ")
+    done = installed.run("bash -c '. /usr/share/bash-completion/completions/hunnypot;"
+                         "COMP_WORDS=(hunnypot \"$@\"); COMP_CWORD=$#; _hunnypot; printf \"%s\\n\" \"${COMPREPLY[@]}\"' - "
+                         + " ".join(f"'{word}'" for word in words))
+    assert offered in done.stdout.split() and not done.stderr
+    assert all(word.startswith(words[-1]) for word in done.stdout.split())
+
+
+def test_zsh_completes(installed):
+    """As typed at a terminal: ^D lists what is offered, ^U takes the line back."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chroot(installed.path)
+        os.chdir("/")
+        os.execve("/bin/zsh", ["zsh", "-f", "-i"], {"PATH": PATH, "TERM": "dumb", "HOME": "/root"})
+
+    got = ""
+
+    def until(text, send=""):
+        nonlocal got
+        os.write(terminal, send.encode())
+        while text not in got:
+            assert select.select([terminal], [], [], 20)[0], f"no {text!r} in {got!r}"
+            got += os.read(terminal, 65536).decode(errors="replace")
+        got = got.split(text, 1)[1]
+    try:
+        termios.tcsetwinsize(terminal, (500, 200))  # or it would ask whether to list all
+        until("<prompt>", "autoload -U compinit; compinit -u -D; PS1='<'${:-prompt}'>'\n")
+        for number, (typed, offered) in enumerate(COMPLETIONS):
+            until(offered, f"hunnypot {typed}\x04")
+            until(f"done {number + 1}", f"\x15echo done $(({number} + 1))\n")
+            until("<prompt>")
+    finally:
+        os.kill(pid, 9)
+        os.waitpid(pid, 0)
+        os.close(terminal)
