@@ -197,8 +197,10 @@ CREATE OR REPLACE FUNCTION hunnypot.refresh(networks cidr[]) RETURNS void
     SET enable_indexonlyscan = off AS $$
 DECLARE
     this_change bigint := nextval('listed_serial');
-    was_published bigint := coalesce((SELECT p.serial FROM publication p), 0);
-    changed bigint;
+    -- What is free of the brake goes before what it holds back.
+    new_entered bigint := (SELECT CASE WHEN b.is_free THEN coalesce(b.held_after, this_change) ELSE this_change END FROM brake b);
+    back_within interval := setting('brake_time')::interval;
+    changes record;
 BEGIN
     IF EXISTS (SELECT FROM unnest(networks) n WHERE family(n) = 6) THEN
         networks := ARRAY(SELECT n FROM unnest(networks) n UNION SELECT neighbours(n) FROM unnest(networks) n WHERE family(n) = 6
@@ -216,6 +218,7 @@ BEGIN
     ), known AS MATERIALIZED (
         -- All classes that a network has facts for or is listed under.
         SELECT n.network, k.class, k.facts, k.hits, k.proven_hits, k.all_hits, k.domains, k.last_seen, k.is_named, k.was_listed,
+               was.entered,
                -- RFC 5782: 127.0.0.1 is never listed, nor is its IPv6 form; what else is in these networks are test entries.
                n.network <<= '127.0.0.0/8' OR n.network <<= '::/64'
                OR EXISTS (SELECT FROM allow a
@@ -232,8 +235,13 @@ BEGIN
                   FROM facts_of(n.network) o GROUP BY class) f
             FULL JOIN (SELECT class, true AS was_listed FROM listed_network l WHERE l.network = n.network AND l.removed IS NULL) l
                 USING (class)) k
+        CROSS JOIN LATERAL (
+            -- What left just now is not new when it comes back.
+            SELECT coalesce(min(l.entered) FILTER (WHERE l.removed IS NULL),
+                            min(l.entered) FILTER (WHERE l.removed > now() - back_within)) AS entered
+            FROM listed_network l WHERE l.network = n.network) was
     ), judged AS MATERIALIZED (
-        SELECT k.network, k.class, k.hits, k.domains, k.last_seen, k.was_listed, j.*, j.until IS NOT NULL AS is_listed,
+        SELECT k.network, k.class, k.hits, k.domains, k.last_seen, k.was_listed, k.entered, j.*, j.until IS NOT NULL AS is_listed,
                j.soft_until > now() AS is_soft
         FROM known k
         LEFT JOIN LATERAL (
@@ -253,17 +261,14 @@ BEGIN
                hits, domains, last_seen,
                least(until, CASE WHEN since > now() THEN since END,
                      CASE WHEN soft_until > now() AND soft_until < 'infinity' THEN soft_until END),
-               this_change, this_change
+               this_change, coalesce(entered, new_entered)
         FROM judged WHERE is_listed
         ORDER BY network, class
         ON CONFLICT (network, class) DO UPDATE
         SET since = excluded.since, until = excluded.until, witnessed = excluded.witnessed,
             soft_until = excluded.soft_until, worse_until = excluded.worse_until, removed = NULL,
             hits = excluded.hits, domains = excluded.domains, last_seen = excluded.last_seen, due = excluded.due,
-            serial = excluded.serial,
-            -- What left since the last publication is still where that went, and not new when it comes back.
-            entered = CASE WHEN l.removed IS NULL OR (l.serial > was_published AND l.entered <= was_published)
-                           THEN l.entered ELSE excluded.entered END
+            serial = excluded.serial, entered = excluded.entered
         WHERE (l.since, l.until, l.witnessed, l.soft_until, l.worse_until, l.removed, l.hits, l.domains, l.last_seen, l.due)
               IS DISTINCT FROM
               (excluded.since, excluded.until, excluded.witnessed, excluded.soft_until, excluded.worse_until, NULL,
@@ -281,9 +286,17 @@ BEGIN
         GROUP BY class, is_listed
         ON CONFLICT (hour, class, what) DO UPDATE SET number = h.number + excluded.number
     )
-    SELECT (SELECT count(*) FROM written) + (SELECT count(*) FROM gone) INTO changed;
-    IF changed > 0 THEN
+    SELECT (SELECT count(*) FROM written) + (SELECT count(*) FROM gone) AS number,
+           count(*) FILTER (WHERE is_on AND NOT was_on) AS came, count(*) FILTER (WHERE was_on AND NOT is_on) AS went,
+           count(*) FILTER (WHERE is_new) AS fresh,
+           min(network) FILTER (WHERE is_new AND masklen(network) < CASE family(network) WHEN 4 THEN 24 ELSE 48 END)::cidr AS wide
+    INTO changes
+    FROM (SELECT network, bool_or(is_listed) AS is_on, bool_or(was_listed) AS was_on,
+                 bool_or(is_listed AND entered IS NULL) AS is_new
+          FROM judged GROUP BY network) n;
+    IF changes.number > 0 THEN
         PERFORM list_changed();
+        PERFORM brake_turn(this_change, changes.came, changes.went, changes.fresh, changes.wide);
     END IF;
 END $$;
 
@@ -441,6 +454,15 @@ BEGIN
     ELSE
         UPDATE rework SET next = networks[at_most] WHERE range = part;
     END IF;
+END $$;
+
+-- All of a part at once.
+CREATE OR REPLACE FUNCTION hunnypot.rework_whole(part cidr) RETURNS void
+    LANGUAGE plpgsql SET search_path = hunnypot, pg_temp AS $$
+BEGIN
+    WHILE EXISTS (SELECT FROM rework WHERE range = part) LOOP
+        PERFORM rework_step(part, 5000);
+    END LOOP;
 END $$;
 
 -- Have all networks within PART judged anew, and the /64 around it: the first ones at once, the rest by tick().  Returns the range of

@@ -36,7 +36,10 @@ SELECT l.network, l.class, l.since, l.until,
        l.last_seen, p.rank, l.worse_until IS NULL OR l.worse_until <= now() AS worst,
        CASE WHEN l.witnessed THEN 'witnessed' ELSE 'inferred' END AS proof,  l.soft_until <= now() AS firm
 FROM hunnypot.listed_network l LEFT JOIN hunnypot.policy p ON p.class = l.class
-WHERE l.removed IS NULL AND l.since <= now() AND l.until > now();
+WHERE l.removed IS NULL AND l.since <= now() AND l.until > now()
+  -- What the brake holds back, an export does not see; without an index, as this is nearly all of the list.
+  AND l.entered + 0 <= (SELECT coalesce(min(b.held_after), 9223372036854775807) FROM hunnypot.brake b
+                        WHERE current_setting('hunnypot.export', true) = 'on');
 COMMENT ON COLUMN hunnypot.listing.worst IS 'no worse class speaks for this network';
 COMMENT ON COLUMN hunnypot.listing.firm IS 'is refused for good: witnessed, and not for one letter that may still be on its way';
 

@@ -1,107 +1,108 @@
--- The brake: not too much that is new may be published at once.  Who came on the list after the last publication is told
--- by `entered`; nothing is written for that, however long the list is.
---
--- What the functions are SET to leaves the planner no way to read the whole list, whatever statistics it has: none at all, or those
--- of an empty table, by which every way costs the same.
+-- The brake: the list does not grow faster than in its own measure.  When it would, what is new is held back from exports until
+-- an operator releases it; what was there before, and what leaves the list, goes on being exported.
 
--- How many networks came on the list after the change SERIAL, and are on it.
-CREATE OR REPLACE FUNCTION hunnypot.entered_since(last bigint) RETURNS bigint
-    LANGUAGE plpgsql STABLE SET search_path = hunnypot, pg_temp SET jit = off
-    SET plan_cache_mode = force_custom_plan SET enable_seqscan = off SET enable_bitmapscan = off
-    SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off
-    SET enable_indexonlyscan = off AS $$
+-- How many networks may come on the list in brake_time, and came, and the same of an hour.  The list, of SIZE networks now, is as
+-- large as it was at its least in 7 times brake_time: else it could grow by its share of what came just before, again and again.
+CREATE OR REPLACE FUNCTION hunnypot.brake_room(size bigint, OUT most bigint, OUT came bigint, OUT hour_most bigint,
+                                               OUT hour_came bigint)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = hunnypot, pg_temp AS $$
+DECLARE
+    span interval := setting('brake_time')::interval;
 BEGIN
-    RETURN (SELECT count(DISTINCT l.network) FROM listed_network l
-            WHERE l.entered > last AND l.removed IS NULL AND l.until > now()
-              -- The network is new when none of its classes was there.  With "+ 0" no index but that of the networks fits,
-              -- whatever the statistics make of the others.
-              AND NOT EXISTS (SELECT FROM listed_network o WHERE o.network = l.network AND o.entered + 0 <= last
-                                AND (o.removed IS NULL OR o.serial + 0 > last)));
+    -- A clock that was ahead for a while has left what seems to come: that counts.
+    SELECT greatest(setting('brake_floor')::numeric, floor(least(size, min(g.fewest)) * setting('brake_share')::numeric)),
+           coalesce(sum(g.fresh) FILTER (WHERE g.at > now() - span), 0),
+           coalesce(sum(g.fresh) FILTER (WHERE g.at > now() - interval '1 hour'), 0)
+    INTO most, came, hour_came FROM brake_growth g WHERE g.at > now() - 7 * span;
+    hour_most := ceil(most / 4.0);
 END $$;
 
--- How many networks that were on the list at the change SERIAL are not on it any more.
-CREATE OR REPLACE FUNCTION hunnypot.left_since(last bigint) RETURNS bigint
-    LANGUAGE plpgsql STABLE SET search_path = hunnypot, pg_temp SET jit = off
-    SET plan_cache_mode = force_custom_plan SET enable_seqscan = off SET enable_bitmapscan = off
-    SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off
-    SET enable_indexonlyscan = off AS $$
+-- Why so many networks more may not come; NULL: they may.
+CREATE OR REPLACE FUNCTION hunnypot.brake_why(size bigint, fresh bigint) RETURNS text
+    LANGUAGE plpgsql STABLE SET search_path = hunnypot, pg_temp AS $$
+DECLARE
+    room record := brake_room(size);
 BEGIN
-    -- By what changed, which is little; most of the list entered before.
-    RETURN (WITH changed AS MATERIALIZED (SELECT network, entered, removed FROM listed_network WHERE serial > last)
-            SELECT count(DISTINCT l.network) FROM changed l
-            WHERE l.entered <= last AND l.removed IS NOT NULL
-              AND NOT EXISTS (SELECT FROM listed_network o WHERE o.network = l.network AND o.removed IS NULL));
+    RETURN CASE WHEN fresh + room.hour_came > room.hour_most AND setting('brake_time')::interval > interval '1 hour'
+                THEN format('%s new in an hour, of at most %s', fresh + room.hour_came, room.hour_most)
+                WHEN fresh + room.came > room.most
+                THEN format('%s new in %s, of at most %s', fresh + room.came, setting('brake_time'), room.most) END;
+END $$;
+
+-- The change THIS_CHANGE put CAME networks on the list, of which FRESH were not there lately and WIDE (or NULL) is too large
+-- to be one client, and took WENT off it.
+CREATE OR REPLACE FUNCTION hunnypot.brake_turn(this_change bigint, came bigint, went bigint, fresh bigint, wide cidr) RETURNS void
+    LANGUAGE plpgsql SET search_path = hunnypot, pg_temp AS $$
+DECLARE
+    b      brake;
+    reason text;
+    size   bigint;
+    passed bigint := fresh;
+BEGIN
+    SELECT * INTO b FROM brake;
+    size := b.networks + came - went;
+    UPDATE brake SET networks = size;
+    IF b.is_free THEN
+        -- Who was shown them knows that the list is larger.
+        UPDATE brake_growth g SET fewest = g.fewest + came;
+        RETURN;
+    ELSIF b.held_after IS NOT NULL THEN
+        UPDATE brake SET held = held + $4;
+        passed := 0;
+    ELSIF fresh > 0 THEN
+        reason := CASE WHEN wide IS NOT NULL THEN format('%s is shorter than a %s', wide::inet,
+                                                         CASE family(wide) WHEN 4 THEN '/24' ELSE '/48' END)
+                       ELSE brake_why(b.networks, fresh) END;
+    END IF;
+    IF reason IS NOT NULL THEN
+        UPDATE brake SET held_after = this_change - 1, since = now(), why = reason, held = $4;
+        passed := 0;
+        RAISE WARNING '%', publish_check();
+    END IF;
+    INSERT INTO brake_growth AS g VALUES (date_bin('5 minutes', now(), '2000-01-01Z'), least(b.networks, size), passed)
+    ON CONFLICT (at) DO UPDATE SET fewest = least(g.fewest, excluded.fewest), fresh = g.fresh + excluded.fresh;
+    DELETE FROM brake_growth g WHERE g.at < now() - 7 * setting('brake_time')::interval;
 END $$;
 
 CREATE OR REPLACE FUNCTION hunnypot.publish_check() RETURNS text
-    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = hunnypot, pg_temp SET jit = off SET enable_seqscan = off
-    SET enable_bitmapscan = off SET enable_indexonlyscan = off AS $$
-DECLARE
-    wide  cidr := (SELECT network FROM listed_network
-                   WHERE removed IS NULL AND masklen(network) < CASE family(network) WHEN 4 THEN 24 ELSE 48 END
-                     AND until > now()
-                   ORDER BY network LIMIT 1);
-    last   publication;
-    fresh  bigint;
-    lately bigint := coalesce((SELECT sum(g.fresh) FROM publication_growth g
-                               WHERE g.at > now() - setting('brake_time')::interval), 0);
-    most   bigint;
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = hunnypot, pg_temp SET timezone = 'UTC' AS $$
 BEGIN
-    IF wide IS NOT NULL THEN
-        RETURN format('%s is shorter than a %s', wide::inet, CASE family(wide) WHEN 4 THEN '/24' ELSE '/48' END);
-    END IF;
-    SELECT * INTO last FROM publication;
-    IF NOT FOUND THEN
-        RETURN NULL;
-    END IF;
-    -- On rate: however often is published, the list grows no faster than by its share in that time.
-    most := greatest(setting('brake_floor')::bigint,
-                     floor((last.networks - lately) * setting('brake_share')::numeric)::bigint);
-    fresh := entered_since(last.serial);
-    IF fresh > 0 AND fresh + lately > most THEN
-        RETURN format('%s networks are new since the %s that were published at %s; at most %s may be%s', fresh,
-                      last.networks, to_char(last.at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS UTC'), most,
-                      CASE WHEN lately > 0 THEN format(' in %s, and %s were', setting('brake_time'), lately) ELSE '' END);
-    END IF;
-    RETURN NULL;
+    RETURN (SELECT format('since %s the brake holds %s back from exports: %s', to_char(b.since, 'YYYY-MM-DD HH24:MI:SS UTC'),
+                          count_text(b.held, 'network'), b.why)
+            FROM brake b WHERE b.held_after IS NOT NULL);
 END $$;
 
--- What is on the list now is published, or as good as.
-CREATE OR REPLACE FUNCTION hunnypot.set_published() RETURNS void
-    LANGUAGE plpgsql SET search_path = hunnypot, pg_temp AS $$
+-- The same for sensors, which may ask for nothing else.
+CREATE OR REPLACE FUNCTION hunnypot.sensor_brake() RETURNS text
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = hunnypot, pg_temp AS $$
+BEGIN
+    RETURN publish_check();
+END $$;
+
+-- What is on the list now is right: hold nothing of it back, and measure by it.  How many networks were held back.
+CREATE OR REPLACE FUNCTION hunnypot.brake_release() RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp AS $$
 DECLARE
-    last  publication;
-    fresh bigint := 0;
-    total bigint;
+    released bigint;
 BEGIN
     PERFORM list_lock();
-    SELECT * INTO last FROM publication;
-    -- What left longer ago than the list remembers cannot be subtracted.
-    IF last.serial < (SELECT forgotten FROM change) OR NOT FOUND THEN
-        total := (SELECT count(DISTINCT network) FROM listed_network WHERE removed IS NULL);
-    ELSE
-        fresh := entered_since(last.serial);
-        total := last.networks + fresh - left_since(last.serial);
+    SELECT held INTO released FROM brake;
+    UPDATE brake SET held_after = NULL, since = NULL, why = NULL, held = 0 WHERE held_after IS NOT NULL;
+    IF FOUND THEN
+        PERFORM list_changed();
     END IF;
-    DELETE FROM publication_growth g WHERE g.at < now() - setting('brake_time')::interval;
-    IF fresh > 0 THEN
-        INSERT INTO publication_growth VALUES (DEFAULT, fresh);
-    END IF;
-    INSERT INTO publication (at, networks, serial) VALUES (now(), total, (SELECT last_value FROM listed_serial))
-    ON CONFLICT (only_row) DO UPDATE SET at = excluded.at, networks = excluded.networks, serial = excluded.serial;
+    DELETE FROM brake_growth;
+    RETURN released;
 END $$;
 
-CREATE OR REPLACE FUNCTION hunnypot.brake_release() RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp AS $$
-BEGIN
-    PERFORM set_published();
-    DELETE FROM publication_growth;
-END $$;
+-- What the brake does, for who looks.
+CREATE OR REPLACE VIEW hunnypot.brake_state AS
+SELECT CASE WHEN b.held_after IS NULL THEN 'open' ELSE 'holds' END AS state, b.since, b.why, b.held, b.networks,
+       r.came, r.most, r.hour_came, r.hour_most
+FROM hunnypot.brake b, LATERAL hunnypot.brake_room(b.networks) r;
 
-CREATE OR REPLACE FUNCTION hunnypot.published() RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp AS $$
-BEGIN
-    IF publish_check() IS NULL THEN
-        PERFORM set_published();
-    END IF;
-END $$;
+-- Whom it holds back.
+CREATE OR REPLACE VIEW hunnypot.held AS
+SELECT l.network, l.class, l.since, l.until, l.hits, l.domains, l.last_seen
+FROM hunnypot.listed_network l, hunnypot.brake b
+WHERE l.removed IS NULL AND l.until > now() AND l.entered > b.held_after;

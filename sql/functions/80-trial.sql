@@ -42,26 +42,23 @@ BEGIN
         ORDER BY 2, 1;
 END $$;
 
--- List a class from now on; what that lists is not new to the brake.  How many networks it lists.
+-- List a class from now on; the brake lets through what that lists at once.  How many networks it lists.
 CREATE OR REPLACE FUNCTION hunnypot.policy_enable(class text, enabled bool DEFAULT true) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp AS $$
 DECLARE
-    was_held boolean;
-    part     record;
+    part record;
 BEGIN
     PERFORM known_class($1);
     PERFORM list_lock();
-    was_held := publish_check() IS NOT NULL;
+    -- What was to be made anew before is not of this.
+    FOR part IN SELECT range FROM rework LOOP
+        PERFORM rework_whole(part.range);
+    END LOOP;
+    UPDATE brake SET is_free = true;
     UPDATE policy p SET listed = $2 WHERE p.class = $1 AND p.listed <> $2;
     FOR part IN SELECT range FROM rework LOOP
-        WHILE EXISTS (SELECT FROM rework r WHERE r.range = part.range) LOOP
-            PERFORM rework_step(part.range, 5000);
-        END LOOP;
+        PERFORM rework_whole(part.range);
     END LOOP;
-    -- Only what this listed is released: where the brake holds for something else, it goes on holding.
-    IF $2 AND NOT was_held AND EXISTS (SELECT FROM publication) THEN
-        PERFORM set_published();
-        DELETE FROM publication_growth;
-    END IF;
+    UPDATE brake SET is_free = false;
     RETURN (SELECT count(*) FROM listed_network l WHERE l.class = $1 AND l.removed IS NULL AND l.until > now());
 END $$;

@@ -109,6 +109,7 @@ struct check_database {
     int64_t hits, clients;        /* hits of the last day, 1000 at most, and how many clients these had */
     bool clients_private;         /* all of them */
     char *witnesses_behind;       /* names; NULL: none */
+    char *held_why;            /* by the brake; NULL: it does not */
 };
 
 struct check_facts {

@@ -101,6 +101,8 @@ static const char witnesses_sql[] =
     "SELECT string_agg(mx || ' (' || machine || ')', ', ' ORDER BY mx, machine) FROM hunnypot.witness"
     " WHERE $1::text IS NOT NULL AND last_seen < now() - interval '10 minutes'";
 
+static const char brake_sql[] = "SELECT hunnypot.publish_check() WHERE $1::text IS NOT NULL";
+
 /* One row of SQL, which takes the sensor's name; what keeps it from being read is kept.  The caller frees *RESULT. */
 static bool one_row(struct check_database *database, struct db *db, const char *sql, const char *sensor,
                      struct db_result **result)
@@ -132,6 +134,9 @@ static void gather_seen(struct check_database *database, struct db *db, const ch
     db_result_free(&result);
     if (one_row(database, db, witnesses_sql, sensor, &result) && db_rows(result) > 0)
         database->witnesses_behind = alloc_text(db_value(result, 0, 0));
+    db_result_free(&result);
+    if (one_row(database, db, brake_sql, sensor, &result) && db_rows(result) > 0)
+        database->held_why = alloc_text(db_value(result, 0, 0));
     db_result_free(&result);
 }
 
@@ -169,6 +174,7 @@ void check_free_database(struct check_database *database)
     free(database->reader_why);
     free(database->unread_why);
     free(database->witnesses_behind);
+    free(database->held_why);
 }
 
 /* The checks */
@@ -320,9 +326,16 @@ static void check_witnesses(const struct check_facts *facts, struct check_report
                   "witnesses silent for more than 10 minutes: %s", database->witnesses_behind);
 }
 
+static void check_brake(const struct check_facts *facts, struct check_report *report)
+{
+    if (reader_got_through(facts) && facts->database.held_why != NULL)
+        check_say(report, CHECK_WARNING, "look at them: hunnypot brake list; if they are right: hunnypot brake release", "%s",
+                  facts->database.held_why);
+}
+
 const struct check check_database_table[] = {
     {"database", check_reached}, {"server version", check_server}, {"clock", check_clock},
     {"schema", check_schema},    {"reading", check_reading},       {"rights", check_rights},
     {"partition", check_partition}, {"sensor", check_sensor},      {"clients", check_clients},
-    {"witnesses", check_witnesses}, {NULL, NULL},
+    {"witnesses", check_witnesses}, {"brake", check_brake},        {NULL, NULL},
 };

@@ -27,7 +27,7 @@ enum {
 struct export {
     const char *target; /* NULL: standard output */
     const char *command;
-    bool force;
+    bool is_held; /* by the brake, and that was said */
     int64_t interval_ms;
     const char *path; /* the format's, for messages */
     bool is_shipped;  /* it reads the list alone; what a format of the user's own reads, nobody knows */
@@ -105,20 +105,19 @@ static bool take_row(void *context, const char *data, size_t length)
     return sink->problem == NULL && !sink->unwritable;
 }
 
-static int check_brake(struct cli *cli, bool force)
+/* What the brake holds back is not exported; that is said when it begins to, not each time. */
+static int look_at_brake(struct cli *cli, struct export *export)
 {
     struct db_result *result = NULL;
-    enum db_status status =
-        db_query(cli->db, CLI_WORK_MS, "SELECT hunnypot.publish_check()", NULL, 0, &result);
+    enum db_status status = db_query(cli->db, CLI_TIMEOUT_MS, "SELECT hunnypot.publish_check()", NULL, 0, &result);
     const char *reason = status == DB_OK ? db_value(result, 0, 0) : NULL;
-    int exit_status = CLI_OK;
 
-    if (status != DB_OK)
-        exit_status = cli_db_fail(cli, status);
-    else if (reason != NULL && !force)
-        exit_status = cli_fail("nothing is published: %s (if that is right: --force)", reason);
+    if (reason != NULL && !export->is_held)
+        cli_fail("%s (see: hunnypot brake show)", reason);
+    if (status == DB_OK)
+        export->is_held = reason != NULL;
     db_result_free(&result);
-    return exit_status;
+    return status == DB_OK ? CLI_OK : cli_db_fail(cli, status);
 }
 
 static int copy_rows(struct cli *cli, const struct export *export, struct sink *sink)
@@ -174,11 +173,12 @@ static int copy_news(struct cli *cli, const struct export *export, struct file_r
 
 /* The brake and the rows are of one snapshot.  The list has an index in the order that most formats want, and statistics that
  * are stale must not let the planner sort millions instead. */
-static int run_select(struct cli *cli, const struct export *export, struct file_replacement *replacement, char **note)
+static int run_select(struct cli *cli, struct export *export, struct file_replacement *replacement, char **note)
 {
     enum db_status status = db_script(cli->db, CLI_TIMEOUT_MS, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
-                                                               "SET LOCAL enable_sort = off; SET LOCAL jit = off");
-    int exit_status = status == DB_OK ? check_brake(cli, export->force) : cli_db_fail(cli, status);
+                                                               "SET LOCAL enable_sort = off; SET LOCAL jit = off; "
+                                                               "SET LOCAL hunnypot.export = 'on'");
+    int exit_status = status == DB_OK ? look_at_brake(cli, export) : cli_db_fail(cli, status);
 
     if (exit_status == CLI_OK)
         exit_status = copy_news(cli, export, replacement, note);
@@ -186,18 +186,6 @@ static int run_select(struct cli *cli, const struct export *export, struct file_
     if (exit_status == CLI_OK && status != DB_OK)
         exit_status = cli_db_fail(cli, status);
     return exit_status;
-}
-
-/* A standby takes no word; the brake goes by what the primary is told. */
-static int tell_published(struct cli *cli, bool force)
-{
-    char *sql = alloc_format("SELECT CASE WHEN NOT pg_is_in_recovery() THEN hunnypot.%s() END",
-                             force ? "brake_release" : "published");
-    enum db_status status = db_query(cli->db, CLI_WORK_MS, sql, NULL, 0, NULL);
-
-    free(sql);
-
-    return status == DB_OK ? CLI_OK : cli_fail("exported, but the brake does not know of it: %s", db_why(cli->db));
 }
 
 /* In a process group of its own, so that all of it can be ended. */
@@ -268,7 +256,7 @@ static int run_command(const struct cli *cli, const struct export *export)
 }
 
 /* *CHANGED: whether the target was replaced. */
-static int export_file(struct cli *cli, const struct export *export, bool *changed)
+static int export_file(struct cli *cli, struct export *export, bool *changed)
 {
     struct file_replacement *replacement;
     char *note = NULL;
@@ -282,10 +270,10 @@ static int export_file(struct cli *cli, const struct export *export, bool *chang
         status = file_replace_commit(replacement, *note != '\0' ? note : NULL, changed);
     free(note);
     file_replace_end(&replacement);
-    return status == CLI_OK ? tell_published(cli, export->force) : status;
+    return status;
 }
 
-static int export_once(struct cli *cli, const struct export *export)
+static int export_once(struct cli *cli, struct export *export)
 {
     struct output_progress *progress;
     char *note = NULL;
@@ -334,7 +322,7 @@ static enum db_status await_next(struct cli *cli, int64_t began_ms, int64_t inte
 }
 
 struct watch {
-    const struct export *export;
+    struct export *export;
     /* The consumer may not have what the file says: it was not told yet (a firewall's sets are empty after a boot, the
      * file is not), or the command failed. */
     bool untold;
@@ -380,7 +368,7 @@ static enum db_status watch_on(struct cli *cli, void *context)
     return status;
 }
 
-static int watch_always(struct cli *cli, const struct export *export)
+static int watch_always(struct cli *cli, struct export *export)
 {
     struct watch watch = {.export = export, .untold = true};
     int status = cli_keep_open(cli, watch_on, &watch);
@@ -439,7 +427,6 @@ static int run_export(struct cli *cli, int argc, char **argv)
          .text = &interval},
         {.name = "command", .argument = "COMMAND", .help = "run by the shell after FILE was replaced",
          .text = &export.command},
-        {.name = "force", .help = "publish although the brake holds, and release it", .flag = &export.force},
         {.name = "export-dir", .argument = "DIR", .help = "folder of your own formats", .text = &folder},
         {.name = NULL},
     };
@@ -455,8 +442,6 @@ static int run_export(struct cli *cli, int argc, char **argv)
         return cli_usage(list ? "--list takes no argument" : "takes one format (see: hunnypot export --list)");
     if (export.target == NULL && (watching || export.command != NULL))
         return cli_usage("--watch and --command need --output");
-    if (watching && export.force)
-        return cli_usage("--force is for one export, not for --watch");
     shipped = cli_data_path("sql/export");
     status = list ? format_list((const char *const[]){user_folder(folder), shipped})
                   : run_format(cli, &export, (const char *const[]){user_folder(folder), shipped}, argv[first],

@@ -1,4 +1,4 @@
-/* policy.c - hunnypot policy: show, set, test, enable, disable. */
+/* policy.c - hunnypot policy: show, set, test, enable, disable; hunnypot brake: show, list, release. */
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +17,8 @@ static int take_class(int first, int argc, char **argv, const char **class)
     return CLI_OK;
 }
 
-static int run_policy_show(struct cli *cli, int argc, char **argv)
+/* A command that takes nothing: what SQL gives, for people in the form that TABLE says. */
+static int show_all(struct cli *cli, int argc, char **argv, enum output_format table, const char *sql)
 {
     const char *format_name = "table";
     const struct cli_option options[] = {OUTPUT_FORMAT_OPTION(&format_name), {.name = NULL}};
@@ -30,7 +31,12 @@ static int run_policy_show(struct cli *cli, int argc, char **argv)
         return cli_usage("takes no argument: %s", argv[first]);
     if ((status = cli_open(cli)) != CLI_OK)
         return status;
-    return output_query(cli, format == OUTPUT_TABLE ? OUTPUT_RECORDS : format, "SELECT * FROM hunnypot.policy ORDER BY rank");
+    return output_query(cli, format == OUTPUT_TABLE ? table : format, sql);
+}
+
+static int run_policy_show(struct cli *cli, int argc, char **argv)
+{
+    return show_all(cli, argc, argv, OUTPUT_RECORDS, "SELECT * FROM hunnypot.policy ORDER BY rank");
 }
 
 /* " name = 'value'," of each NAME=VALUE; the caller frees.  Names are the table's columns: letters and underscores. */
@@ -147,6 +153,27 @@ static int run_policy_disable(struct cli *cli, int argc, char **argv)
     return switch_class(cli, argc, argv, "false");
 }
 
+/* The brake */
+
+static int run_brake_show(struct cli *cli, int argc, char **argv)
+{
+    return show_all(cli, argc, argv, OUTPUT_RECORDS,
+                    "SELECT state, date_trunc('second', since) AS since, why, held, networks, hour_came, hour_most, came, most"
+                    " FROM hunnypot.brake_state");
+}
+
+static int run_brake_list(struct cli *cli, int argc, char **argv)
+{
+    return show_all(cli, argc, argv, OUTPUT_TABLE,
+                    "SELECT network, class, hits, domains, date_trunc('second', since) AS since,"
+                    " date_trunc('second', last_seen) AS last_seen FROM hunnypot.held ORDER BY network, class");
+}
+
+static int run_brake_release(struct cli *cli, int argc, char **argv)
+{
+    return show_all(cli, argc, argv, OUTPUT_RECORDS, "SELECT hunnypot.brake_release() AS released");
+}
+
 const struct cli_command policy_commands[] = {
     {.name = "policy show", .arguments = "", .help = "Show each class: whether it is listed, when, for how long",
      .run = run_policy_show},
@@ -156,5 +183,9 @@ const struct cli_command policy_commands[] = {
     {.name = "policy disable", .arguments = "CLASS", .help = "Only watch a class from now on", .run = run_policy_disable},
     {.name = "policy set", .arguments = "CLASS NAME=VALUE...", .help = "Change what it takes to be listed",
      .run = run_policy_set},
+    {.name = "brake show", .arguments = "", .help = "Show whether the brake holds networks back from exports, and why",
+     .run = run_brake_show},
+    {.name = "brake list", .arguments = "", .help = "Show whom it holds back", .run = run_brake_list},
+    {.name = "brake release", .arguments = "", .help = "Hold nobody back any more: the list is right", .run = run_brake_release},
     {.name = NULL},
 };

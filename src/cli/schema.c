@@ -130,7 +130,7 @@ static const char wrong_sql[] =
     "   WHERE t.typnamespace = to_regnamespace('hunnypot')"
     "    AND (t.typtype IN ('d', 'e', 'r') OR (t.typtype = 'c' AND c.relkind = 'c'))),"
     " called (name, by) AS (VALUES ('record_batch', 'hunnypot_sensor'), ('tick', 'hunnypot_sensor'),"
-    "  ('listed', 'hunnypot_reader'), ('published', 'hunnypot_reader'), ('forget', 'hunnypot_operator'),"
+    "  ('listed', 'hunnypot_reader'), ('publish_check', 'hunnypot_reader'), ('forget', 'hunnypot_operator'),"
     "  ('expire', 'hunnypot_operator'), ('witness_hello', 'hunnypot_witness')),"
     " read (name, by) AS (VALUES ('listing', 'hunnypot_reader'), ('hit', 'hunnypot_reader'),"
     "  ('schema_version', 'hunnypot_witness'))"

@@ -7,7 +7,7 @@
 #include "cli/cli.h"
 #include "cli/output.h"
 
-enum { STATUS_SILENT = 2, STATUS_FAILED = 3 }; /* as monitoring plugins have it */
+enum { STATUS_HELD = 1, STATUS_SILENT = 2, STATUS_FAILED = 3 }; /* as monitoring plugins have it */
 
 static const char sensors_sql[] =
     "SELECT s.name AS sensor, CASE WHEN s.last_seen > now() - interval '30 seconds' THEN 'alive' ELSE 'SILENT' END AS state,"
@@ -26,7 +26,9 @@ static const char prometheus_sql[] =
     "  ('hunnypot_sensor_heartbeat_age_seconds', 'gauge', 'How long ago that was.'),"
     "  ('hunnypot_sensor_last_batch_age_seconds', 'gauge', 'How long ago hits of the sensor were recorded.'),"
     "  ('hunnypot_spool_hits', 'gauge', 'Hits in the spool: not judged yet, not in the database yet, refused by it.'),"
-    "  ('hunnypot_sensor_events_total', 'counter', 'What the sensor counted since its start; see hunnypot-milter(8).')),"
+    "  ('hunnypot_sensor_events_total', 'counter', 'What the sensor counted since its start; see hunnypot-milter(8).'),"
+    "  ('hunnypot_list_networks', 'gauge', 'Networks on the list.'),"
+    "  ('hunnypot_brake_holds', 'gauge', 'Whether the brake holds networks back from exports.')),"
     " sample (name, labels, value) AS ("
     "  SELECT 'hunnypot_sensor_up', labels, (last_seen > now() - interval '30 seconds')::int::numeric FROM s"
     "  UNION ALL SELECT 'hunnypot_sensor_heartbeat_age_seconds', labels,"
@@ -38,26 +40,35 @@ static const char prometheus_sql[] =
     "  UNION ALL SELECT 'hunnypot_sensor_events_total', labels || format(',event=\"%s\"', key), value::text::numeric"
     /* what a sensor sends may be anything */
     "   FROM s, LATERAL jsonb_each(CASE jsonb_typeof(counters) WHEN 'object' THEN counters ELSE '{}' END)"
-    "   WHERE jsonb_typeof(value) = 'number' AND key ~ '^[a-z_]+$')"
+    "   WHERE jsonb_typeof(value) = 'number' AND key ~ '^[a-z_]+$'"
+    "  UNION ALL SELECT 'hunnypot_list_networks', NULL, networks FROM hunnypot.brake_state"
+    "  UNION ALL SELECT 'hunnypot_brake_holds', NULL, (state = 'holds')::int FROM hunnypot.brake_state)"
     " SELECT line FROM (SELECT name, 0 AS part, '' AS labels, format('# HELP %s %s', name, help) AS line FROM family"
     "  UNION ALL SELECT name, 1, '', format('# TYPE %s %s', name, kind) FROM family"
-    "  UNION ALL SELECT name, 2, labels, format('%s{%s} %s', name, labels, value) FROM sample WHERE value IS NOT NULL) l"
+    "  UNION ALL SELECT name, 2, labels, name || coalesce('{' || labels || '}', '') || ' ' || value FROM sample"
+    "   WHERE value IS NOT NULL) l"
     " ORDER BY name, part, labels";
 
 /* Print what SQL, which is freed, gives; the exit status is of the same moment. */
 static int print_status(struct cli *cli, enum output_format format, char *sql)
 {
-    static const char silent[] = "SELECT count(*) FROM hunnypot.sensor WHERE last_seen <= now() - interval '30 seconds'";
+    static const char worst[] =
+        "SELECT count(*), hunnypot.publish_check() FROM hunnypot.sensor WHERE last_seen <= now() - interval '30 seconds'";
     struct db_result *result = NULL;
     enum db_status db_status = db_script(cli->db, CLI_TIMEOUT_MS, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
     int status = STATUS_FAILED;
 
     if (db_status == DB_OK)
-        db_status = db_query(cli->db, CLI_TIMEOUT_MS, silent, NULL, 0, &result);
-    if (db_status != DB_OK)
+        db_status = db_query(cli->db, CLI_TIMEOUT_MS, worst, NULL, 0, &result);
+    if (db_status != DB_OK) {
         cli_db_fail(cli, db_status);
-    else if (output_query(cli, format == OUTPUT_TABLE ? OUTPUT_RECORDS : format, sql) == CLI_OK)
-        status = strcmp(db_value(result, 0, 0), "0") == 0 ? CLI_OK : STATUS_SILENT;
+    } else if (output_query(cli, format == OUTPUT_TABLE ? OUTPUT_RECORDS : format, sql) == CLI_OK) {
+        const char *held = db_value(result, 0, 1);
+
+        if (held != NULL)
+            cli_fail("%s (see: hunnypot brake show)", held);
+        status = strcmp(db_value(result, 0, 0), "0") != 0 ? STATUS_SILENT : held != NULL ? STATUS_HELD : CLI_OK;
+    }
     db_result_free(&result);
     free(sql);
     return status;

@@ -76,6 +76,7 @@ struct shipper {
     struct store_probe telling[STORE_PROBES_MAX]; /* taken, and not told yet */
     size_t telling_count;
     int not_alone;                  /* heartbeats in a row before which another daemon reported by our name */
+    bool is_held;                   /* the list, by the brake, and the log says so */
     _Atomic int64_t spool_logged_ms, twice_logged_ms;
     uint64_t seen;
 };
@@ -292,10 +293,17 @@ static enum errand_end run_heartbeat(struct shipper *shipper)
 /* The database has no clock that works while nobody is there: each sensor tells it that time went by. */
 static enum errand_end run_tick(struct shipper *shipper)
 {
+    char *held;
     bool more;
 
-    if (store_tick(shipper->store, &more) != DB_OK)
+    if (store_tick(shipper->store, &more, &held) != DB_OK)
         return ERRAND_FAILED;
+    if (held != NULL && !shipper->is_held)
+        log_event(LOG_LEVEL_WARNING, "brake reason=\"%s\"", held);
+    else if (held == NULL && shipper->is_held)
+        log_event(LOG_LEVEL_INFO, "brake-released");
+    shipper->is_held = held != NULL;
+    free(held);
     return more ? ERRAND_MORE : ERRAND_DONE;
 }
 

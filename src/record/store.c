@@ -408,12 +408,14 @@ enum db_status store_probes(struct store *store, const struct store_probe *probe
     return outcome(store, status);
 }
 
-enum db_status store_tick(struct store *store, bool *more)
+enum db_status store_tick(struct store *store, bool *more, char **held)
 {
+    static const char sql[] = "SELECT coalesce(hunnypot.tick(), false), hunnypot.sensor_brake()";
     struct db_result *result = NULL;
-    enum db_status status = db_query(store->db, QUERY_TIMEOUT_MS, "SELECT coalesce(hunnypot.tick(), false)", NULL, 0, &result);
+    enum db_status status = db_query(store->db, QUERY_TIMEOUT_MS, sql, NULL, 0, &result);
 
     *more = status == DB_OK && strcmp(db_value(result, 0, 0), "t") == 0;
+    *held = status == DB_OK ? alloc_text(db_value(result, 0, 1)) : NULL;
     db_result_free(&result);
     return outcome(store, status);
 }

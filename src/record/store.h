@@ -17,7 +17,7 @@
 #include "record/hit.h"
 #include "record/spool.h"
 
-enum { STORE_SCHEMA_VERSION = 3, STORE_BATCH_MAX = 500, STORE_PROBES_MAX = 500 };
+enum { STORE_SCHEMA_VERSION = 5, STORE_BATCH_MAX = 500, STORE_PROBES_MAX = 500 };
 
 /* A probe of ours that reached the host MX. */
 struct store_probe {
@@ -57,8 +57,9 @@ enum db_status store_heartbeat(struct store *store, const char *version, int64_t
 enum db_status store_probes(struct store *store, const struct store_probe *probes, size_t count)
     __attribute__((warn_unused_result));
 
-/* What time alone changes in the database: one bounded step.  *MORE: there is more to do, do it again soon. */
-enum db_status store_tick(struct store *store, bool *more) __attribute__((warn_unused_result));
+/* What time alone changes in the database: one bounded step.  *MORE: there is more to do, do it again soon.  *HELD: why the brake
+ * holds the list back, which the caller frees; NULL: it does not, or the step failed. */
+enum db_status store_tick(struct store *store, bool *more, char **held) __attribute__((warn_unused_result));
 
 bool store_is_connected(const struct store *store);
 const char *store_why(const struct store *store);

@@ -10,6 +10,7 @@ import pytest
 from cli_data import Sensor
 from testbed.base import run, wait_for
 from testbed.milter import SOCKET, environment, hunnypot
+from testbed.offences import list_networks
 from testbed.postfix import PREFIX, changed, shipped_services
 
 NAMES = {"ok": 0, "warning": 1, "problem": 2, "unknown": 3}
@@ -207,7 +208,7 @@ def test_the_database(pg, dns, milter):
     assert "version 99, newer" in found()["warning", "schema"]
     pg.query("DELETE FROM hunnypot.schema_version WHERE version > 2")
     assert "hunnypot db upgrade" in found()["problem", "schema"]
-    pg.query("INSERT INTO hunnypot.schema_version VALUES (3), (4)")
+    pg.query("INSERT INTO hunnypot.schema_version VALUES (3), (4), (5)")
     for zone in ("Pacific/Kiritimati", "Etc/GMT+12"):  # in one of them it is another day; partitions are of UTC's
         assert ("warning", "partition") not in check(sensor, zone=zone)
     [[today]] = pg.query("SELECT 'hit_' || to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD')")
@@ -219,6 +220,10 @@ def test_the_database(pg, dns, milter):
     pg.query("INSERT INTO hunnypot.witness (mx, machine, version, keys, match, last_seen)"
              " VALUES ('mx1.backup.example', 'm', '1', '{}', 'envelope', now() - interval '1 day')")
     assert "mx1.backup.example (m)" in found()["warning", "witnesses"]
+    list_networks(pg, "SELECT ('203.0.113.0'::inet + i)::cidr FROM generate_series(1, 40) i", right=False)
+    assert "the brake holds 40 networks back from exports" in found()["warning", "brake"]
+    pg.query("SELECT hunnypot.brake_release()")
+    assert ("warning", "brake") not in found()
     sensor.configure(database="user=witness")
     assert "may not record" in found()["problem", "rights"]
     sensor.configure(database="user=nobody-of-this-name")

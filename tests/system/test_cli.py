@@ -167,6 +167,22 @@ def test_status(caught, pg, hunnypot, hunnypot_json):
     assert hunnypot("status", "--format", "csv", check=False).stdout.count("alive") == 1
 
 
+def test_the_brake(caught, pg, hunnypot, hunnypot_json):
+    """status says that it holds, and with which word; brake says what and whom, and releases it."""
+    assert hunnypot("brake", "show", check=True).stdout.startswith("state:     open\nheld:      0\n")
+    list_networks(pg, "SELECT ('198.51.100.0'::inet + i)::cidr FROM generate_series(1, 40) i", right=False)
+    done = hunnypot("status", check=False)
+    assert done.returncode == 1 and "state:      alive" in done.stdout
+    assert "the brake holds 40 networks back from exports" in done.stderr and "(see: hunnypot brake show)" in done.stderr
+    done = hunnypot("status", "--format", "prometheus", check=False)
+    assert done.returncode == 1 and "\nhunnypot_brake_holds 1\n" in done.stdout
+    [shown] = hunnypot_json("brake", "show")
+    assert (shown["state"], shown["held"], shown["hour_most"], shown["most"]) == ("holds", 40, 25, 100)
+    assert [row["network"] for row in hunnypot_json("brake", "list")][-1] == "198.51.100.40/32"
+    assert hunnypot("brake", "release", check=True).stdout == "released: 40\n"
+    assert hunnypot_json("brake", "list") == [] and hunnypot("status", check=True).stderr == ""
+
+
 def test_status_for_prometheus(caught, pg, hunnypot):
     Sensor(pg, HOSTILE).heartbeat(json.dumps({HOSTILE: 1, "sessions": "x", "lost": 2}))
     Sensor(pg, "never\\\"heard")
@@ -461,7 +477,7 @@ def one_line(text):
     ["policy", "set", "trap", "a; DROP TABLE x=1"], ["policy", "enable"], ["policy", "test", "trap", "backup"], ["why"], ["why", "192.0.2.0/24"], ["tail", "--format", "csv"], ["export"], ["export", "../plain"], ["export", "plain", "--watch"],
     ["export", "plain", "--set", "class"], ["export", "plain", "--set", "nonsense=1"], ["export", "--list", "plain"],
     ["export", "plain", "-o", "/tmp/x", "--interval", "-1s"], ["export", "plain", "-o", "/tmp/x", "--interval", "100d"],
-    ["export", "plain", "-o", "/tmp/x", "--watch", "--force"], ["--nonsense"], ["-d"], ["status", "\x1b[31m\n"],
+    ["brake", "show", "x"], ["--nonsense"], ["-d"], ["status", "\x1b[31m\n"],
     ["list", "--class", "x" * 65536],
 ], ids=lambda words: " ".join(words)[:40].replace("\x1b", "ESC").replace("\n", "LF") or "nothing")
 def test_usage_errors(net, hunnypot, words):

@@ -12,7 +12,7 @@ import pytest
 from cli_data import Sensor
 from testbed.base import BUILD, DEBS, STATE, TOP, Server, run, wait_for
 from testbed.milter import environment
-from testbed.offences import AT_ONCE, offend
+from testbed.offences import AT_ONCE, list_networks, offend
 from testbed.postgres import AS_POSTGRES, Postgres, binary
 
 
@@ -123,6 +123,10 @@ def test_readers_on_a_standby(pg, other, there):
         wait_for(lambda: standby.query("SELECT count(*) > 1 FROM pg_stat_activity WHERE usename = 'reader'") == [(True,)], 20, "both readers")
         offend(pg, "203.0.113.2")
         wait_for(lambda: "203.0.113.2" in plain.read_text(), 30, "new listing in the file")
+        list_networks(pg, "SELECT ('198.51.100.0'::inet + i)::cidr FROM generate_series(1, 40) i", right=False)
+        pg.query("SELECT hunnypot.allow_add('203.0.113.2')")
+        wait_for(lambda: "203.0.113.2" not in plain.read_text(), 30, "removal from the file")
+        assert "198.51.100" not in plain.read_text() + said("export", "plain", env=reader)[1]
         Sensor(pg, "s").record({"class": "trap"})
         line = tail.stdout.readline()
         assert "trap" in line
@@ -169,6 +173,7 @@ default_pool_size = 4
 def test_behind_a_pooler(pg, pooler, dns, primaries, milter):
     """Transactions of one connection take turns on several of the server's: nothing that a session keeps may count."""
     env = environment(PGUSER="reader", PGPORT="6432")
+    pg.query("UPDATE hunnypot.setting SET value = '1000' WHERE name = 'brake_floor'")
     trap = milter(database="dbname=hunnypot user=sensor port=6432")
     plain = STATE / "plain"
     watch = subprocess.Popen([BUILD / "hunnypot", "export", "plain", "-o", plain, "--watch"], env=env, stderr=subprocess.PIPE, text=True)
@@ -266,7 +271,7 @@ def test_all_that_writes_at_the_same_time(pg):
         "policy": lambda: pg.query("UPDATE hunnypot.policy SET min_hits = %s WHERE class = 'backup'", rng.randrange(1, 4)),
         "rebuild": lambda: pg.query("SELECT hunnypot.rebuild()"),
         "redeem": lambda: pg.query("SELECT hunnypot.redeem(ARRAY(SELECT hit_id FROM hunnypot.hit ORDER BY random() LIMIT 3))"),
-        "published": lambda: pg.query("SELECT hunnypot.published(), hunnypot.brake_release()"),
+        "brake": lambda: pg.query("SELECT hunnypot.publish_check(), hunnypot.brake_release()"),
     }
 
     def work(name):

@@ -318,7 +318,7 @@ STATISTICS = ("DELETE FROM pg_statistic WHERE starelid = 'hunnypot.listed_networ
 
 def test_a_long_list_is_not_read_for_a_few(pg):
     """However long the list, and however stale the statistics: expire() looks up the facts that are old, one by one, and
-    published() those who came and went."""
+    the brake those who came."""
     list_networks(pg, "SELECT ('10.0.0.0'::inet + i)::cidr FROM generate_series(1, 60000) i")
     pg.query("""INSERT INTO hunnypot.offence_day (network, class, domain, day, named, witnessed, while_listed, owner, hits,
             first_seen, last_seen, counted)
@@ -331,8 +331,7 @@ def test_a_long_list_is_not_read_for_a_few(pg):
     pg.query("SELECT hunnypot.allow_add('10.0.0.1')")
     for statistics in STATISTICS:
         pg.query(statistics)
-        for reader in ("published()", "publish_check()", "listing_serial()", "listing_state('')"):
+        for reader in ("publish_check()", "listing_serial()", "listing_state('')", "brake_room(1)", "brake_release()"):
             assert rows_of_the_list_read(pg, f"SELECT hunnypot.{reader}") < 100, (statistics, reader)
     assert dict(pg.query("SELECT * FROM hunnypot.expire()"))["offences"] == 10
-    pg.query("SELECT hunnypot.published()")
-    assert pg.query("SELECT networks FROM hunnypot.publication") == [(60000,)]
+    assert pg.query("SELECT networks FROM hunnypot.brake") == [(60000,)]

@@ -313,66 +313,132 @@ def fill(pg, first, count):
     list_networks(pg, f"SELECT ('10.0.0.0'::inet + number)::cidr FROM generate_series({first}, {first + count - 1}) number")
 
 
+def grow(pg, first, count):
+    """COUNT new networks, of which the operator has said nothing."""
+    list_networks(pg, f"SELECT ('10.0.0.0'::inet + number)::cidr FROM generate_series({first}, {first + count - 1}) number",
+                  right=False)
+
+
 def brake(pg):
     return pg.query("SELECT hunnypot.publish_check()")[0][0]
 
 
-def test_the_brake_holds_when_too_much_is_new(pg):
-    fill(pg, 1, 1000)
-    assert brake(pg) is None, "nothing was published yet"
-    as_role(pg, "hunnypot_reader", "SELECT hunnypot.published()")
-    fill(pg, 2001, 500)
-    assert brake(pg) is None
-    fill(pg, 2501, 1)
-    assert brake(pg).startswith("501 networks are new since the 1000 that were published")
-    as_role(pg, "hunnypot_reader", "SELECT hunnypot.published()")
-    assert brake(pg) is not None, "a reader cannot release it"
-    as_role(pg, "hunnypot_operator", "SELECT hunnypot.brake_release()")
-    assert brake(pg) is None
+def exported(pg):
+    return pg.query("SET hunnypot.export = 'on'; SELECT count(*) FROM hunnypot.listing")[0][0]
 
 
-def test_the_brake_counts_what_is_new_and_not_how_many_there_are(pg):
-    fill(pg, 1, 400)
-    pg.query("SELECT hunnypot.published()")
-    pg.query("TRUNCATE hunnypot.offence_day")
-    fill(pg, 1001, 400)
-    assert brake(pg).startswith("400 networks are new")
+def let_pass(pg, time):
+    pg.query("UPDATE hunnypot.brake_growth SET at = at - %s", time)
 
 
-def test_the_brake_lets_a_small_list_grow(pg):
-    fill(pg, 1, 2)
-    pg.query("SELECT hunnypot.published()")
-    fill(pg, 3, 100)
-    assert brake(pg) is None
-    fill(pg, 103, 1)
-    assert brake(pg) is not None
-    pg.query("UPDATE hunnypot.setting SET value = '1000' WHERE name = 'brake_floor'")
-    assert brake(pg) is None
-
-
-def test_the_brake_holds_for_growth_in_many_steps(pg):
-    fill(pg, 1, 10)
-    pg.query("SELECT hunnypot.published()")
-    for number in range(4):
-        fill(pg, 100 * number + 11, 25)
-        assert brake(pg) is None, number
-        pg.query("SELECT hunnypot.published()")
-    fill(pg, 1000, 1)
-    assert "in 1 hour, and 100 were" in brake(pg)
-    pg.query("UPDATE hunnypot.publication_growth SET at = at - interval '61 minutes'")
-    assert brake(pg) is None
+def test_the_brake_holds_for_a_list_that_is_nearly_empty(pg):
+    """For the first publication as well, and whether or not anybody ever exports."""
+    grow(pg, 1, 25)
+    assert (brake(pg), exported(pg)) == (None, 25)
+    grow(pg, 101, 1)
+    assert "the brake holds 1 network back from exports: 26 new in an hour, of at most 25" in brake(pg)
+    assert (exported(pg), pg.query("SELECT count(*) FROM hunnypot.listing")) == (25, [(26,)])
     pg.query("SELECT hunnypot.brake_release()")
+    assert (brake(pg), exported(pg)) == (None, 26)
+    grow(pg, 201, 100)
+    assert "100 networks" in brake(pg) and exported(pg) == 26
+
+
+def test_the_brake_gives_a_large_list_its_share(pg):
+    fill(pg, 1, 1000)
+    grow(pg, 2001, 125)
     assert brake(pg) is None
+    grow(pg, 3001, 1)
+    assert "126 new in an hour, of at most 125" in brake(pg)
+
+
+def test_the_brake_goes_by_a_day_as_well(pg):
+    fill(pg, 1, 1000)
+    for number in range(4):
+        grow(pg, 10000 * number + 2001, 125)
+        assert brake(pg) is None, number
+        let_pass(pg, HOUR)
+    grow(pg, 60001, 1)
+    assert "501 new in 24 hours, of at most 500" in brake(pg)
+    pg.query("SELECT hunnypot.brake_release()")
+    let_pass(pg, DAY)
+    grow(pg, 70001, 1)
+    assert brake(pg) is None
+
+
+@pytest.mark.parametrize("apart", [timedelta(0), HOUR, DAY], ids=["at once", "hours", "days"])
+def test_the_brake_holds_for_growth_in_many_steps(pg, apart):
+    """1,000 networks did not become 80,000 in 11 exports, each half as large again as the one before."""
+    fill(pg, 1, 1000)
+    size = 1000
+    for _ in range(11):
+        new = exported(pg) // 2
+        grow(pg, size + 1, new)
+        size += new
+        let_pass(pg, apart)
+    assert brake(pg) is not None and exported(pg) == 1000
+    pg.query("UPDATE hunnypot.brake SET since = since - interval '1 year'")
+    pg.query("DELETE FROM hunnypot.brake_growth; SELECT hunnypot.tick()")
+    assert brake(pg) is not None, "time alone releases nothing"
+
+
+def test_the_brake_measures_by_a_week(pg):
+    """As much as may come in a day, day after day, is not half as much again each time."""
+    fill(pg, 1, 1000)
+    for day in range(6):
+        for part in range(4):
+            grow(pg, 1001 + 500 * day + 125 * part, 125)
+            let_pass(pg, HOUR)
+        let_pass(pg, 21 * HOUR)
+    assert (brake(pg), exported(pg)) == (None, 4000)
+    grow(pg, 9001, 126)
+    assert brake(pg) is not None
+
+
+def test_only_an_operator_releases_the_brake(pg):
+    grow(pg, 1, 30)
+    for role in ("hunnypot_reader", "hunnypot_sensor"):
+        with pytest.raises(psycopg2.Error, match="permission denied"):
+            as_role(pg, role, "SELECT hunnypot.brake_release()")
+    assert as_role(pg, "hunnypot_operator", "SELECT hunnypot.brake_release()") == [(30,)]
+    assert exported(pg) == 30
+
+
+def test_what_leaves_the_list_is_never_held_up(pg):
+    fill(pg, 1, 40)
+    grow(pg, 1001, 30)
+    pg.query("SELECT hunnypot.allow_add('10.0.0.7', '', 'me')")
+    pg.query("SELECT hunnypot.allow_add('10.0.3.240', '', 'me')")
+    assert brake(pg) is not None and exported(pg) == 39
+    assert pg.query("SELECT count(*) FROM hunnypot.held") == [(29,)]
+    pg.query("SELECT hunnypot.allow_del('10.0.0.7')")
+    assert exported(pg) == 40, "it is not new: it was just there"
+    offend_all(pg, [("10.0.0.8", "backup", domain, NOW, False) for domain in ("a", "b")])
+    assert exported(pg) == 41, "another class of who is on the list is not new"
+    offend(pg, "10.0.0.99")
+    assert exported(pg) == 41, "who comes while it holds, waits as well"
+    pg.query("SELECT hunnypot.brake_release()")
+    assert exported(pg) == 71
+
+
+def test_the_brake_knows_how_large_the_list_is(pg):
+    fill(pg, 1, 40)
+    offend_all(pg, [("10.0.0.8", "backup", domain, NOW, False) for domain in ("a", "b")])
+    for client in NEIGHBOURS:
+        offend(pg, client)
+    pg.query("SELECT hunnypot.allow_add('10.0.0.0/28', '', 'me')")
+    pg.query("SELECT hunnypot.allow_del('10.0.0.0/28'); SELECT hunnypot.forget('10.0.0.9')")
+    assert pg.query("SELECT networks FROM hunnypot.brake") == pg.query(
+        "SELECT count(DISTINCT network) FROM hunnypot.listed_network WHERE removed IS NULL")
 
 
 @pytest.mark.parametrize("network, wanted", [
     ("10.0.0.0/24", None), ("10.0.0.0/23", "10.0.0.0/23 is shorter than a /24"), ("2001:db8::/48", None),
     ("2001:db8::/47", "2001:db8::/47 is shorter than a /48"), ("0.0.0.0/0", "0.0.0.0/0 is shorter than a /24")])
 def test_the_brake_holds_for_wide_networks(pg, network, wanted):
-    list_networks(pg, f"VALUES (cidr '{network}')")
-    assert brake(pg) == wanted
-    pg.query("SELECT hunnypot.published()")
-    assert brake(pg) == wanted, "having been published once does not make it right"
+    list_networks(pg, f"VALUES (cidr '{network}')", right=False)
+    assert pg.query("SELECT why FROM hunnypot.brake") == [(wanted,)]
+    assert exported(pg) == (wanted is None)
 
 
 def add_hit(pg, client, ago):
@@ -397,7 +463,6 @@ def test_forget_removes_what_is_known_below_a_network(pg, network, hits, offence
         add_hit(pg, client, DAY)
         offend(pg, client)
     add_hit(pg, CLIENT, 3 * DAY)
-    pg.query("SELECT hunnypot.published()")
     assert removed(pg, f"forget('{network}')") == {"hits": hits, "offences": offences}
     for table, column in (("hit", "client"), ("offence", "network"), ("offence_day", "network"), ("listing", "network")):
         assert pg.query(f"SELECT count(*) FROM hunnypot.{table} WHERE {column} <<= %s", network) == [(0,)], table
@@ -469,7 +534,8 @@ def test_the_serial_rises_with_each_change_of_the_list(pg):
 READING = [
     "SELECT * FROM hunnypot.listing", "SELECT * FROM hunnypot.allow", "SELECT hunnypot.publish_check()",
     "SELECT * FROM hunnypot.listed('10.0.0.1')", "SELECT hunnypot.postfix_action('10.0.0.1')",
-    "SELECT * FROM hunnypot.worst_listing('')", "SELECT hunnypot.listing_serial()", "SELECT hunnypot.published()"]
+    "SELECT * FROM hunnypot.worst_listing('')", "SELECT hunnypot.listing_serial()", "SELECT * FROM hunnypot.brake_state",
+    "SELECT * FROM hunnypot.held"]
 OPERATING = [
     "SELECT hunnypot.allow_add('10.0.0.1')", "SELECT hunnypot.allow_del('10.0.0.1')", "DELETE FROM hunnypot.allow",
     "SELECT * FROM hunnypot.forget('10.0.0.1')", "SELECT * FROM hunnypot.expire()", "SELECT hunnypot.brake_release()",

@@ -11,6 +11,7 @@ from cli_data import Sensor
 from milter_client import MilterClient
 from testbed.base import BUILD, STATE, Server, make, run, wait_for
 from testbed.load import Load
+from testbed.offences import list_networks
 from testbed.postgres import AS_POSTGRES, binary
 
 
@@ -215,6 +216,15 @@ def test_no_byte_makes_a_row_fail(pg, dns, milter, hits):
             assert all(" " <= letter <= "~" for letter in text)
     assert {row["helo"] for row in rows} >= {"a" * 500, "%s%n%99999d", "\\xFF\\xFE\\xC0\\x80", "$1"}
     assert "set-aside" not in trap.log()
+
+
+def test_the_brake_is_said_in_the_log(pg, dns, milter):
+    trap = milter()
+    list_networks(pg, "SELECT ('198.51.100.0'::inet + i)::cidr FROM generate_series(1, 40) i", right=False)
+    wait_for(lambda: " brake reason=\"since " in trap.log(), 30, "brake in the log")
+    pg.query("SELECT hunnypot.brake_release()")
+    wait_for(lambda: " brake-released" in trap.log(), 30, "release in the log")
+    assert trap.log().count(" warning brake ") == 1
 
 
 def test_password_is_never_told(pg, dns, milter):

@@ -34,7 +34,7 @@ class Ripening:
                 "hit": "recorded time", "probe": "time", "witness_probe": "time", "waiting": "due ripe recorded time", "offence_day": "first_seen last_seen counted counted_again",
                 "listed_network": "since until soft_until worse_until removed last_seen due", "allow": "expires",
                 "envelope": "recorded time", "trap_letter": "first_seen", "witness_found": "time", "pardoned": "hit_time told",
-                "witness_stretch": "since until"}.items()) % {"by": f"interval '{by.total_seconds()} s'"})
+                "witness_stretch": "since until", "brake": "since"}.items()) % {"by": f"interval '{by.total_seconds()} s'"})
         self.pg.query("""SET session_replication_role = replica;
             UPDATE hunnypot.offence_day SET day = day - 20000;
             UPDATE hunnypot.offence_day SET day = (first_seen AT TIME ZONE 'UTC')::date""")
@@ -331,17 +331,28 @@ def test_suspects_are_a_grade_of_their_own(ripening):
 
 
 def test_enabling_releases_the_brake_for_just_that(pg_plain):
+    """The first publication too; what is held back for another reason stays so."""
     ripening = Ripening(pg_plain)
-    pg_plain.query("UPDATE hunnypot.setting SET value = '1' WHERE name = 'brake_floor'")
-    pg_plain.query("UPDATE hunnypot.policy SET listed = true WHERE class = 'trap'")
-    ripening.hit(**{"class": "trap", "client": "203.0.113.1"})
+    pg_plain.query("UPDATE hunnypot.setting SET value = '4' WHERE name = 'brake_floor'")
     for _ in range(2):
         for number in range(10, 20):
             ripening.hit(client=f"203.0.113.{number}")
         ripening.later(25 * HOUR)
-    pg_plain.query("SELECT hunnypot.published()")
     assert pg_plain.query("SELECT hunnypot.policy_enable('backup')") == [(10,)]
     assert pg_plain.query("SELECT hunnypot.publish_check()") == [(None,)]
+    pg_plain.query("UPDATE hunnypot.policy SET listed = true WHERE class = 'trap'")
+    for number in range(20, 23):
+        ripening.hit(**{"class": "trap", "client": f"203.0.113.{number}"})
+    ripening.hit(**{"class": "address", "client": "203.0.113.30"})
+    ripening.later(25 * HOUR)
+    ripening.hit(**{"class": "address", "client": "203.0.113.30"})
+    ripening.later(25 * HOUR)
+    assert pg_plain.query("SELECT held, why FROM hunnypot.brake_state") == [(3, "3 new in an hour, of at most 2")]
+    assert pg_plain.query("SELECT hunnypot.policy_enable('address')") == [(1,)]
+    exported = {"203.0.113.30"} | {f"203.0.113.{number}" for number in range(10, 20)}
+    rows = pg_plain.query("SET hunnypot.export = 'on'; SELECT host(network) FROM hunnypot.listing")
+    assert {row[0] for row in rows} == exported
+    assert pg_plain.query("SELECT count(*) FROM hunnypot.held") == [(3,)]
 
 
 # In words

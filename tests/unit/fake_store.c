@@ -214,10 +214,11 @@ enum db_status store_heartbeat(struct store *store, const char *version, int64_t
     return answer(fake.heartbeat);
 }
 
-enum db_status store_tick(struct store *store, bool *more)
+enum db_status store_tick(struct store *store, bool *more, char **held)
 {
     (void)store;
     *more = false;
+    *held = NULL;
     pthread_mutex_lock(&mutex);
     fake.ticks++;
     return answer(fake.tick);

@@ -26,8 +26,9 @@ def offend_all(pg, hits):
     pg.query("SELECT hunnypot.tick()")
 
 
-def list_networks(pg, networks, kind="trap"):
-    """Put NETWORKS (an SQL query of cidr) on the list as one hit each does; for very many, or such as no client has."""
+def list_networks(pg, networks, kind="trap", right=True):
+    """Put NETWORKS (an SQL query of cidr) on the list as one hit each does; for very many, or such as no client has.  RIGHT: the
+    operator says so to the brake."""
     pg.query("""INSERT INTO hunnypot.offence_day (network, class, domain, day, named, witnessed, while_listed, owner, hits,
                                       first_seen, last_seen, counted)
         SELECT network, %s, 'trap.example', (now() AT TIME ZONE 'UTC')::date, false, true, false, 'trap.example', 1, now(),
@@ -36,6 +37,8 @@ def list_networks(pg, networks, kind="trap"):
     pg.query("SELECT hunnypot.rebuild()")
     while pg.query("SELECT hunnypot.tick()") == [(True,)]:
         pass
+    if right:
+        pg.query("SELECT hunnypot.brake_release()")
 
 
 def listings(pg, client):
