@@ -27,16 +27,35 @@ struct allow {
     char *author;
     char *expires; /* "" for never, else a number of milliseconds */
     bool force;    /* also what is wide */
+    struct ipnet *nat64_prefixes;
+    size_t nat64_prefix_count;
 };
 
 /* Is NET more than one organisation ever had?  No allocation is shorter; what is, was mistyped, or empties the list. */
-static bool is_wide(const struct ipnet *net)
+static bool is_wide(const struct allow *allow, const struct ipnet *net)
 {
     enum { WIDE_IPV4 = 8, WIDE_IPV6 = 16 };
-    struct ipnet means = ipnet_client(net, NULL, 0);
+    struct ipnet means = ipnet_client(net, allow->nat64_prefixes, allow->nat64_prefix_count);
 
     /* What is left there holds everybody's IPv4 address, or nobody's. */
-    return ipnet_holds_ipv4(&means, NULL, 0) || means.bits < (means.address.family == 4 ? WIDE_IPV4 : WIDE_IPV6);
+    return ipnet_holds_ipv4(&means, allow->nat64_prefixes, allow->nat64_prefix_count) ||
+           means.bits < (means.address.family == 4 ? WIDE_IPV4 : WIDE_IPV6);
+}
+
+/* What the database's setting names is in no file here. */
+static int read_nat64_prefixes(struct cli *cli, struct allow *allow)
+{
+    static const char sql[] = "SELECT unnest(string_to_array(hunnypot.setting('nat64_prefixes'), ' '))";
+    struct db_result *result = NULL;
+    enum db_status status = db_query(cli->db, CLI_TIMEOUT_MS, sql, NULL, 0, &result);
+    size_t rows = status == DB_OK ? db_rows(result) : 0;
+
+    allow->nat64_prefixes = alloc_zeroed(rows + 1, sizeof *allow->nat64_prefixes);
+    for (size_t i = 0; i < rows; i++)
+        if (ipnet_parse(db_value(result, i, 0), &allow->nat64_prefixes[allow->nat64_prefix_count]))
+            allow->nat64_prefix_count++;
+    db_result_free(&result);
+    return status == DB_OK ? CLI_OK : cli_db_fail(cli, status);
 }
 
 static int allow_one(struct cli *cli, const struct allow *allow, const struct ipnet *net, const char *reason)
@@ -76,7 +95,7 @@ static int allow_line(struct cli *cli, const struct allow *allow, const char *pa
         return CLI_OK;
     if (!ipnet_parse(network, &net))
         return cli_fail("%s:%d: %s is no network; nothing was added", path, number, network);
-    if (!allow->force && is_wide(&net))
+    if (!allow->force && is_wide(allow, &net))
         return cli_fail("%s:%d: %s is a large part of the Internet; nothing was added; --force if it is meant", path, number,
                         network);
     return allow_one(cli, allow, &net, reason);
@@ -95,14 +114,17 @@ static int allow_file(struct cli *cli, const struct allow *allow, const char *pa
 }
 
 /* From the file PATH (may be NULL) and NETWORKS, which were parsed before. */
-static int allow_all(struct cli *cli, const struct allow *allow, const char *path, char **networks)
+static int allow_all(struct cli *cli, struct allow *allow, const char *path, char **networks)
 {
     enum db_status db_status;
     struct ipnet net;
     int status = cli_open(cli);
 
-    if (status != CLI_OK)
+    if (status != CLI_OK || (status = read_nat64_prefixes(cli, allow)) != CLI_OK)
         return status;
+    for (char **text = networks; !allow->force && *text != NULL; text++)
+        if (ipnet_parse(*text, &net) && is_wide(allow, &net))
+            return cli_usage("%s is a large part of the Internet; --force if it is meant", *text);
     if ((db_status = db_script(cli->db, CLI_TIMEOUT_MS, "BEGIN")) != DB_OK)
         return cli_db_fail(cli, db_status);
     if (path != NULL)
@@ -135,7 +157,7 @@ static int run_allow_add(struct cli *cli, int argc, char **argv)
          .text = &expires},
         {.name = "from", .argument = "FILE", .help = "networks from FILE, one a line, # starts a comment: the reason",
          .text = &path},
-        {.name = "force", .help = "also networks shorter than /8 or, of IPv6, /16", .flag = &force},
+        {.name = "force", .help = "also networks shorter than /8 or, of IPv6, /16, and all behind a NAT64", .flag = &force},
         {.name = NULL},
     };
     struct allow allow;
@@ -150,8 +172,6 @@ static int run_allow_add(struct cli *cli, int argc, char **argv)
     for (int i = first; i < argc; i++)
         if (!ipnet_parse(argv[i], &net))
             return cli_usage("%s is no network (192.0.2.0/24)", argv[i]);
-        else if (!force && is_wide(&net))
-            return cli_usage("%s is a large part of the Internet; --force if it is meant", argv[i]);
     if (expires != NULL && (ms = text_duration_ms(expires)) <= 0)
         return cli_usage("--expires: %s is no duration (12h, 30d)", expires);
     allow = (struct allow){.reason = reason,
@@ -161,6 +181,7 @@ static int run_allow_add(struct cli *cli, int argc, char **argv)
     status = allow_all(cli, &allow, path, argv + first);
     free(allow.author);
     free(allow.expires);
+    free(allow.nat64_prefixes);
     return status;
 }
 

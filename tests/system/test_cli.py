@@ -254,8 +254,10 @@ def test_allow(caught, hunnypot, hunnypot_json, pg):
     assert hunnypot("listed", "203.0.113.9").returncode == 0
 
 
-@pytest.mark.parametrize("wide", ["0.0.0.0/0", "::/0", "128.0.0.0/7", "2000::/15", "::ffff:0:0/96", "64:ff9b::/96"])
+@pytest.mark.parametrize("wide", ["0.0.0.0/0", "::/0", "128.0.0.0/7", "2000::/15", "::ffff:0:0/96", "64:ff9b::/96",
+                                  "2001:db8:64::/96", "2001:db8:64::/100", "2001:db8:65::/48", "2001:db8:65::/52"])
 def test_allow_of_everybody_takes_force(pg, hunnypot, hunnypot_json, tmp_path, wide):
+    pg.query("UPDATE hunnypot.setting SET value = '2001:db8:64::/96 2001:db8:65::/48' WHERE name = 'nat64_prefixes'")
     networks = tmp_path / "networks"
     networks.write_text(f"192.0.2.0/24\n{wide}\n")
     done = hunnypot("allow", "add", "192.0.2.0/24", wide, check=False)
