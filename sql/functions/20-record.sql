@@ -12,7 +12,7 @@ BEGIN
         partition := 'hit_' || to_char(day, 'YYYYMMDD');
         CONTINUE WHEN to_regclass(partition) IS NOT NULL OR day NOT BETWEEN current_date - 30 AND current_date + 1;
         BEGIN
-            PERFORM pg_advisory_xact_lock(hashtext('hunnypot.make_partitions'));
+            LOCK TABLE turn_partitions IN EXCLUSIVE MODE;
             CONTINUE WHEN to_regclass(partition) IS NOT NULL;
             -- ATTACH locks less than CREATE ... PARTITION OF: readers of the other days go on.
             EXECUTE format('CREATE TABLE %I (LIKE hit INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', partition);
@@ -116,9 +116,9 @@ BEGIN
         IF current_setting('transaction_isolation') <> 'read committed' THEN
             RAISE EXCEPTION 'hits in doubt need transaction isolation "read committed", and default_transaction_isolation is not';
         END IF;
-        PERFORM pg_advisory_xact_lock(hashtext('hunnypot.record'));
+        LOCK TABLE turn_record IN EXCLUSIVE MODE;
     ELSE
-        PERFORM pg_advisory_xact_lock_shared(hashtext('hunnypot.record'));
+        LOCK TABLE turn_record IN ROW EXCLUSIVE MODE;
     END IF;
     PERFORM make_partitions(ARRAY(SELECT DISTINCT h.time::date FROM unnest(hits) h ORDER BY 1));
     -- Without it the INSERT may choose hit_default, wait there for somebody who takes that day's rows away from it, and then fail for good.

@@ -9,7 +9,7 @@
 CREATE OR REPLACE FUNCTION hunnypot.list_lock() RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM pg_advisory_xact_lock(hashtext('hunnypot.list'));
+    LOCK TABLE hunnypot.turn_list IN EXCLUSIVE MODE;
 END $$;
 
 -- To be called under list_lock() when readers of the list see something else now.
@@ -490,9 +490,11 @@ DECLARE
     due_networks cidr[];
     old_serial bigint;
 BEGIN
-    IF NOT pg_try_advisory_xact_lock(hashtext('hunnypot.list')) THEN
+    BEGIN
+        LOCK TABLE turn_list IN EXCLUSIVE MODE NOWAIT;
+    EXCEPTION WHEN lock_not_available THEN
         RETURN NULL;
-    END IF;
+    END;
     DELETE FROM allow WHERE ctid = ANY (ARRAY(SELECT ctid FROM allow WHERE expires <= now() ORDER BY expires LIMIT 100
                                               FOR UPDATE SKIP LOCKED));
     ripe := count_ripe(at_most);

@@ -107,6 +107,17 @@ def test_a_sensor_holds_no_upgrade_up(pg):
     sensor.close()
 
 
+def test_nobody_waits_for_a_lock_that_anybody_may_take(pg):
+    """What is locked are tables, and no role that programs log in as may lock those so that somebody waits."""
+    assert pg.query("SELECT proname FROM pg_proc WHERE pronamespace = 'hunnypot'::regnamespace AND prosrc ~ 'advisory'") == []
+    tables = [name for name, in pg.query("SELECT relname FROM pg_class WHERE relnamespace = 'hunnypot'::regnamespace AND relkind IN ('r', 'p')")]
+    assert {"turn_list", "turn_record", "turn_partitions"} < set(tables)
+    for user in ("sensor", "reader", "witness"):
+        for table in tables:
+            with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+                pg.query(f"BEGIN; LOCK TABLE hunnypot.{table} IN ROW EXCLUSIVE MODE NOWAIT", user=user)
+
+
 def test_readers_on_a_standby(pg, other, there):
     """What only reads works there as well; what waits for news asks for it."""
     offend(pg, "203.0.113.1")

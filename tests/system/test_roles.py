@@ -20,7 +20,7 @@ RELATIONS = {
     "rework": READERS, "suspect": READERS, "pardoned": READERS, "brake_growth": {}, "brake": {},
     "brake_state": READERS, "held": READERS, "trap_letter": {}, "redeemed": READERS, "envelope": READERS, "envelope_key": READERS, "witness": READERS,
     "witness_stretch": READERS, "witness_probe": READERS, "witness_found": READERS, "witness_letters": READERS,
-    "probe": READERS, "hourly": READERS, "setting": CHANGED, "policy": CHANGED, "allow": CHANGED,
+    "turn_list": {}, "turn_record": {}, "turn_partitions": {}, "probe": READERS, "hourly": READERS, "setting": CHANGED, "policy": CHANGED, "allow": CHANGED,
     "hit_DAY": {}, "sensor_sensor_id_seq": {}, "witness_witness_id_seq": {}, "listed_network": {}, "listed_serial": {}, "change": {},
 }
 SENSOR, READER, OPERATOR = {"sensor"}, {"reader", "operator"}, {"operator"}
