@@ -8,7 +8,7 @@ import pytest
 
 import milter_client as wire
 from milter_client import Closed, MilterClient
-from testbed.base import BUILD, let_pass, make
+from testbed.base import BUILD, DEBS, let_pass, make, run
 
 REPLY = "451 4.7.1 100% later"
 REPLIED = "451 4.7.1 100%% later"
@@ -481,3 +481,44 @@ def test_a_running_session_keeps_its_settings(daemon, mta, wait_for):
     new = mta(trap)
     new.session()
     assert new.transaction(TRAP).text in ("451 4.7.2 new", "421 4.7.0 Too many connections, closing")
+
+
+# What miltertest says, in its words.  An error ends it with another exit status than 0.
+STRANGER = """
+local function want(what, failed, reply)
+    if failed ~= nil then error(what .. ": " .. failed) end
+    if reply and mt.getreply(conn) ~= reply then error(what .. ": " .. string.char(mt.getreply(conn))) end
+end
+conn = mt.connect("SOCKET")
+if conn == nil then error("no connection") end
+want("negotiate", NEGOTIATE)
+want("conninfo", mt.conninfo(conn, "client7.example.com", "203.0.113.7"))
+want("helo", mt.helo(conn, "stranger.example"))
+for number = 1, 3 do
+    mt.macro(conn, SMFIC_MAIL, "i", "S" .. number)
+    want("mail", mt.mailfrom(conn, "<a@sender.example>", "SIZE=1"))
+    want("rcpt", mt.rcptto(conn, "<someone@trap.example>"), SMFIR_CONTINUE)
+    if number == 2 then
+        want("unknown", mt.unknown(conn, "STRANGE"))
+        mt.abort(conn)
+        want("mail", mt.mailfrom(conn, "<a@sender.example>"))
+        want("rcpt", mt.rcptto(conn, "<someone@trap.example>"), SMFIR_CONTINUE)
+    end
+    want("data", mt.data(conn), SMFIR_REPLYCODE)
+    mt.abort(conn)
+end
+mt.disconnect(conn, POLITE)
+"""
+
+
+@pytest.mark.parametrize("negotiate, polite", [
+    ("nil", True), ("mt.negotiate(conn, 6, nil, nil)", True), ("mt.negotiate(conn, 6, 0x1fffff, 0x1ff)", False)])
+def test_a_client_that_is_not_ours(daemon, wait_for, tmp_path, negotiate, polite):
+    trap = daemon()
+    script = tmp_path / "stranger.lua"
+    script.write_text(STRANGER.replace("SOCKET", trap.settings["socket"]).replace("NEGOTIATE", negotiate)
+                      .replace("POLITE", str(polite).lower()))
+    run(DEBS / "miltertest/usr/bin/miltertest", "-s", script)
+    wait_for(lambda: len(hits(trap)) == 3, what="three hits")
+    assert [(hit["helo"], hit["queue"]) for hit in hits(trap)] == [("stranger.example", f"S{number}") for number in (1, 2, 3)]
+    served(trap)
