@@ -9,7 +9,7 @@ import termios
 import pytest
 
 from testbed.base import TOP, make, run, wait_for
-from testbed.clean import PATH, CleanRoot, commands_in
+from testbed.clean import PATH, CleanRoot, blocks_in, commands_in
 from testbed.smtp import Smtp
 
 BUILDS = ("clean-root", "quickstart")
@@ -87,7 +87,7 @@ def of_others(root):
 
 def test_lintian_finds_nothing(built):
     done = built.root.run(f"cd /usr/src && lintian --allow-root --fail-on error,warning,info,pedantic --display-info --pedantic"
-                          f" --suppress-tags package-supports-alternative-init-but-no-init.d-script"
+                          " --suppress-tags package-supports-alternative-init-but-no-init.d-script,repeated-path-segment"
                           f" hunnypot-milter_{VERSION}_*.changes", check=False, timeout=100)
     assert done.returncode == 0 and not done.stdout, done.stdout + done.stderr
 
@@ -206,3 +206,101 @@ def test_zsh_completes(installed):
         os.kill(pid, 9)
         os.waitpid(pid, 0)
         os.close(terminal)
+
+
+# The pages of doc/, in the order in which one host goes through them; and what their names are here.
+PAGES = ["trap-domain", "backup-mx", "nolisting", "a-record", "beside-real-mail", "cloud-nat", "witnesses", "grades",
+         "greylisting", "dnsbl", "privacy", "sizing", "upgrade", "backup-restore", "several-sensors", "troubleshooting",
+         "uninstall"]
+NAMES = {"old.example.com": "trap.example", "example.com": "backup.example", "apt purge": "apt-get -y -q purge"}
+# `hunnypot check` says how things are by its status.
+TOLERANT = """set -e
+hunnypot() { command hunnypot "$@" || case $1:$? in check:[123] | listed:1) ;; *) false ;; esac; }
+"""
+CHANGE_SETTINGS = ("cloud-nat", "privacy", "troubleshooting")
+SAID = {"trap-domain": "the trap of trap.example", "backup-mx": "takes mail", "a-record": "the address of address.example",
+        "witnesses": "seen client=203.0.113.9", "grades": "127.0.1.2", "upgrade": "schema version: ",
+        "several-sensors": "CREATE ROLE", "backup-restore": "schema version: "}
+
+
+def prepare(root, page):
+    """What a page says is there before, and what an earlier one has left when all are gone through."""
+    if page != PAGES[0] and not (root.path / "etc/hunnypot.conf").exists():
+        root.run("hunnypot setup --mta postfix --domain trap.example=trap --apply", timeout=100)
+    if page == "witnesses":
+        root.write("/var/log/mail.log", "2026-11-27T01:02:03+00:00 mx1 postfix/smtpd[1]: connect from unknown[203.0.113.9]\n")
+    if page == "several-sensors":
+        root.run("cp /etc/hunnypot/envelope.key /root/")
+    if page == "beside-real-mail":
+        run("ip", "addr", "add", "192.0.2.2/32", "dev", "lo")
+
+
+@pytest.fixture(scope="module")
+def desk(built, dns_server):
+    """The host on which the pages are gone through."""
+    root = CleanRoot("postfix")
+    root.run("postconf -e 'inet_interfaces = 192.0.2.1, 2001:db8::1, 127.0.0.1'")
+    root.run("pg_ctlcluster 15 main start && /etc/init.d/postfix start")
+    install(root, built.packages())
+    yield root
+    root.remove()
+
+
+def go_through(root, page, names):
+    """All commands of PAGE, and what they say."""
+    text = (TOP / f"doc/{page}.md").read_text()
+    for name, here in names.items():
+        text = text.replace(name, here)
+    said = ""
+    for block in blocks_in(text):
+        if "createdb" in block:  # it is lost, and there is a dump
+            root.run("runuser -u postgres -- dropdb --force hunnypot")
+        said += root.run(TOLERANT + block, timeout=100).stdout
+    return said
+
+
+def shown_in_readme(root):
+    """The first screen's output is real: the same but for times and names."""
+    def alike(text):
+        text = text.replace("trap.example", "old.example.com").replace("to vm,", "to mx2,")
+        return re.sub(r"  +", "  ", re.sub(r"\d\d+", "0", text))
+    shown = re.findall(r"^    # (hunnypot .*)\n((?:    [^#].*\n)+)", (TOP / "README").read_text(), re.M)
+    assert len(shown) == 2
+    for command, output in shown:
+        real = alike(root.run(command).stdout).split("\n")
+        assert all(alike(line.strip()) in real for line in output.splitlines()), real
+
+
+def test_each_page_is_gone_through():
+    assert sorted(PAGES) == sorted(path.stem for path in (TOP / "doc").glob("[a-z]*.md"))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_of_pages(desk, syslog, dns, primaries, deliver, page):
+    prepare(desk, page)
+    settings = (desk.path / "etc/hunnypot.conf").read_text() if page in CHANGE_SETTINGS else None
+    said = go_through(desk, page, {**NAMES, **({"example.com": "address.example"} if page == "a-record" else {})})
+    assert SAID.get(page, "") in said
+    if settings:
+        desk.write("/etc/hunnypot.conf", settings)
+        desk.run("systemctl reload hunnypot-milter")
+    if page == "trap-domain":
+        assert deliver("203.0.113.7", "a@trap.example").startswith("451 4.7.1")
+        wait_for(lambda: "203.0.113.7/32" in desk.run("hunnypot list").stdout, what="the hit")
+        shown_in_readme(desk)
+    if page == "witnesses":
+        wait_for(lambda: "mx1.backup.example" in desk.run("hunnypot witness list").stdout, 20, "the witness")
+    if page == "dnsbl":
+        run("named-checkzone", "bl.example.org", desk.path / "var/lib/hunnypot-export/bind/list")
+    if page == "uninstall":
+        left = desk.run("find / -xdev -name '*hunnypot*' -not -path '/var/log/*' -not -path '/var/spool/postfix/*'"
+                        " -not -path '*/postgresql/*'").stdout
+        assert not left and "hunnypot" not in desk.run("runuser -u postgres -- psql -Atc '\\du' -c '\\l'").stdout
+
+
+def test_links_of_pages_lead_somewhere():
+    for page in (TOP / "doc").glob("*.md"):
+        targets = re.findall(r"\]\(([^)]+)\)", page.read_text())
+        assert all((TOP / "doc" / target).exists() for target in targets), page
+    named = re.findall(r"\]\(([a-z-]+)\.md\)", (TOP / "doc/README.md").read_text())
+    assert sorted(named) == sorted(PAGES)

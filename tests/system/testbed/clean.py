@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import shutil
+import textwrap
 
 from testbed.base import STATE, TOP, make, run, wait_for
 
@@ -67,6 +68,12 @@ class CleanRoot:
         wait_for(lambda: not self.processes(), 10, "end of all in the clean root")
         run("umount", "-R", "-l", self.path)
         shutil.rmtree(self.folder)
+
+
+def blocks_in(text):
+    """The commands of a page of doc/: what is indented by four or more, a script for each block of it."""
+    found = re.findall(r"(?:^ {4,}.*\n(?:\n(?= {4}))?)+", text, re.M)
+    return [textwrap.dedent(block) for block in found]
 
 
 def commands_in(text, indent="    "):
