@@ -92,6 +92,17 @@ def test_lintian_finds_nothing(built):
     assert done.returncode == 0 and not done.stdout, done.stdout + done.stderr
 
 
+def test_rpmbuild_takes_the_spec(built):
+    """As far as Debian can tell: it builds, and all that is installed is in one of the two packages."""
+    root = built.root
+    (root.path / "root" / built.tarball.name).write_bytes(built.tarball.read_bytes())
+    (command,) = [line for line in commands_in((TOP / "rpm/hunnypot-milter.spec").read_text(), "#     ") if "rpmbuild" in line]
+    root.run(f"cp {SOURCE}/rpm/hunnypot-milter.spec /root && cd /root && {command.replace('-ba', '-ba --nodeps')}", timeout=110)
+    files = [root.run(f"rpm -qlp /root/rpmbuild/RPMS/*/{name}-{VERSION}-1.*.rpm").stdout
+             for name in ("hunnypot", "hunnypot-milter")]
+    assert "/usr/bin/hunnypot\n" in files[0] and "/usr/sbin/hunnypot-milter\n" in files[1]
+
+
 def test_install_upgrade_purge(built, host, deliver):
     before = of_others(host)
     install(host, built.packages())
