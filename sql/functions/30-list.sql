@@ -209,7 +209,8 @@ BEGIN
     -- Most networks have too few hits to be listed, and are not.
     WITH looked_at AS MATERIALIZED (
         SELECT n.network FROM unnest(networks) n(network)
-        WHERE EXISTS (SELECT FROM listed_network l WHERE l.network = n.network AND l.removed IS NULL)
+        -- Not EXISTS under OR, of which the planner may make a hash of the whole list.
+        WHERE (SELECT count(*) FROM listed_network l WHERE l.network = n.network AND l.removed IS NULL) > 0
            OR EXISTS (SELECT FROM facts_of(n.network) o JOIN policy p ON p.class = o.class
                       WHERE p.listed AND NOT o.while_listed
                       GROUP BY p.class
@@ -275,9 +276,12 @@ BEGIN
                excluded.hits, excluded.domains, excluded.last_seen, excluded.due)
         RETURNING 1
     ), gone AS (
-        UPDATE listed_network l SET removed = now(), worse_until = NULL, due = NULL, serial = this_change
-        FROM judged j
-        WHERE l.network = j.network AND l.class = j.class AND l.removed IS NULL AND NOT j.is_listed
+        UPDATE listed_network SET removed = now(), worse_until = NULL, due = NULL, serial = this_change
+        -- Not a join, of which the planner may begin with the whole list.
+        WHERE ctid = ANY (ARRAY(SELECT l.ctid FROM judged j, LATERAL (
+            SELECT n.ctid FROM listed_network n
+            WHERE n.network = j.network AND n.class = j.class AND n.removed IS NULL OFFSET 0) l
+            WHERE j.was_listed AND NOT j.is_listed))
         RETURNING 1
     ), hours AS (
         INSERT INTO hourly AS h (hour, class, what, number)
@@ -465,18 +469,19 @@ BEGIN
     END LOOP;
 END $$;
 
--- Have all networks within PART judged anew, and the /64 around it: the first ones at once, the rest by tick().  Returns the range of
--- that in `rework`.
+-- Have all networks within PART judged anew, and the /64 around it: the first ones at once, the rest by tick().  Returns the
+-- range of that in `rework`.
 CREATE OR REPLACE FUNCTION hunnypot.judge_anew(part cidr) RETURNS cidr
     LANGUAGE plpgsql SET search_path = hunnypot, pg_temp AS $$
-DECLARE
-    -- Its /64 is judged by what its addresses did, and not listed while one of them is allowed.
-    whole cidr := CASE WHEN family(part) = 6 AND masklen(part) > 64 THEN set_masklen(part::inet, 64)::cidr ELSE part END;
 BEGIN
     PERFORM list_lock();
-    INSERT INTO rework (range, next) VALUES (whole, whole) ON CONFLICT (range) DO UPDATE SET next = excluded.next;
-    PERFORM rework_step(whole, 2000);
-    RETURN whole;
+    INSERT INTO rework (range, next) VALUES (part, part) ON CONFLICT (range) DO UPDATE SET next = excluded.next;
+    PERFORM rework_step(part, 2000);
+    -- Its /64 is judged by what its addresses did, and not listed while one of them is allowed; its neighbours are not concerned.
+    IF family(part) = 6 AND masklen(part) > 64 THEN
+        PERFORM refresh(ARRAY[set_masklen(part::inet, 64)::cidr]);
+    END IF;
+    RETURN part;
 END $$;
 
 -- What time alone changes, in one bounded step: hits that are ripe, listings and allows that end; and what there still is

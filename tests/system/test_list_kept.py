@@ -294,14 +294,14 @@ def test_expire_locks_recording_out_for_a_moment_only(pg):
     assert [dict(pg.query("SELECT * FROM hunnypot.expire()"))["hit partitions"] for _ in range(3)] == [10, 10, 0]
 
 
-def rows_of_the_list_read(pg, work):
+def rows_of_the_list_read(pg, work, tables="listed_network"):
     """How many, also in an index, the statement WORK reads, which is undone."""
     connection = pg.connect()
     with connection.cursor() as cursor:
         cursor.execute("BEGIN")
         cursor.execute(work)
         cursor.execute("SELECT sum(pg_stat_get_xact_tuples_returned(oid))::int FROM pg_class "
-                       "WHERE relname ~ '^listed_network' AND relkind IN ('r', 'i')")
+                       f"WHERE relname ~ '^({tables})' AND relkind IN ('r', 'i')")
         read = cursor.fetchone()[0]
         cursor.execute("ROLLBACK")
     connection.close()
@@ -335,3 +335,30 @@ def test_a_long_list_is_not_read_for_a_few(pg):
             assert rows_of_the_list_read(pg, f"SELECT hunnypot.{reader}") < 100, (statistics, reader)
     assert dict(pg.query("SELECT * FROM hunnypot.expire()"))["offences"] == 10
     assert pg.query("SELECT networks FROM hunnypot.brake") == [(60000,)]
+
+
+# All of 20000 /64 of one address, of 5000 with four, and of one with 20000.
+MANY_OF_IPV6 = """SELECT format('2001:db8:1:%s::1', to_hex(i))::cidr FROM generate_series(1, 20000) i
+    UNION ALL SELECT format('2001:db8:2:%s::%s', to_hex(i / 4), to_hex(i % 4 + 1))::cidr FROM generate_series(0, 19999) i
+    UNION ALL SELECT format('2001:db8:3::%s', to_hex(i))::cidr FROM generate_series(1, 20000) i"""
+
+
+def test_of_ipv6_only_those_concerned_are_read(pg):
+    """Whatever the statistics, a hit costs what its /64 is judged by, and so does an address that is forgotten or allowed."""
+    list_networks(pg, MANY_OF_IPV6)
+    assert pg.query("SELECT count(*) FROM hunnypot.listed_network") == [(65001,)]
+    hit = """INSERT INTO hunnypot.waiting (hit_id, due, ripe, time, network, class, domain, owner, name_state, while_listed)
+        VALUES (gen_random_uuid(), now(), now(), now(), '{}', 'trap', 'b', 'b', 'none', false); SELECT hunnypot.tick()"""
+    works = [hit.format(address) for address in ("2001:db8:1:5::9", "2001:db8:2:5::1", "2001:db8:3::9:9")] + [
+        "SELECT hunnypot.forget('2001:db8:3::99')", "SELECT hunnypot.allow_add('2001:db8:3::99')",
+        "SELECT * FROM hunnypot.expire()"]
+    for table in ("listed_network", "offence_day"):
+        for statistics in STATISTICS:
+            pg.query(statistics.replace("listed_network", table))
+            for work in works:
+                read = rows_of_the_list_read(pg, work, "listed_network|offence_day")
+                assert read < 3000, (statistics, table, work)
+    pg.query("SELECT hunnypot.allow_add('2001:db8:3::99')")
+    assert pg.query("SELECT count(*) FROM hunnypot.listing WHERE network <<= '2001:db8:3::/64'") == [(19999,)], "its /64 neither"
+    pg.query("SELECT hunnypot.allow_del('2001:db8:3::99')")
+    assert pg.query("SELECT count(*) FROM hunnypot.listing WHERE network <<= '2001:db8:3::/64'") == [(20001,)]
