@@ -211,7 +211,11 @@ static void graver_lines_have_room_left(void **state)
         event = next(&child);
     while (*event != '\0' && strcmp(event, "grave") != 0);
     assert_string_equal(event, "grave");
-    assert_string_equal(next(&child), "late");
+    /* The writer may find room to say what was dropped before it is told to end, or not. */
+    do
+        event = next(&child);
+    while (number_behind(event, "log-dropped lines=") > 0);
+    assert_string_equal(event, "late");
     end(&child);
 }
 
