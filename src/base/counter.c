@@ -2,10 +2,13 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 
 static atomic_uint_fast64_t values[COUNTER_COUNT];
 
@@ -42,16 +45,57 @@ void counter_add_verdict(enum verdict verdict)
     counter_add(verdict_counters[verdict], 1);
 }
 
+static atomic_int_fast64_t moments[MOMENT_COUNT]; /* ms since 1970; 0: never */
+
+static const char *const moment_names[MOMENT_COUNT] = {
+    [MOMENT_SESSION] = "session", [MOMENT_HIT] = "hit", [MOMENT_JUDGING] = "judging",
+};
+
+static pthread_mutex_t hosts_mutex = PTHREAD_MUTEX_INITIALIZER; /* covers `hosts` */
+static char *hosts;
+
+void counter_note(enum moment moment, int64_t ms)
+{
+    atomic_store_explicit(&moments[moment], ms, memory_order_relaxed);
+}
+
+void counter_tell_hosts(const char *json)
+{
+    char *copy = alloc_text(json), *before;
+
+    pthread_mutex_lock(&hosts_mutex);
+    before = hosts;
+    hosts = copy;
+    pthread_mutex_unlock(&hosts_mutex);
+    free(before);
+}
+
+static void print_moments(FILE *stream)
+{
+    fprintf(stream, ",\"moments\":{\"sent\":%" PRId64, clock_realtime_us() / 1000);
+    for (int i = 0; i < MOMENT_COUNT; i++) {
+        int64_t ms = atomic_load_explicit(&moments[i], memory_order_relaxed);
+
+        if (ms != 0)
+            fprintf(stream, ",\"%s\":%" PRId64, moment_names[i], ms);
+    }
+    fputc('}', stream);
+}
+
 char *counter_json(void)
 {
-    /* A name, 20 digits, quotes, colon and comma each; names are under 40 bytes. */
-    size_t size = COUNTER_COUNT * 64 + 3, used = 1;
-    char *json = alloc_zeroed(size, 1);
+    char *json;
+    size_t size;
+    FILE *stream = alloc_text_begin(&json, &size);
 
-    json[0] = '{';
     for (int i = 0; i < COUNTER_COUNT; i++)
-        used += (size_t)snprintf(json + used, size - used, "%s\"%s\":%" PRIu64, i > 0 ? "," : "", names[i],
-                                 counter_value((enum counter)i));
-    snprintf(json + used, size - used, "}");
+        fprintf(stream, "%c\"%s\":%" PRIu64, i > 0 ? ',' : '{', names[i], counter_value((enum counter)i));
+    print_moments(stream);
+    pthread_mutex_lock(&hosts_mutex);
+    if (hosts != NULL)
+        fprintf(stream, ",\"hosts\":%s", hosts);
+    pthread_mutex_unlock(&hosts_mutex);
+    fputc('}', stream);
+    alloc_text_end(stream);
     return json;
 }

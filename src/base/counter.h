@@ -1,8 +1,9 @@
-/* counter.h - what the daemon counts, in one table: name and meaning.
+/* counter.h - what the daemon counts, in one table: name and meaning; and what else it tells of itself.
  *
- * Threads:  any; each counter is one atomic.
+ * Threads:  any; each counter and each moment is one atomic, and a mutex covers the hosts.
  * Fails:    never.
- * Counters run from the start of the process and are sent with each heartbeat to the database.
+ * Counters run from the start of the process and are sent with each heartbeat to the database.  With them go the moments of
+ * enum moment and the mail hosts that take no mail now, for `hunnypot status`.
  */
 #ifndef BASE_COUNTER_H
 #define BASE_COUNTER_H
@@ -48,7 +49,22 @@ uint64_t counter_value(enum counter counter);
 /* One more hit ended with VERDICT, which is none that waits. */
 void counter_add_verdict(enum verdict verdict);
 
-/* All counters as a JSON object; the caller frees. */
+/* Moments, each the latest of its kind; of the real clock, as they are shown beside others. */
+enum moment {
+    MOMENT_SESSION, /* a connection came */
+    MOMENT_HIT,     /* a hit was put into the spool */
+    MOMENT_JUDGING, /* judging begins, or began: the start-up grace ends */
+    MOMENT_COUNT
+};
+
+/* MS: since 1970. */
+void counter_note(enum moment moment, int64_t ms);
+
+/* The mail hosts that take no mail now, a JSON array as `hunnypot status` reads it (src/cli/status.c); JSON is copied. */
+void counter_tell_hosts(const char *json);
+
+/* All counters as a JSON object, with "moments" (an object of ms since 1970, without those that never were, and with "sent",
+ * now) and "hosts", if they were told; the caller frees. */
 char *counter_json(void);
 
 #endif

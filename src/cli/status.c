@@ -9,22 +9,43 @@
 
 enum { STATUS_HELD = 1, STATUS_SILENT = 2, STATUS_FAILED = 3 }; /* as monitoring plugins have it */
 
+/* The sensors with what they told of themselves (base/counter.h), in seconds since 1970.  What a sensor sends may be anything:
+ * what is no number that can be a time is left out. */
+#define TOLD_SQL \
+    "told AS MATERIALIZED (SELECT s.*, s.last_seen > now() - interval '30 seconds' AS alive," \
+    " m.session, m.hit, m.judging, round(m.sent - extract(epoch FROM s.last_seen), 1) AS skew," \
+    " m.judging - m.sent - extract(epoch FROM now() - s.last_seen) AS grace, h.hosts FROM hunnypot.sensor s," \
+    " LATERAL (SELECT max(at) FILTER (WHERE key = 'sent') AS sent, max(at) FILTER (WHERE key = 'session') AS session," \
+    "   max(at) FILTER (WHERE key = 'hit') AS hit, max(at) FILTER (WHERE key = 'judging') AS judging" \
+    "  FROM (SELECT key, CASE jsonb_typeof(value) WHEN 'number' THEN value::text::numeric / 1000 END AS at FROM" \
+    "   jsonb_each(CASE jsonb_typeof(s.counters->'moments') WHEN 'object' THEN s.counters->'moments' ELSE '{}' END)) v" \
+    "  WHERE at BETWEEN 0 AND 2e11) m," \
+    " LATERAL (SELECT CASE jsonb_typeof(s.counters->'hosts') WHEN 'array' THEN s.counters->'hosts' ELSE '[]' END AS hosts) h)"
+
 static const char sensors_sql[] =
-    "SELECT s.name AS sensor, CASE WHEN s.last_seen > now() - interval '30 seconds' THEN 'alive' ELSE 'SILENT' END AS state,"
-    " date_trunc('second', s.last_seen) AS heartbeat, (SELECT date_trunc('second', max(p.last_batch))"
-    "  FROM hunnypot.spool p WHERE p.sensor_id = s.sensor_id) AS last_batch,"
-    " s.inbox, s.outbox, s.aside, s.version, %s AS counters FROM hunnypot.sensor s ORDER BY s.name";
+    "WITH " TOLD_SQL
+    " SELECT s.name AS sensor, CASE WHEN alive THEN 'alive' ELSE 'SILENT' END AS state,"
+    " date_trunc('second', s.last_seen) AS heartbeat, s.skew AS clock_ahead_s,"
+    " date_trunc('second', to_timestamp(s.session)) AS last_session, date_trunc('second', to_timestamp(s.hit)) AS last_hit,"
+    " (SELECT date_trunc('second', max(p.last_batch)) FROM hunnypot.spool p WHERE p.sensor_id = s.sensor_id) AS last_batch,"
+    " CASE WHEN alive AND grace > 0 THEN format('waits: start-up grace, %%s s left', ceil(grace)) WHEN alive THEN 'at work' END"
+    "  AS judging, %s AS not_taking_mail, s.inbox, s.outbox, s.aside, s.version, %s AS counters FROM told s ORDER BY s.name";
 
 /* The text format of Prometheus, 0.0.4.  What would have to be escaped in a label is a "?" there; of names that become the same,
  * the number tells.  Ages and not times: the reader's clock need not be the database's. */
 static const char prometheus_sql[] =
-    "WITH s AS (SELECT *, format('sensor=\"%s\",id=\"%s\"',"
+    "WITH " TOLD_SQL ", s AS (SELECT *, format('sensor=\"%s\",id=\"%s\"',"
     "   regexp_replace(name, '[^ !#-\\[\\]-~]', '?', 'g'), sensor_id) AS labels"
-    "  FROM hunnypot.sensor),"
+    "  FROM told),"
     " family (name, kind, help) AS (VALUES"
     "  ('hunnypot_sensor_up', 'gauge', 'Whether the sensor gave a sign of life in the last 30 seconds.'),"
     "  ('hunnypot_sensor_heartbeat_age_seconds', 'gauge', 'How long ago that was.'),"
     "  ('hunnypot_sensor_last_batch_age_seconds', 'gauge', 'How long ago hits of the sensor were recorded.'),"
+    "  ('hunnypot_sensor_last_session_age_seconds', 'gauge', 'How long ago a connection came to the sensor.'),"
+    "  ('hunnypot_sensor_last_hit_age_seconds', 'gauge', 'How long ago a hit came to the sensor.'),"
+    "  ('hunnypot_sensor_clock_ahead_seconds', 'gauge', 'How far the clock of the sensor is ahead of the one of the database.'),"
+    "  ('hunnypot_sensor_grace_seconds', 'gauge', 'How long judging still waits after the start.'),"
+    "  ('hunnypot_mail_hosts_not_taking_mail', 'gauge', 'Mail hosts that deferred or did not answer; 20 stands for more.'),"
     "  ('hunnypot_spool_hits', 'gauge', 'Hits in the spool: not judged yet, not in the database yet, refused by it.'),"
     "  ('hunnypot_sensor_events_total', 'counter', 'What the sensor counted since its start; see hunnypot-milter(8).'),"
     "  ('hunnypot_list_networks', 'gauge', 'Networks on the list.'),"
@@ -35,6 +56,14 @@ static const char prometheus_sql[] =
     "   round(extract(epoch FROM now() - last_seen)::numeric, 3) FROM s"
     "  UNION ALL SELECT 'hunnypot_sensor_last_batch_age_seconds', labels, round(extract(epoch FROM now()"
     "   - (SELECT max(last_batch) FROM hunnypot.spool p WHERE p.sensor_id = s.sensor_id))::numeric, 3) FROM s"
+    /* on the clock of the sensor */
+    "  UNION ALL SELECT 'hunnypot_sensor_last_session_age_seconds', labels,"
+    "   greatest(round(extract(epoch FROM now()) + skew - session, 1), 0) FROM s"
+    "  UNION ALL SELECT 'hunnypot_sensor_last_hit_age_seconds', labels,"
+    "   greatest(round(extract(epoch FROM now()) + skew - hit, 1), 0) FROM s"
+    "  UNION ALL SELECT 'hunnypot_sensor_clock_ahead_seconds', labels, skew FROM s"
+    "  UNION ALL SELECT 'hunnypot_sensor_grace_seconds', labels, greatest(round(grace, 1), 0) FROM s WHERE alive"
+    "  UNION ALL SELECT 'hunnypot_mail_hosts_not_taking_mail', labels, jsonb_array_length(hosts) FROM s"
     "  UNION ALL SELECT 'hunnypot_spool_hits', labels || format(',place=\"%s\"', place), hits"
     "   FROM s, LATERAL (VALUES ('inbox', inbox), ('outbox', outbox), ('aside', aside)) q (place, hits)"
     "  UNION ALL SELECT 'hunnypot_sensor_events_total', labels || format(',event=\"%s\"', key), value::text::numeric"
@@ -79,7 +108,14 @@ static int run_status(struct cli *cli, int argc, char **argv)
     static const char counters_text[] =
         "(SELECT string_agg(key || '=' || value, ' ' ORDER BY key) FROM"
         /* what a sensor sends may be anything */
-        " jsonb_each_text(CASE jsonb_typeof(s.counters) WHEN 'object' THEN s.counters END) WHERE value <> '0')";
+        " jsonb_each_text(CASE jsonb_typeof(s.counters) WHEN 'object' THEN s.counters - '{moments,hosts}'::text[] END)"
+        " WHERE value <> '0')";
+    static const char counters_json[] =
+        "CASE jsonb_typeof(s.counters) WHEN 'object' THEN s.counters - '{moments,hosts}'::text[] ELSE s.counters END";
+    static const char hosts_text[] =
+        "(SELECT string_agg(format('%s %s since %s', h->>'address', h->>'state',"
+        "  CASE jsonb_typeof(h->'since') WHEN 'number' THEN date_trunc('second',"
+        "   to_timestamp(least(abs((h->>'since')::numeric) / 1000, 2e11))) END), ', ') FROM jsonb_array_elements(s.hosts) h)";
     const char *format_name = "table";
     const struct cli_option options[] = {
         {.name = "format", .argument = "FORMAT", .help = "table (default), json, csv or prometheus", .text = &format_name},
@@ -98,10 +134,10 @@ static int run_status(struct cli *cli, int argc, char **argv)
         return STATUS_FAILED;
     if (prometheus)
         return print_status(cli, OUTPUT_LINES, alloc_text(prometheus_sql));
-    return print_status(cli, format, alloc_format(sensors_sql, format == OUTPUT_JSON ? "s.counters" : counters_text));
+    return print_status(cli, format, alloc_format(sensors_sql, hosts_text, format == OUTPUT_JSON ? counters_json : counters_text));
 }
 
 const struct cli_command status_commands[] = {
-    {.name = "status", .arguments = "", .help = "Show the sensors: alive, last batch, spool, counters", .run = run_status},
+    {.name = "status", .arguments = "", .help = "Show the sensors: alive, last session and hit, spool, counters", .run = run_status},
     {.name = NULL},
 };

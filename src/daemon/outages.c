@@ -9,11 +9,15 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/counter.h"
+#include "base/ipaddr.h"
 #include "base/log.h"
 
 enum {
     OUTAGES_MAX = 1 << 24, /* far more than the judge's table of hosts can fill */
-    OUTAGES_COMPLAINT_MS = 3600000
+    OUTAGES_COMPLAINT_MS = 3600000,
+    OUTAGES_TOLD_MAX = 20, /* hosts, with a heartbeat */
+    OUTAGES_STAMP = 40
 };
 
 static void complain(const char *path, const char *effect)
@@ -45,11 +49,36 @@ static bool sync_folder_of(char *path)
     return done;
 }
 
+/* Of TEXT (see judge/memory.h) the addresses whose trouble lasts: the first of them, as counter_tell_hosts() takes them. */
+static void tell_hosts(const char *text)
+{
+    char *json;
+    size_t size, count = 0;
+    FILE *stream = alloc_text_begin(&json, &size);
+
+    fputc('[', stream);
+    for (const char *line = text; *line != '\0' && count < OUTAGES_TOLD_MAX; line += strcspn(line, "\n"), line += *line != '\0') {
+        char address[IPADDR_TEXT_SIZE], deferring[OUTAGES_STAMP], away[OUTAGES_STAMP];
+        bool defers;
+
+        if (sscanf(line, "address %45[0-9a-f.:] %39s %39s", address, deferring, away) != 3 || strstr(away, "-now") == NULL)
+            continue;
+        defers = strstr(deferring, "-now") != NULL;
+        fprintf(stream, "%s{\"address\":\"%s\",\"state\":\"%s\",\"since\":%lld}", count++ > 0 ? "," : "", address,
+                defers ? "deferring" : "down", strtoll(defers ? deferring : away, NULL, 10) / 1000);
+    }
+    fputc(']', stream);
+    alloc_text_end(stream);
+    counter_tell_hosts(json);
+    free(json);
+}
+
 /* Replace the file durably, or remove it when there is nothing to remember. */
 static void outages_keep(void *spool, const char *text)
 {
     char *path = alloc_format("%s.outages", (const char *)spool), *fresh = alloc_format("%s.new", path);
 
+    tell_hosts(text);
     if (*text == '\0' ? unlink(path) != 0 && errno != ENOENT
                       : !write_durably(fresh, text) || rename(fresh, path) != 0 || !sync_folder_of(fresh))
         complain(path, "outages may be forgotten at a restart");

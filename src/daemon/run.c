@@ -54,6 +54,7 @@ static struct daemon {
     pthread_t server;
     int ended_fd; /* readable when the server has ended */
     atomic_uint_fast64_t lost_unsaid;
+    int64_t judging_ms; /* since 1970: when the judge was made; its start-up grace counts from then */
 } this = {.settings_mutex = PTHREAD_MUTEX_INITIALIZER, .ended_fd = -1};
 
 static bool fail_start(const char *verb, const char *why)
@@ -95,6 +96,7 @@ static void put(void *context, struct hit *hit)
     (void)context;
     if (status == SPOOL_OK) {
         counter_add(COUNTER_HITS, 1);
+        counter_note(MOMENT_HIT, clock_realtime_us() / 1000);
         judging_hit_put(this.judging, hit->id);
         return;
     }
@@ -225,11 +227,18 @@ static void stop_spool(void)
     spool_close(&this.spool);
 }
 
+static void tell_grace(const struct settings *settings)
+{
+    counter_note(MOMENT_JUDGING, this.judging_ms + settings->judge.startup_grace_ms);
+}
+
 static bool start_judge(void)
 {
     this.judge = judge_create(this.settings, NULL);
     if (this.judge == NULL)
         return fail_part("judge", errno);
+    this.judging_ms = clock_now().real_ms;
+    tell_grace(this.settings);
     outages_recall(this.judge, this.started_with->spool);
     return true;
 }
@@ -349,6 +358,7 @@ static void use_settings(struct settings *new)
     log_set_level(new->log_level);
     raise_descriptor_limit(new);
     judge_configure(this.judge, new);
+    tell_grace(new);
     judging_configure(this.judging, new->verdict_timeout_ms);
     pthread_mutex_lock(&this.settings_mutex);
     old = this.settings;

@@ -514,6 +514,7 @@ static sfsistat on_connect(SMFICTX *ctx, char *hostname, _SOCK_ADDR *address)
         return answer_stopping();
     hit = &session->hit;
     counter_add(COUNTER_SESSIONS, 1);
+    counter_note(MOMENT_SESSION, clock_realtime_us() / 1000);
     client_take(session, address);
     text_replace(&hit->client_name, hostname);
     text_replace(&hit->mta_name, macro(ctx, "j"));

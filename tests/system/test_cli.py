@@ -163,7 +163,7 @@ def test_status(caught, pg, hunnypot, hunnypot_json):
     assert first["counters"] == {"hits": 3, "lost": 0} and first["last_batch"] is not None
     assert (second["sensor"], second["state"], second["last_batch"]) == ("trap2", "SILENT", None)
     text = hunnypot("status", check=False).stdout
-    assert "state:      SILENT" in text and "counters:   hits=3\n" in text
+    assert re.search("^state: +SILENT$", text, re.M) and re.search("^counters: +hits=3$", text, re.M)
     assert hunnypot("status", "--format", "csv", check=False).stdout.count("alive") == 1
 
 
@@ -183,6 +183,38 @@ def test_the_brake(caught, pg, hunnypot, hunnypot_json):
     assert hunnypot_json("brake", "list") == [] and hunnypot("status", check=True).stderr == ""
 
 
+def test_status_says_what_the_sensor_told(pg, dns, milter, primaries, deliver, postfix, hunnypot, hunnypot_json):
+    """By the real daemon: its last session and hit, the grace that judging waits for, a primary that takes no mail."""
+    def status(column):
+        return wait_for(lambda: [row[column] for row in hunnypot_json("status") if row[column] is not None], timeout=30,
+                        what=column)[0]
+    postfix()
+    sensor = milter(liveness={"startup_grace": "1h", "fresh": "1s"},
+                    domain={"trap.example": {"role": "trap"}, "backup.example": {"role": "auto"}})
+    assert re.fullmatch(r"waits: start-up grace, 3[56]\d\d s left", status("judging"))
+    primaries.backup.set("defer")
+    deliver("203.0.113.7", "a@trap.example")
+    assert status("last_session") and status("last_hit") and abs(status("clock_ahead_s")) < 5
+    assert status("not_taking_mail").startswith("198.51.100.1 deferring since ")
+    table = hunnypot("status").stdout
+    assert re.search(r"^clock ahead s: +-?0\.\d\n", table, re.M) and re.search("^last hit: +20", table, re.M)
+    sensor.configure(liveness={"startup_grace": "0s"})
+    sensor.reload()
+    wait_for(lambda: hunnypot_json("status")[0]["judging"] == "at work", timeout=30, what="the end of the grace")
+
+
+MOMENTS = {"sent": 0, "session": 0, "hit": 0}
+
+
+@pytest.mark.parametrize("told", [{"moments": 7}, {"moments": {"sent": "x", "hit": 1e300, "session": -1e300}}, {"hosts": {}},
+                                  {"hosts": [7, [], None, {"since": 1e300}, {"address": HOSTILE}]}, {"moments": MOMENTS}])
+def test_status_whatever_a_sensor_tells(sensor, hunnypot, hunnypot_json, told):
+    sensor.heartbeat(json.dumps({"hits": 1, **told}))
+    for form in ("table", "csv", "prometheus"):
+        assert "hits" in hunnypot("status", "--format", form).stdout
+    assert hunnypot_json("status")[0]["counters"] == {"hits": 1}
+
+
 def test_status_for_prometheus(caught, pg, hunnypot):
     Sensor(pg, HOSTILE).heartbeat(json.dumps({HOSTILE: 1, "sessions": "x", "lost": 2}))
     Sensor(pg, "never\\\"heard")
@@ -193,6 +225,15 @@ def test_status_for_prometheus(caught, pg, hunnypot):
     assert 'hunnypot_sensor_up{sensor="trap1",id="1"} 1\n' in text
     assert 'hunnypot_spool_hits{sensor="trap1",id="1",place="outbox"} 2\n' in text
     assert 'hunnypot_sensor_events_total{sensor="trap1",id="1",event="hits"} 3\n' in text
+    now = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+    [[told]] = pg.query(f"""SELECT json_build_object('hosts', '[1, 2]'::json, 'moments', json_build_object('sent', {now} + 9000,
+                            'session', {now} - 51000, 'hit', {now} - 111000, 'judging', {now} + 52000))""")
+    Sensor(pg, "told").heartbeat(json.dumps(told))
+    values = dict(re.findall(r'^hunnypot_(\w+){sensor="told",id="\d+"} (.*)$', hunnypot("status", "--format", "prometheus").stdout,
+                             re.M))
+    for name, value in {"sensor_last_session_age_seconds": 60, "sensor_last_hit_age_seconds": 120, "sensor_grace_seconds": 43,
+                        "sensor_clock_ahead_seconds": 9, "mail_hosts_not_taking_mail": 2}.items():
+        assert abs(float(values[name]) - value) < 5, (name, values)
     assert 'sensor="never??heard"' in text and 'event="sessions"' not in text
     pg.query("UPDATE hunnypot.sensor SET last_seen = now() - interval '31 s' WHERE name = 'trap1'")
     silent = hunnypot("status", "--format", "prometheus", check=False)
@@ -435,7 +476,7 @@ def test_csv_has_no_formulas(sensor, hunnypot, helo, cell):
 @pytest.mark.parametrize("counters", ["[]", "null", "7", '"x"', "{}"])
 def test_status_whatever_a_sensor_counts(sensor, hunnypot, hunnypot_json, counters):
     sensor.heartbeat(counters)
-    assert "state:      alive" in hunnypot("status").stdout
+    assert re.search("^state: +alive$", hunnypot("status").stdout, re.M)
     assert hunnypot_json("status")[0]["state"] == "alive"
 
 

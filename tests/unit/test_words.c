@@ -56,12 +56,32 @@ static void every_final_verdict_counts_under_its_name_and_under_no_other(void **
         assert_int_equal(counter_value((enum counter)i), 0);
 }
 
+static void what_else_is_told_goes_with_the_counters(void **state)
+{
+    char *json = counter_json();
+
+    (void)state;
+    assert_non_null(strstr(json, ",\"moments\":{\"sent\":1"));
+    assert_null(strstr(json, "session\":")); /* none came */
+    assert_null(strstr(json, "hosts"));
+    free(json);
+    counter_note(MOMENT_SESSION, 12);
+    counter_note(MOMENT_JUDGING, 1);
+    counter_note(MOMENT_JUDGING, 34);
+    counter_tell_hosts("[1]");
+    counter_tell_hosts("[]");
+    json = counter_json();
+    assert_non_null(strstr(json, ",\"session\":12,\"judging\":34},\"hosts\":[]}"));
+    free(json);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_class_has_a_name_that_leads_back_to_it),
         cmocka_unit_test(every_verdict_has_a_name_and_a_rank_of_its_own),
         cmocka_unit_test(every_final_verdict_counts_under_its_name_and_under_no_other),
+        cmocka_unit_test(what_else_is_told_goes_with_the_counters),
     };
 
     return cmocka_run_group_tests_name("words", tests, NULL, NULL);
