@@ -86,6 +86,10 @@ int cli_db_fail(const struct cli *cli, enum db_status status);
 int cli_connect(struct cli *cli);
 int cli_open(struct cli *cli);
 
+/* Times are in UTC after that; from here on, with OWN, in the zone of PGTZ, TZ or this host: for what people write and read.
+ * CLI_OK, or a status to return. */
+int cli_use_zone(struct cli *cli, bool own);
+
 /* Ask for the notifications of CHANNEL.  On a standby, and behind a pooler that gives each transaction another connection, none
  * come: whoever waits looks for itself every CLI_NEWS_MS. */
 enum { CLI_NEWS_MS = 2000 };

@@ -1,13 +1,16 @@
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "cli/cli.h"
 
+#define ZONE_LETTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+-/,.:<>"
 enum { RECONNECT_MIN_MS = 1000, RECONNECT_MAX_MS = 60000 };
 
 static const char *db_advice(const struct cli *cli, enum db_status status)
@@ -36,8 +39,45 @@ int cli_connect(struct cli *cli)
     /* What is printed must not depend on how the server is set up. */
     if (status == DB_OK)
         status = db_script(cli->db, CLI_TIMEOUT_MS,
-                           "SET client_min_messages = warning; SET datestyle = iso; SET intervalstyle = postgres;"
+                           "SET client_min_messages = warning; SET datestyle = iso; SET intervalstyle = postgres; SET timezone = 'UTC';"
                            " SET standard_conforming_strings = on");
+    return status == DB_OK ? CLI_OK : cli_db_fail(cli, status);
+}
+
+/* The name of the time zone that is PGTZ's, TZ's or this host's, into new memory; what cannot be one is UTC. */
+static char *own_zone(void)
+{
+    static const char folder[] = "zoneinfo/";
+    const char *name = getenv("PGTZ"), *within;
+    char link[PATH_MAX];
+    ssize_t length;
+
+    if (name == NULL || *name == '\0')
+        name = getenv("TZ");
+    if (name == NULL) {
+        length = readlink("/etc/localtime", link, sizeof link - 1);
+        link[length > 0 ? length : 0] = '\0';
+        name = link;
+    }
+    name += *name == ':';
+    within = strstr(name, folder);
+    if (within != NULL)
+        name = within + sizeof folder - 1;
+    if (*name == '\0' || *name == '/' || strspn(name, ZONE_LETTERS) != strlen(name))
+        name = "UTC";
+    return alloc_text(name);
+}
+
+int cli_use_zone(struct cli *cli, bool own)
+{
+    char *zone = own ? own_zone() : alloc_text("UTC");
+    /* A zone that the server does not know must not break off the transaction that this may be in. */
+    char *sql = alloc_format("DO $$BEGIN SET timezone = '%s'; EXCEPTION WHEN invalid_parameter_value THEN SET timezone = 'UTC';"
+                             " END$$", zone);
+    enum db_status status = db_script(cli->db, CLI_TIMEOUT_MS, sql);
+
+    free(sql);
+    free(zone);
     return status == DB_OK ? CLI_OK : cli_db_fail(cli, status);
 }
 

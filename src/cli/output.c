@@ -344,6 +344,8 @@ int output_query(struct cli *cli, enum output_format format, const char *sql)
     enum db_status status;
     int exit_status = read_columns(cli, &output, sql);
 
+    if (exit_status == CLI_OK)
+        exit_status = cli_use_zone(cli, format == OUTPUT_TABLE || format == OUTPUT_RECORDS || format == OUTPUT_LINES);
     if (exit_status == CLI_OK) {
         status = db_copy_out(cli->db, CLI_WORK_MS, text, take_piece, &output);
         if (status == DB_OK)

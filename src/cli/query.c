@@ -34,29 +34,42 @@ static void append_equal(char **sql, const char *column, const char *value)
     free(literal);
 }
 
-/* TEXT, a duration back from now or a time, as an SQL expression. */
-static char *moment(const char *text)
+/* TEXT, a duration back from now or a time as people here write it, as an SQL expression in new memory; NULL: *STATUS is to be
+ * returned. */
+static char *moment(struct cli *cli, const char *text, int *status)
 {
     long long ms = text_duration_ms(text);
-    char *literal, *expression;
+    struct db_result *result = NULL;
+    char *expression = NULL;
+    enum db_status asked;
 
     if (ms >= 0)
         return alloc_format("(now() - interval '%lld milliseconds')", ms);
-    literal = cli_literal(text);
-    expression = alloc_format("%s::timestamptz", literal);
-    free(literal);
+    if (cli->db == NULL && (*status = cli_open(cli)) != CLI_OK)
+        return NULL;
+    if ((*status = cli_use_zone(cli, true)) != CLI_OK)
+        return NULL;
+    asked = db_query_texts(cli->db, CLI_TIMEOUT_MS, "SELECT $1::timestamptz", &text, 1, &result);
+    if (asked == DB_OK)
+        expression = alloc_format("timestamptz '%s'", db_value(result, 0, 0)); /* with its offset: a zone of output is no matter */
+    else
+        *status = cli_db_fail(cli, asked);
+    db_result_free(&result);
     return expression;
 }
 
-static void append_since(char **sql, const char *column, const char *since)
+static int append_since(struct cli *cli, char **sql, const char *column, const char *since)
 {
+    int status = CLI_OK;
     char *expression;
 
     if (since == NULL)
-        return;
-    expression = moment(since);
-    append(sql, alloc_format(" AND %s >= %s", column, expression));
+        return CLI_OK;
+    expression = moment(cli, since, &status);
+    if (expression != NULL)
+        append(sql, alloc_format(" AND %s >= %s", column, expression));
     free(expression);
+    return status;
 }
 
 static bool is_number(const char *text)
@@ -149,7 +162,10 @@ static int run_list(struct cli *cli, int argc, char **argv)
     }
     if (network != NULL)
         append(&sql, alloc_format(" AND o.network <<= inet '%s'", text));
-    append_since(&sql, "o.last_seen", since);
+    if ((status = append_since(cli, &sql, "o.last_seen", since)) != CLI_OK) {
+        free(sql);
+        return status;
+    }
     if (min_hits != NULL)
         append(&sql, alloc_format(" AND o.hits >= %s", min_hits));
     append(&sql, alloc_text(" ORDER BY o.last_seen DESC, o.network, o.class, o.domain"));
@@ -293,7 +309,10 @@ static int run_top(struct cli *cli, int argc, char **argv)
                        " date_trunc('second', max(h.time)) AS last_seen"
                        " FROM hunnypot.hit h JOIN hunnypot.sensor s USING (sensor_id) WHERE true",
                        expression, by);
-    append_since(&sql, "h.time", since);
+    if ((status = append_since(cli, &sql, "h.time", since)) != CLI_OK) {
+        free(sql);
+        return status;
+    }
     append(&sql, alloc_format(" GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT %s", limit));
     return open_and_print(cli, format, sql);
 }

@@ -28,8 +28,8 @@ static const char sensors_sql[] =
     " date_trunc('second', s.last_seen) AS heartbeat, s.skew AS clock_ahead_s,"
     " date_trunc('second', to_timestamp(s.session)) AS last_session, date_trunc('second', to_timestamp(s.hit)) AS last_hit,"
     " (SELECT date_trunc('second', max(p.last_batch)) FROM hunnypot.spool p WHERE p.sensor_id = s.sensor_id) AS last_batch,"
-    " CASE WHEN alive AND grace > 0 THEN format('waits: start-up grace, %%s s left', ceil(grace)) WHEN alive THEN 'at work' END"
-    "  AS judging, %s AS not_taking_mail, s.inbox, s.outbox, s.aside, s.version, %s AS counters FROM told s ORDER BY s.name";
+    " CASE WHEN alive AND grace > 0 THEN format('waits: start-up grace, %%s s left', ceil(grace))"
+    "  WHEN alive AND grace IS NOT NULL THEN 'at work' END AS judging, %s AS not_taking_mail, s.inbox, s.outbox, s.aside, s.version, %s AS counters FROM told s ORDER BY s.name";
 
 /* The text format of Prometheus, 0.0.4.  What would have to be escaped in a label is a "?" there; of names that become the same,
  * the number tells.  Ages and not times: the reader's clock need not be the database's. */

@@ -240,6 +240,35 @@ def test_status_for_prometheus(caught, pg, hunnypot):
     assert silent.returncode == 2 and 'hunnypot_sensor_up{sensor="trap1",id="1"} 0\n' in silent.stdout
 
 
+# Times
+
+ZONES = [({"TZ": "Asia/Kolkata"}, "+05:30"), ({"TZ": ":Asia/Kolkata"}, "+05:30"), ({"TZ": "XXX-5:30"}, "+05:30"),
+         ({"TZ": "/usr/share/zoneinfo/Asia/Kolkata"}, "+05:30"), ({"TZ": "Asia/Kolkata", "PGTZ": "Asia/Kathmandu"}, "+05:45"),
+         ({"TZ": "No/Such"}, "+00"), ({"TZ": "'; DROP"}, "+00"), ({"TZ": ""}, "+00")]
+
+
+@pytest.mark.parametrize("zone, offset", ZONES)
+def test_times_are_ones_own_in_tables_and_utc_for_programs(caught, hunnypot, hunnypot_json, zone, offset):
+    env = environment(**zone)
+    stamp = re.compile(r"\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+)?(\+[\d:]+|Z)")
+    for words in (("list",), ("status",), ("show", "203.0.113.7"), ("why", "203.0.113.7")):
+        assert set(stamp.findall(hunnypot(*words, env=env).stdout)) == {offset}, words
+        for form in ("csv", "json"):
+            found = set(stamp.findall(hunnypot(*words, "--format", form, env=env).stdout))
+            assert found and found <= {"+00", "+00:00"}, (words, form)
+
+
+@pytest.mark.parametrize("form", ["table", "csv"])
+def test_since_is_in_ones_own_time(sensor, pg, hunnypot, form):
+    sensor.record({"ago": "3 h"})
+    [[then]] = pg.query("SELECT to_char(now() AT TIME ZONE 'Asia/Kolkata' - interval '%s', 'YYYY-MM-DD HH24:MI')" % "4 h")
+    [[later]] = pg.query("SELECT to_char(now() AT TIME ZONE 'Asia/Kolkata' - interval '%s', 'YYYY-MM-DD HH24:MI')" % "2 h")
+    for command in ("list", "top"):
+        for since, count in ((then, 1), (later, 0)):
+            done = hunnypot(command, "--since", since, "--format", form, env=environment(TZ="Asia/Kolkata"))
+            assert done.stdout.count("203.0.113.7") == count, (command, since)
+
+
 # top
 
 @pytest.mark.parametrize("by, first", [("client", "203.0.113.7"), ("network", "203.0.113.0/24"),
