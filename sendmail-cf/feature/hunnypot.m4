@@ -52,11 +52,9 @@ define(`confTO_IDENT', `0')dnl
 define(`confALLOW_BOGUS_HELO', `true')dnl
 define(`confPRIVACY_FLAGS', `authwarnings,noetrn,novrfy,noexpn')dnl
 MAIL_FILTER(`hunnypot', `S=unix:'ifelse(len(X`'_ARG_), `1', `/run/hunnypot/milter.sock', _ARG_)`, F=T, T=C:5s;S:10s;R:10s;E:10s')dnl
-ifdef(`_ARITH_MAP_', `', `
 LOCAL_CONFIG
 # counts open connections (hunnypot.m4)
 Khunnypot_count arith
-')dnl
 define(`_LOCAL_SRV_FEATURES_')dnl
 LOCAL_RULESETS
 SLocal_check_relay

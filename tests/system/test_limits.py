@@ -210,6 +210,15 @@ def test_shipped_limit_for_each_client(request, name, milter, smtp):
     assert smtp("203.0.113.8").command("EHLO x.example.com").startswith("250")
 
 
+def test_shipped_limit_beside_somebody_elses_arithmetic_sendmail(sendmail, milter, smtp):
+    """What counts connections is a map of our own, whoever has defined sendmail's."""
+    milter(limits={"connections_per_client": 0})
+    sendmail(extra="define(`_ARITH_MAP_', `1')dnl\nLOCAL_CONFIG\nKarith arith\n")
+    for _ in range(3):
+        assert smtp().command("EHLO x.example.com").startswith("250")
+    assert refused(smtp, client="203.0.113.7")
+
+
 def test_shipped_limit_holds_for_mynetworks(postfix, milter, smtp):
     milter(limits={"connections_per_client": 0})
     postfix(main={"mynetworks": "192.0.2.0/24"})
