@@ -252,6 +252,44 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = hunnypot, pg_temp AS $$
     ORDER BY 1, 2
 $$;
 
+-- What keeps witnesses from proving anything, for `hunnypot check`, a row each: KIND is a word that it knows.
+CREATE OR REPLACE FUNCTION hunnypot.witness_troubles() RETURNS TABLE (kind text, trouble text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = hunnypot, pg_temp AS $$
+    WITH named AS (
+        SELECT *, regexp_replace(mx || ' (' || machine || ')', '[^ -~]', '?', 'g') AS name,
+               last_seen < now() - interval '10 minutes' AS silent,
+               (SELECT max(s.until) FROM witness_stretch s WHERE s.witness_id = w.witness_id) AS watched
+        FROM witness w
+    ), made AS (
+        -- Of machines behind one name any may have seen a probe; of a name whose logs have none at all no probe is asked for.
+        SELECT w.mx, count(*) AS probes, count(*) FILTER (WHERE NOT EXISTS (
+                   SELECT FROM witness_probe p JOIN witness v USING (witness_id)
+                   WHERE v.mx = w.mx AND p.source = m.source
+                     AND p.time BETWEEN m.time - interval '60 seconds' AND m.time + interval '60 seconds')) AS unseen
+        FROM (SELECT DISTINCT mx FROM witness) w JOIN probe m ON m.mx = w.mx
+        WHERE m.time BETWEEN now() - interval '1 hour' AND now() - interval '5 minutes'
+          AND EXISTS (SELECT FROM witness_probe p JOIN witness v USING (witness_id)
+                      WHERE v.mx = w.mx AND p.time > now() - interval '7 days')
+        GROUP BY w.mx
+    )
+    SELECT 'silent', format('the witness %s is silent since %s', name, date_trunc('second', last_seen)) FROM named WHERE silent
+    UNION ALL
+    SELECT 'behind', CASE WHEN watched IS NULL THEN format('the witness %s has watched nothing yet', name)
+                          ELSE format('the witness %s is behind: it watched until %s', name, date_trunc('second', watched)) END
+    FROM named WHERE NOT silent AND coalesce(watched, first_seen) < now() - interval '2 hours'
+    UNION ALL
+    SELECT 'blind', format('the witnesses of %s are blind: %s of %s probes of the last hour are not in their logs', mx, unseen, probes)
+    FROM made WHERE unseen > 0
+    UNION ALL
+    SELECT 'key', format('the witness %s has another key than this database: %s', name, array_to_string(keys, ','))
+    FROM named WHERE NOT keys && ARRAY(SELECT key_id FROM envelope_key) AND EXISTS (SELECT FROM envelope_key)
+    UNION ALL
+    SELECT 'missing', format('%s has no witness, and others have: what passed by it is never witnessed', p)
+    FROM (SELECT DISTINCT unnest(e.primaries) AS p FROM (SELECT primaries FROM envelope ORDER BY recorded DESC LIMIT 1000) e) m
+    WHERE EXISTS (SELECT FROM witness) AND NOT EXISTS (SELECT FROM witness w WHERE w.mx = p)
+    ORDER BY 1, 2
+$$;
+
 -- A machine is no primary any more: it is waited for no longer.  What it redeemed stays redeemed.
 CREATE OR REPLACE FUNCTION hunnypot.witness_remove(p_mx text, p_machine text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp AS $$
@@ -307,7 +345,7 @@ GRANT EXECUTE ON FUNCTION hunnypot.witness_hello, hunnypot.witness_waiting, hunn
 GRANT EXECUTE ON FUNCTION hunnypot.sensor_probes TO hunnypot_sensor;
 GRANT SELECT ON hunnypot.envelope, hunnypot.witness, hunnypot.witness_stretch, hunnypot.witness_found, hunnypot.pardoned,
     hunnypot.witness_letters, hunnypot.probe, hunnypot.witness_probe TO hunnypot_reader;
-GRANT EXECUTE ON FUNCTION hunnypot.witness_list, hunnypot.was_watched, hunnypot.mx_watched, hunnypot.machine_watched
+GRANT EXECUTE ON FUNCTION hunnypot.witness_list, hunnypot.witness_troubles, hunnypot.was_watched, hunnypot.mx_watched, hunnypot.machine_watched
     TO hunnypot_reader;
 GRANT EXECUTE ON FUNCTION hunnypot.witness_remove, hunnypot.witness_forget TO hunnypot_operator;
 

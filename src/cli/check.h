@@ -58,6 +58,7 @@ struct check_host {
     uid_t user_uid, spool_uid, spool_folder_uid;
     mode_t spool_folder_mode;
     int64_t spool_free_bytes; /* of the file system; -1: not known */
+    char *stuck_exports;      /* "FORMAT HOURS", a line each: since when hunnypot-export@FORMAT did not look; NULL: none */
 };
 
 /* One place in a mail server's configuration that has a milter. */
@@ -68,6 +69,8 @@ struct check_service {
     char *name;        /* of the filter, in sendmail */
     char *early;       /* names of what may refuse a client before DATA, "" for none */
     int64_t command_ms; /* how long it waits for an answer of the milter; -1: not known */
+    int64_t connections, per_client; /* that it lets in at once, and from one client; 0: any number, -1: not known */
+    int64_t idle_ms;    /* how long it waits for a client; -1: not known */
     bool ours, chrooted, screened /* behind postscreen */, asked /* of sendmail: by InputMailFilters */;
 };
 
@@ -108,8 +111,8 @@ struct check_database {
     int64_t sessions, aside, spooled; /* as its last heartbeat had them; -1: not known */
     int64_t hits, clients;        /* hits of the last day, 1000 at most, and how many clients these had */
     bool clients_private;         /* all of them */
-    char *witnesses_behind;       /* names; NULL: none */
-    char *held_why;            /* by the brake; NULL: it does not */
+    char *witness_troubles;       /* "KIND TEXT" (hunnypot.witness_troubles), a line each; NULL: none */
+    char *held_why;               /* by the brake; NULL: it does not */
 };
 
 struct check_facts {

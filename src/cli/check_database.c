@@ -98,8 +98,7 @@ static const char clients_sql[] =
     /* hit_recorded finds these, in whatever order, and the limit bounds it */
     " AND recorded > now() - interval '1 day' LIMIT 1000) part";
 static const char witnesses_sql[] =
-    "SELECT string_agg(mx || ' (' || machine || ')', ', ' ORDER BY mx, machine) FROM hunnypot.witness"
-    " WHERE $1::text IS NOT NULL AND last_seen < now() - interval '10 minutes'";
+    "SELECT string_agg(kind || ' ' || trouble, E'\\n') FROM hunnypot.witness_troubles() WHERE $1::text IS NOT NULL";
 
 static const char brake_sql[] = "SELECT hunnypot.publish_check() WHERE $1::text IS NOT NULL";
 
@@ -133,7 +132,7 @@ static void gather_seen(struct check_database *database, struct db *db, const ch
     }
     db_result_free(&result);
     if (one_row(database, db, witnesses_sql, sensor, &result) && db_rows(result) > 0)
-        database->witnesses_behind = alloc_text(db_value(result, 0, 0));
+        database->witness_troubles = alloc_text(db_value(result, 0, 0));
     db_result_free(&result);
     if (one_row(database, db, brake_sql, sensor, &result) && db_rows(result) > 0)
         database->held_why = alloc_text(db_value(result, 0, 0));
@@ -173,7 +172,7 @@ void check_free_database(struct check_database *database)
     free(database->sensor_role);
     free(database->reader_why);
     free(database->unread_why);
-    free(database->witnesses_behind);
+    free(database->witness_troubles);
     free(database->held_why);
 }
 
@@ -319,11 +318,26 @@ static void check_clients(const struct check_facts *facts, struct check_report *
 
 static void check_witnesses(const struct check_facts *facts, struct check_report *report)
 {
-    const struct check_database *database = &facts->database;
+    static const struct {
+        const char *kind, *cure;
+    } cures[] = {
+        {"silent", "start it: systemctl start hunnypot-witness there; if it is none any more: hunnypot witness remove"},
+        {"behind", "see its log, and whether it reads what that mail server writes now"},
+        {"blind", "see WHAT IS WATCHED in hunnypot-witness(8): the log has gaps, or is another's, or our address is changed on the way"},
+        {"key", "copy the file of `hunnypot witness key` from a sensor to it, and restart it"},
+        {"missing", "run hunnypot-witness there too"},
+    };
+    const char *line = facts->database.witness_troubles;
 
-    if (reader_got_through(facts) && database->witnesses_behind != NULL)
-        check_say(report, CHECK_WARNING, "start them: systemctl start hunnypot-witness there; else: hunnypot witness remove",
-                  "witnesses silent for more than 10 minutes: %s", database->witnesses_behind);
+    for (; reader_got_through(facts) && line != NULL && *line != '\0'; line += strcspn(line, "\n"), line += *line == '\n') {
+        size_t length = strcspn(line, " ");
+        const char *cure = NULL;
+
+        for (size_t i = 0; i < sizeof cures / sizeof *cures; i++)
+            if (strncmp(line, cures[i].kind, length) == 0)
+                cure = cures[i].cure;
+        check_say(report, CHECK_WARNING, cure, "%.*s", (int)(strcspn(line, "\n") - length - 1), line + length + 1);
+    }
 }
 
 static void check_brake(const struct check_facts *facts, struct check_report *report)

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <grp.h>
 #include <pwd.h>
 #include <stdlib.h>
@@ -14,8 +15,13 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/interfaces.h"
 #include "cli/check.h"
+#include "cli/file.h"
+
+#define EXPORTS_FOLDER "/var/lib/hunnypot-export" /* systemd's, of the unit's StateDirectory= */
+enum { EXPORT_STUCK_S = 2 * 3600 };
 
 /* Settings */
 
@@ -172,7 +178,45 @@ static void check_spool(const struct check_facts *facts, struct check_report *re
         check_say(report, CHECK_OK, NULL, "%s can be written by %s", host->settings->spool, host->settings->user);
 }
 
+/* Exports */
+
+static void check_exports(const struct check_facts *facts, struct check_report *report)
+{
+    const char *line = facts->host.stuck_exports;
+
+    for (; line != NULL && *line != '\0'; line += strcspn(line, "\n") + 1) {
+        int length = (int)strcspn(line, " ");
+
+        check_say(report, CHECK_PROBLEM,
+                  "see: journalctl -u 'hunnypot-export@*' (database away? brake?); when it is used no more, remove that folder",
+                  "hunnypot-export@%.*s did not bring " EXPORTS_FOLDER "/%.*s/list up to date for %.*s h", length, line, length, line,
+                  (int)strcspn(line + length + 1, "\n"), line + length + 1);
+    }
+}
+
 /* Gathering */
+
+/* A unit that exports looks at the list at least once an hour, and its note says so. */
+static void gather_exports(struct check_host *host)
+{
+    time_t now = (time_t)(clock_realtime_us() / CLOCK_SECOND_US);
+    glob_t found;
+    struct stat status;
+
+    if (glob(EXPORTS_FOLDER "/*/list", GLOB_NOSORT, NULL, &found) != 0)
+        return;
+    for (size_t i = 0; i < found.gl_pathc; i++) {
+        const char *format = found.gl_pathv[i] + sizeof EXPORTS_FOLDER;
+        char *line;
+
+        if (!file_has_note(found.gl_pathv[i]) || stat(found.gl_pathv[i], &status) != 0 || now - status.st_ctime < EXPORT_STUCK_S)
+            continue;
+        line = alloc_format("%.*s %lld", (int)strcspn(format, "/"), format, (long long)(now - status.st_ctime) / 3600);
+        add_fault(&host->stuck_exports, line);
+        free(line);
+    }
+    globfree(&found);
+}
 
 static bool begins_as_sqlite(int fd)
 {
@@ -229,6 +273,7 @@ void check_gather_host(struct check_facts *facts, const char *settings_path)
     struct check_host *host = &facts->host;
     const struct passwd *user;
 
+    gather_exports(host);
     host->settings_path = settings_path;
     host->connect_error = CHECK_NOT_TRIED;
     host->settings = settings_load(settings_path, add_fault, &host->faults);
@@ -247,9 +292,11 @@ void check_free_host(struct check_host *host)
 {
     settings_release(host->settings);
     free(host->faults);
+    free(host->stuck_exports);
 }
 
 const struct check check_host_table[] = {
     {"settings", check_settings}, {"user", check_user},   {"socket", check_socket},
-    {"socket group", check_socket_group}, {"spool", check_spool}, {NULL, NULL},
+    {"socket group", check_socket_group}, {"spool", check_spool},
+    {"exports", check_exports}, {NULL, NULL},
 };

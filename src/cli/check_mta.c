@@ -75,6 +75,21 @@ static int64_t duration_of(const struct postfix *postfix, const char *service, c
     return ms;
 }
 
+/* -1: it is none. */
+static int64_t number_in(const char *text)
+{
+    return *text != '\0' && strspn(text, "0123456789") == strlen(text) ? strtoll(text, NULL, 10) : -1;
+}
+
+static int64_t number_of(const struct postfix *postfix, const char *service, const char *name)
+{
+    char *value = value_of(postfix, service, name);
+    int64_t number = number_in(value);
+
+    free(value);
+    return number;
+}
+
 /* What on SERVICE may refuse a client before the milter has seen a whole transaction. */
 static char *early_of(const struct postfix *postfix, const char *service)
 {
@@ -106,10 +121,10 @@ static void add_service(struct check_mta *mta, const struct check_service *servi
 /* One line of master.cf: an smtpd that listens, or has what postscreen lets through. */
 static void gather_service(struct check_mta *mta, const struct postfix *postfix, const char *line, const char *socket)
 {
-    char name[128], kind[16], chrooted[8], program[64], *title;
+    char name[128], kind[16], chrooted[8], most[16], program[64], *title;
     struct check_service service = {.command_ms = -1};
 
-    if (sscanf(line, "%127s %15s %*s %*s %7s %*s %*s %63s", name, kind, chrooted, program) != 4)
+    if (sscanf(line, "%127s %15s %*s %*s %7s %*s %15s %63s", name, kind, chrooted, most, program) != 5)
         return;
     if (strcmp(program, "postscreen") == 0 && mta->screen == NULL)
         mta->screen = alloc_format("%s/%s", name, kind);
@@ -121,6 +136,9 @@ static void gather_service(struct check_mta *mta, const struct postfix *postfix,
     service.action = value_of(postfix, title, "milter_default_action");
     service.command_ms = duration_of(postfix, title, "milter_command_timeout");
     service.early = early_of(postfix, title);
+    service.connections = *most == '-' ? number_of(postfix, title, "default_process_limit") : number_in(most);
+    service.per_client = number_of(postfix, title, "smtpd_client_connection_count_limit");
+    service.idle_ms = duration_of(postfix, title, "smtpd_timeout");
     service.screened = strcmp(kind, "pass") == 0;
     service.ours = names_socket(service.milters, socket);
     service.chrooted = *chrooted == 'y';
@@ -176,7 +194,8 @@ static void gather_filter(struct check_mta *mta, const char *line, unsigned numb
     const char *place = strstr(line, "S="), *action = strstr(line, "F="), *times = strstr(line, "T=");
     const char *reading = times == NULL ? NULL : strstr(times, "R:");
     char *duration;
-    struct check_service service = {.command_ms = -1, .early = alloc_text("")};
+    struct check_service service = {
+        .command_ms = -1, .connections = -1, .per_client = -1, .idle_ms = -1, .early = alloc_text("")};
 
     service.where = alloc_format("%s:%u", mta->file, number);
     service.name = alloc_format("%.*s", (int)strcspn(line + 1, ", \t"), line + 1);
@@ -190,6 +209,33 @@ static void gather_filter(struct check_mta *mta, const char *line, unsigned numb
     }
     service.ours = names_socket(service.milters, socket);
     add_service(mta, &service);
+}
+
+/* Behind NAME in LINE; NULL: it is not there. */
+static char *word_behind(const char *line, const char *name)
+{
+    const char *at = strstr(line, name);
+
+    return at == NULL ? NULL : alloc_format("%.*s", (int)strcspn(at + strlen(name), " \t\n"), at + strlen(name));
+}
+
+/* Limits are of all daemons; how many connections a client may have is in the rule of FEATURE(hunnypot). */
+static void gather_limits(struct check_mta *mta, const char *line)
+{
+    char *most = word_behind(line, "O MaxDaemonChildren="), *idle = word_behind(line, "O Timeout.command=");
+    char *client = word_behind(line, "$(hunnypot_count l $@ ");
+
+    for (size_t i = 0; i < mta->service_count; i++) {
+        if (most != NULL)
+            mta->services[i].connections = number_in(most);
+        if (idle != NULL)
+            mta->services[i].idle_ms = text_duration_ms(idle);
+        if (client != NULL)
+            mta->services[i].per_client = number_in(client);
+    }
+    free(most);
+    free(idle);
+    free(client);
 }
 
 /* A filter counts only where InputMailFilters asks it. */
@@ -218,9 +264,11 @@ static bool gather_sendmail(struct check_mta *mta, const char *path, const char 
         else if (strncmp(line, "Sgreet_pause", 12) == 0 && mta->screen == NULL)
             mta->screen = alloc_text("greet_pause");
     rewind(file);
-    while (getline(&line, &size, file) >= 0)
+    while (getline(&line, &size, file) >= 0) {
         if (*line == 'O')
             gather_asked(mta, line);
+        gather_limits(mta, line);
+    }
     for (size_t i = 0; i < mta->service_count; i++)
         mta->services[i].ours = mta->services[i].ours && mta->services[i].asked;
     free(line);
@@ -358,6 +406,28 @@ static void check_timeouts(const struct check_facts *facts, struct check_report 
     }
 }
 
+static void check_limits(const struct check_facts *facts, struct check_report *report)
+{
+    static const char cure[] = "make both the same; postfix/master.cf and hunnypot.m4 have what goes with the defaults";
+    const struct settings *settings = facts->host.settings;
+
+    for (size_t i = 0; i < facts->mta.service_count; i++) {
+        const struct check_service *service = &facts->mta.services[i];
+
+        if (!service->ours || settings == NULL)
+            continue;
+        if (service->connections > 0 && service->connections < (int64_t)settings->session.connections)
+            check_say(report, CHECK_WARNING, cure, "%s lets %lld clients in at once, and limits.connections is %u",
+                      service->where, (long long)service->connections, settings->session.connections);
+        if (service->per_client > 0 && service->per_client < (int64_t)settings->session.connections_per_client)
+            check_say(report, CHECK_WARNING, cure, "%s lets a client have %lld connections, and limits.connections_per_client is %u",
+                      service->where, (long long)service->per_client, settings->session.connections_per_client);
+        if (settings->session.idle_ms > 0 && service->idle_ms > settings->session.idle_ms)
+            check_say(report, CHECK_WARNING, cure, "%s holds a place %lld s for a client that says nothing, and limits.idle is %lld s",
+                      service->where, (long long)service->idle_ms / 1000, (long long)settings->session.idle_ms / 1000);
+    }
+}
+
 static void check_early(const struct check_facts *facts, struct check_report *report)
 {
     const struct check_mta *mta = &facts->mta;
@@ -385,5 +455,6 @@ static void check_early(const struct check_facts *facts, struct check_report *re
 
 const struct check check_mta_table[] = {
     {"mail server", check_named},     {"mail server's user", check_reachable}, {"default action", check_action},
-    {"timeouts", check_timeouts},     {"early refusals", check_early},         {NULL, NULL},
+    {"timeouts", check_timeouts},     {"limits", check_limits},
+    {"early refusals", check_early},  {NULL, NULL},
 };

@@ -249,6 +249,11 @@ bool file_replace_is_noted(const struct file_replacement *replacement, const cha
     return is_noted;
 }
 
+bool file_has_note(const char *path)
+{
+    return getxattr(path, note_name, NULL, 0) > 0;
+}
+
 /* A note less is a slower run, no wrong one: so it may fail. */
 static void note_fresh(const struct file_replacement *replacement, const char *note)
 {

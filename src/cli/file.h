@@ -30,6 +30,9 @@ int file_replace_commit(struct file_replacement *replacement, const char *note, 
  * attributes, which is where the note is. */
 bool file_replace_is_noted(const struct file_replacement *replacement, const char *note);
 
+/* Whether there is any note at PATH: whoever exports to it then renews the note every hour, and with it the file's ctime. */
+bool file_has_note(const char *path);
+
 /* What was not committed is gone, and the target is as it was. */
 void file_replace_end(struct file_replacement **replacement);
 

@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import shutil
 import time
 from pathlib import Path
 
@@ -117,6 +118,11 @@ SERVICES = [
      ("warning", "early refusals"), "smtpd_forbid_unauth_pipelining"),
     (changed(TRAP, without=["smtpd_milters"], more=["smtpd_milters=inet:127.0.0.1:1,unix:/run/hunnypot/milter.sock"]),
      ("warning", "early refusals"), "asks other milters"),
+    (changed(TRAP).replace(" 20 smtpd", " 5 smtpd"), ("warning", "limits"), "lets 5 clients in at once, and limits.connections is 20"),
+    (changed(TRAP, without=["smtpd_client_connection_count_limit"], more=["smtpd_client_connection_count_limit=1"]),
+     ("warning", "limits"), "lets a client have 1 connections"),
+    (changed(TRAP, without=["smtpd_timeout"], more=["smtpd_timeout=300s"]), ("warning", "limits"),
+     "holds a place 300 s for a client that says nothing, and limits.idle is 30 s"),
     (changed(TRAP).replace("smtp      inet", "smtpd pass").replace("smtp inet", "smtpd pass")
      + "\nsmtp inet n - n - 1 postscreen", ("warning", "early refusals"), "postscreen (smtp/inet) stands before"),
 ]
@@ -152,10 +158,13 @@ def test_sendmail(pg, dns, milter, sendmail):
         (server.etc / "sendmail.cf").write_text(shipped.replace(was, instead))
         return check(sensor, sendmail=server)
     found = broken("", "")
-    assert ("ok", "mail server") in found and not {name for _, name in bad(found)} & {"timeouts", "early refusals"}
+    assert ("ok", "mail server") in found and not {name for _, name in bad(found)} & {"timeouts", "limits", "early refusals"}
     assert "InputMailFilters" in broken("InputMailFilters=hunnypot", "Input=x")["problem", "mail server"]
     assert '"accept"' in broken("F=T,", "")["problem", "default action"]
     assert "only 1000 ms" in broken("R:10s", "R:1s")["warning", "timeouts"]
+    assert "lets 7 clients in" in broken("MaxDaemonChildren=20", "MaxDaemonChildren=7")["warning", "limits"]
+    assert "have 1 connections" in broken("hunnypot_count l $@ 3", "hunnypot_count l $@ 1")["warning", "limits"]
+    assert "a place 3600 s" in broken("Timeout.command=30s", "Timeout.command=1h")["warning", "limits"]
     found = broken("Scheck_eom\n", "Sgreet_pause\nR$*\t\t$# 5000\n\nScheck_eom\n")
     assert "greet_pause" in found["warning", "early refusals"]
 
@@ -239,16 +248,82 @@ def test_the_database(pg, dns, milter):
     sensor.start()  # the fixture stops it again
 
 
+WITNESSES = [
+    ("UPDATE hunnypot.witness SET last_seen = now() - interval '11 minutes' WHERE mx = 'mx1.backup.example'",
+     r"the witness mx1\.backup\.example \(m\) is silent since 20.*; start it"),
+    ("UPDATE hunnypot.witness_stretch SET until = now() - interval '3 hours'", r"mx1\.backup\.example \(m\) is behind: .*20"),
+    ("DELETE FROM hunnypot.witness_stretch; UPDATE hunnypot.witness SET first_seen = now() - interval '3 hours'",
+     r"\(m\) has watched nothing yet"),
+    ("UPDATE hunnypot.witness_probe SET time = time - interval '2 minutes'", "are blind: 1 of 1 probes .*gaps"),
+    ("UPDATE hunnypot.witness SET keys = '{other}'", r"\(m\) has another key than this database: other; copy"),
+    ("UPDATE hunnypot.witness SET mx = 'mx3.backup.example'", r"mx1\.backup\.example has no witness, and others have"),
+]
+
+
+def test_witnesses(pg, dns, milter):
+    """What one does is written as it would be told; the real one is in test_witness."""
+    sensor = alive(pg, milter())
+    Sensor(pg, name="mx2.example.org").record({"primaries": ["mx1.backup.example"], "key_id": "ours", "envelope": "\\x" + "00" * 48,
+                                               "envelope_whole": True})
+    for breaking, line in [("SELECT", None), *WITNESSES]:
+        pg.query("DELETE FROM hunnypot.witness; DELETE FROM hunnypot.probe; DELETE FROM hunnypot.envelope_key")
+        pg.query("""INSERT INTO hunnypot.envelope_key VALUES ('ours');
+            INSERT INTO hunnypot.witness (mx, machine, version, keys, match) VALUES ('mx1.backup.example', 'm', '1', '{ours}', 'envelope');
+            INSERT INTO hunnypot.witness_stretch SELECT witness_id, now() - interval '1 day', now(), keys FROM hunnypot.witness;
+            INSERT INTO hunnypot.probe VALUES ('mx1.backup.example', now() - interval '10 minutes', '192.0.2.1');
+            INSERT INTO hunnypot.witness_probe SELECT witness_id, now() - interval '10 minutes', '192.0.2.1' FROM hunnypot.witness""")
+        pg.query(breaking)
+        found = check(sensor).get(("warning", "witnesses"))
+        assert found is None if line is None else re.search(line, found), (breaking, found)
+
+
+def test_a_server_that_is_too_old(pg, dns, milter):
+    """None is in Debian 12: this one says, to who asks as the daemon, that it is."""
+    sensor = alive(pg, milter())
+    pg.query("""CREATE SCHEMA old; GRANT USAGE ON SCHEMA old TO PUBLIC; CREATE FUNCTION old.current_setting(text) RETURNS text
+        LANGUAGE sql AS $$ SELECT CASE $1 WHEN 'server_version_num' THEN '130014' ELSE pg_catalog.current_setting($1) END $$""")
+    pg.query("ALTER ROLE sensor SET search_path = old, pg_catalog")
+    pg.query("ALTER ROLE postgres IN DATABASE hunnypot SET search_path = old, pg_catalog")
+    try:
+        assert "PostgreSQL 13 is too old, 14 is needed; upgrade" in check(sensor)["problem", "server version"]
+        done = hunnypot("db", "init", check=False)
+        assert done.returncode == 1 and done.stderr == "hunnypot: this server is PostgreSQL 13; 14 or later is needed\n"
+    finally:
+        pg.query("ALTER ROLE sensor RESET search_path; ALTER ROLE postgres IN DATABASE hunnypot RESET search_path")
+        pg.query("DROP SCHEMA old CASCADE")
+
+
+def check_at(sensor, time_off):
+    """What is said by `hunnypot check` in the real time that is off by so much, for this command alone."""
+    library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+    return run("env", f"LD_PRELOAD={library}", f"FAKETIME={time_off}", "ASAN_OPTIONS=verify_asan_link_order=0:detect_leaks=0",
+               "NO_FAKE_STAT=1", *[f"{name}={value}" for name, value in environment().items() if name != "ASAN_OPTIONS"],
+               os.path.join(os.environ["HUNNYPOT_BUILD"], "hunnypot"), "check", "--config", sensor.conf, check=False).stdout
+
+
 def test_the_clock(pg, dns, milter):
-    """Ours is moved, for this command alone."""
     sensor = alive(pg, milter())
     before = time.clock_gettime(time.CLOCK_REALTIME)
-    library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
-    done = run("env", f"LD_PRELOAD={library}", "FAKETIME=+2d", "ASAN_OPTIONS=verify_asan_link_order=0:detect_leaks=0",
-               *[f"{name}={value}" for name, value in environment().items() if name != "ASAN_OPTIONS"],
-               os.path.join(os.environ["HUNNYPOT_BUILD"], "hunnypot"), "check", "--config", sensor.conf, check=False)
-    assert re.search(r"^problem  clock: the clock of the database is 172\d{3} s behind ours; ", done.stdout, re.M), done
+    said = check_at(sensor, "+2d")
+    assert re.search(r"^problem  clock: the clock of the database is 172\d{3} s behind ours; ", said, re.M), said
     assert abs(time.clock_gettime(time.CLOCK_REALTIME) - before) < 120
+
+
+def test_a_stuck_exporter(pg, dns, milter):
+    """A note of its file is renewed every hour."""
+    sensor, folder = alive(pg, milter()), Path("/var/lib/hunnypot-export")
+    folder.mkdir()
+    try:
+        for name in ("csv", "mine"):
+            (folder / name).mkdir()
+        hunnypot("export", "csv", "-o", folder / "csv/list")
+        (folder / "mine/list").write_text("no note: of this one nothing is known\n")
+        assert "  exports: " not in check_at(sensor, "+110m")
+        said = check_at(sensor, "+3h")
+        assert re.findall(r"^problem  exports: (.*) up to date for 3 h; see: journalctl", said, re.M) == [
+            f"hunnypot-export@csv did not bring {folder}/csv/list"], said
+    finally:
+        shutil.rmtree(folder)
 
 
 def test_one_private_client(pg, dns, milter):
