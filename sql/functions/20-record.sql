@@ -14,6 +14,8 @@ BEGIN
         BEGIN
             LOCK TABLE turn_partitions IN EXCLUSIVE MODE;
             CONTINUE WHEN to_regclass(partition) IS NOT NULL;
+            -- First of all: who waits for its readers holds no row that another may want.
+            LOCK TABLE hit_default IN ACCESS EXCLUSIVE MODE;
             -- ATTACH locks less than CREATE ... PARTITION OF: readers of the other days go on.
             EXECUTE format('CREATE TABLE %I (LIKE hit INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', partition);
             -- What came before, by a clock that was ahead: with it in hit_default there could be no partition for it.

@@ -72,8 +72,8 @@ int cli_use_zone(struct cli *cli, bool own)
 {
     char *zone = own ? own_zone() : alloc_text("UTC");
     /* A zone that the server does not know must not break off the transaction that this may be in. */
-    char *sql = alloc_format("DO $$BEGIN SET timezone = '%s'; EXCEPTION WHEN invalid_parameter_value THEN SET timezone = 'UTC';"
-                             " END$$", zone);
+    char *sql = alloc_format("DO 'BEGIN SET timezone = ''%s''; EXCEPTION WHEN invalid_parameter_value THEN"
+                             " SET timezone = ''UTC''; END'", zone);
     enum db_status status = db_script(cli->db, CLI_TIMEOUT_MS, sql);
 
     free(sql);

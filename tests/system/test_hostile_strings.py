@@ -158,7 +158,8 @@ def test_row_has_the_documented_escapes(said, hits):
                                    ("top", "--by", "domain"), ("status",)], ids=" ".join)
 def test_commands_print_it_escaped(said, hunnypot, words):
     """In JSON it is, unpacked, the same as in the row; in CSV too, but for what a spreadsheet would run."""
-    printed = {form: hunnypot(*words, "--format", form).stdout for form in ("table", "json", "csv")}
+    # So many new ones at once the brake holds back, which status says.
+    printed = {form: hunnypot(*words, "--format", form, check=words != ("status",)).stdout for form in ("table", "json", "csv")}
     for text in printed.values():
         assert re.fullmatch(r"[\n -~]*", text)
     rows = json.loads(printed["json"])
