@@ -11,8 +11,6 @@
 --   postfix_action(text)      an access(5) action or NULL for any key that Postfix asks
 --   publish_check()           NULL: may be published; else why the brake holds
 --   changes(after)            what changed on the list after a number that it gave before
---   published()               to be called after an export replaced its target: what is listed now is not new any more;
---                             does nothing while the brake holds
 -- For operators also:
 --   policy, allow, setting    tables to change with plain SQL
 --   brake_release()           what is listed now is right: let it be published

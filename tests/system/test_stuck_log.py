@@ -10,6 +10,7 @@ import time
 import pytest
 
 from testbed.load import Load
+from testbed.offences import NO_BRAKE
 
 SESSIONS = 600  # of debug lines, more than the ring and any pipe hold
 STOP_S = 1
@@ -70,6 +71,7 @@ def sensor(hunnypot_json):
 
 
 def test_mail_goes_on_and_the_stop_is_in_time(reader, pg, dns, milter, hunnypot_json, wait_for):
+    pg.query(NO_BRAKE)
     daemon = milter(stderr=reader.theirs, log_level="debug")
     reader.let_go()
     load = Load(daemon)

@@ -8,6 +8,9 @@ AT_ONCE = """UPDATE hunnypot.policy SET listed = class <> 'null-sender', ripens 
     min_span = CASE class WHEN 'trap' THEN '0' ELSE '1 hour' END::interval, firm_after = '0', inferred_pause = '0',
     inferred_code = code, inferred_address = return_address"""
 
+# For tests of very many at once that are not about the brake.
+NO_BRAKE = "UPDATE hunnypot.setting SET value = '1000000000' WHERE name = 'brake_floor'"
+
 
 def offend(pg, client, kind="trap", domain="trap.example", ago=timedelta(), null_sender=False):
     """Count one hit of CLIENT, AGO before now."""
