@@ -31,14 +31,8 @@ FUNCTIONS = {
     "tick": SENSOR | OPERATOR, "sensor_brake": SENSOR, "publish_check": READER, "envelope_keys": SENSOR | OPERATOR,
     **dict.fromkeys(["client_address", "client_network", "neighbours", "setting", "covering", "listed", "units", "hours_left", "iso_time", "reversed",
                      "address", "postfix_action", "known_class", "worst_listing", "firm_listing", "listing_serial", "listing_state",
-<<<<<<< HEAD
-                     "changes", "why", "verdicts", "hit_words", "hit_outcome", "policy_test", "witness_list", "was_watched", "mx_watched", "machine_watched",
-                     "brake_room", "dnsbl", "dnsbl_address", "dnsbl_zone"], READER),
-=======
                      "changes", "why", "verdicts", "hit_words", "hit_outcome", "policy_test", "witness_list", "witness_troubles",
-                     "was_watched", "mx_watched", "machine_watched",
-                     "publish_check", "published", "dnsbl", "dnsbl_address", "dnsbl_zone"], READER),
->>>>>>> f19fa50 (check: limits at odds, witnesses that prove nothing, an exporter that is stuck)
+                     "was_watched", "mx_watched", "machine_watched", "brake_room", "dnsbl", "dnsbl_address", "dnsbl_zone"], READER),
     **dict.fromkeys(["are_nat64_prefixes", "brake_release", "allow_add", "allow_del", "forget", "expire", "rebuild", "policy_enable",
                      "witness_remove", "witness_forget"], OPERATOR),
     **dict.fromkeys(["make_partitions", "find_sensor", "no_link", "counted_class", "letter_of", "count_ripe", "lasting", "is_enough", "judge",
