@@ -1,4 +1,5 @@
 """The daemon at the other end of the milter protocol: what an MTA says seldom, wrongly, or never."""
+import os
 import random
 import re
 import resource
@@ -8,7 +9,7 @@ import pytest
 
 import milter_client as wire
 from milter_client import Closed, MilterClient
-from testbed.base import BUILD, DEBS, let_pass, make, run
+from testbed.base import BUILD, DEBS, TOP, let_pass, make, run
 
 REPLY = "451 4.7.1 100% later"
 REPLIED = "451 4.7.1 100%% later"
@@ -513,7 +514,7 @@ mt.disconnect(conn, POLITE)
 
 @pytest.mark.parametrize("negotiate, polite", [
     ("nil", True), ("mt.negotiate(conn, 6, nil, nil)", True), ("mt.negotiate(conn, 6, 0x1fffff, 0x1ff)", False)])
-def test_a_client_that_is_not_ours(daemon, wait_for, tmp_path, negotiate, polite):
+def test_miltertest(daemon, wait_for, tmp_path, negotiate, polite):
     trap = daemon()
     script = tmp_path / "stranger.lua"
     script.write_text(STRANGER.replace("SOCKET", trap.settings["socket"]).replace("NEGOTIATE", negotiate)
@@ -521,4 +522,34 @@ def test_a_client_that_is_not_ours(daemon, wait_for, tmp_path, negotiate, polite
     run(DEBS / "miltertest/usr/bin/miltertest", "-s", script)
     wait_for(lambda: len(hits(trap)) == 3, what="three hits")
     assert [(hit["helo"], hit["queue"]) for hit in hits(trap)] == [("stranger.example", f"S{number}") for number in (1, 2, 3)]
+    served(trap)
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stranger")
+    run("go", "build", "-o", folder / "stranger", TOP / "tests/system/stranger.go",
+        env={"PATH": os.environ["PATH"], "GO111MODULE": "off", "GOPATH": "/usr/share/gocode", "GOCACHE": str(folder / "cache")})
+    return folder / "stranger"
+
+
+def test_go_milter_which_has_no_data(daemon, wait_for, stranger):
+    """It offers to leave out what we want left out.  What is answered at the end of the letter is the same."""
+    trap = daemon()
+    answers = [run(stranger, trap.settings["socket"].removeprefix("unix:"), "0x1fffff").stdout.splitlines() for _ in range(3)]
+    for steps in answers:
+        assert steps[:-1] == ["connect c", "helo c", "mail c", "rcpt c", "header c", "eoh c"]
+        assert steps[-1].startswith("end 451 4.")
+    wait_for(lambda: len(hits(trap)) == 3, what="three hits")
+    assert {(hit["helo"], hit["queue"]) for hit in hits(trap)} == {("stranger.example", "G1")}
+    served(trap)
+
+
+@pytest.mark.parametrize("mask", ["0", "0x400"])
+def test_go_milter_which_offers_too_little(daemon, wait_for, stranger, mask):
+    """It is told so at once, and the letter is left to what it does without a milter."""
+    trap = daemon()
+    done = run(stranger, trap.settings["socket"].removeprefix("unix:"), mask, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    wait_for(lambda: "error mta-too-old " in trap.log(), what="the line in the log")
     served(trap)
