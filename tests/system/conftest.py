@@ -28,6 +28,7 @@ real port 25 and the programs' default paths.  What a test may ask for:
     smtp         smtp("203.0.113.7") is a raw SMTP session from that address (testbed.smtp.Smtp)
     deliver      deliver("203.0.113.7", "a@trap.example") is one whole transaction; returns the reply to DATA
     hunnypot     hunnypot("list", "--class", "trap") runs the command line; hunnypot_json(...) parses its JSON
+    web          web("--private", "unix:...") starts hunnypot-web under its unit's filters; ask() and say() of testbed/web.py are its clients
     hits         hits() are the recorded hits (hunnypot.hit), hits(wait=3) waits until there are three
     wait_for     wait_for(predicate, timeout=10, what="...")
 
@@ -45,6 +46,7 @@ from testbed import primary as primary_part
 from testbed import smtp as smtp_part
 from testbed.postfix import Postfix
 from testbed.sendmail import Sendmail, Syslog
+from testbed.web import Web
 
 pytest.register_assert_rewrite("testbed.load")
 
@@ -172,6 +174,23 @@ def milter(net):
             if daemon.running():
                 daemon.server.kill()
             daemon.remove()
+
+
+@pytest.fixture
+def web(net):
+    made = []
+
+    def start(*words, **options):
+        made.append(Web(*words, **options))
+        return made[-1]
+    yield start
+    try:
+        for one in made:
+            if one.server.running():
+                one.stop()
+    finally:
+        for one in made:
+            one.remove()
 
 
 @pytest.fixture(scope="session")

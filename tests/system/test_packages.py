@@ -11,6 +11,7 @@ import pytest
 from testbed.base import TOP, make, run, wait_for
 from testbed.clean import PATH, CleanRoot, blocks_in, commands_in
 from testbed.smtp import Smtp
+from testbed.web import ask
 
 BUILDS = ("clean-root", "quickstart")
 VERSION = re.search(r"AC_INIT\(\[hunnypot-milter\], \[(.*?)\]", (TOP / "configure.ac").read_text())[1]
@@ -32,7 +33,7 @@ class Builder:
 
     def packages(self, version=VERSION):
         found = [path for path in (self.root.path / "usr/src").glob(f"*_{version}_*.deb") if "dbgsym" not in path.name]
-        assert len(found) == 2
+        assert len(found) == 3
         return found
 
     def build_next(self):
@@ -41,8 +42,9 @@ class Builder:
         self.root.write(f"{SOURCE}/sql/{number:03}-next.sql", "COMMENT ON SCHEMA hunnypot IS 'next';\n")
         self.root.run(f"cd {SOURCE} && sed -i 's/\\(_SCHEMA_VERSION\\) = [0-9]*/\\1 = {number}/' src/cli/cli.h src/record/store.h"
                       " && touch src/record/store.c src/cli/*.c"
-                      " && make -j2 hunnypot hunnypot-milter && strip hunnypot hunnypot-milter", timeout=110)
-        for package, what in (("hunnypot", "usr/bin/hunnypot"), ("hunnypot-milter", "usr/sbin/hunnypot-milter")):
+                      " && make -j2 hunnypot hunnypot-milter hunnypot-web && strip hunnypot hunnypot-milter hunnypot-web", timeout=110)
+        for package, what in (("hunnypot", "usr/bin/hunnypot"), ("hunnypot-milter", "usr/sbin/hunnypot-milter"),
+                              ("hunnypot-web", "usr/sbin/hunnypot-web")):
             self.root.run(f"cd /usr/src && dpkg-deb -R {package}_{VERSION}_*.deb next && cp {SOURCE}/{package} next/{what} &&"
                           f" sed -i 's/{VERSION}/{NEXT}/' next/DEBIAN/control")
             if package == "hunnypot":
@@ -99,8 +101,8 @@ def test_rpmbuild_takes_the_spec(built):
     (command,) = [line for line in commands_in((TOP / "rpm/hunnypot-milter.spec").read_text(), "#     ") if "rpmbuild" in line]
     root.run(f"cp {SOURCE}/rpm/hunnypot-milter.spec /root && cd /root && {command.replace('-ba', '-ba --nodeps')}", timeout=110)
     files = [root.run(f"rpm -qlp /root/rpmbuild/RPMS/*/{name}-{VERSION}-1.*.rpm").stdout
-             for name in ("hunnypot", "hunnypot-milter")]
-    assert "/usr/bin/hunnypot\n" in files[0] and "/usr/sbin/hunnypot-milter\n" in files[1]
+             for name in ("hunnypot", "hunnypot-milter", "hunnypot-web")]
+    assert "/usr/bin/hunnypot\n" in files[0] and "/usr/sbin/hunnypot-milter\n" in files[1] and "/usr/sbin/hunnypot-web\n" in files[2]
 
 
 def test_install_upgrade_purge(built, host, deliver):
@@ -108,7 +110,7 @@ def test_install_upgrade_purge(built, host, deliver):
     install(host, built.packages())
     assert not (host.path / "etc/hunnypot.conf").exists() and of_others(host) == before
     assert host.run("systemctl is-active hunnypot-milter", check=False).returncode != 0
-    assert len(host.run("getent passwd hunnypot hunnypot-operator hunnypot-witness").stdout.splitlines()) == 3
+    assert len(host.run("getent passwd hunnypot hunnypot-operator hunnypot-witness hunnypot-web").stdout.splitlines()) == 4
     host.run("hunnypot setup --mta postfix --domain trap.example=trap --apply", timeout=100)
     assert deliver("203.0.113.7", "a@trap.example").startswith("451 4.7.1")
     wait_for(lambda: "203.0.113.7/32" in host.run("hunnypot list").stdout, what="the first hit")
@@ -126,12 +128,12 @@ def test_install_upgrade_purge(built, host, deliver):
     host.run("runuser -u postgres -- hunnypot db upgrade")
     wait_for(lambda: "203.0.113.8/32" in host.run("hunnypot list").stdout, 20, "the hit of meanwhile")
     # Purged without `hunnypot setup --undo`, it can still be undone.
-    assert "install this again: hunnypot setup --undo" in host.run("apt-get -y -q purge hunnypot hunnypot-milter 2>&1").stdout
+    assert "install this again: hunnypot setup --undo" in host.run("apt-get -y -q purge hunnypot hunnypot-milter hunnypot-web 2>&1").stdout
     assert of_others(host) == with_setup and host.read("/etc/hunnypot.conf") == settings
     assert host.run("systemctl is-active hunnypot-milter", check=False).returncode != 0
     install(host, built.packages(NEXT))
     host.run("hunnypot setup --mta postfix --undo")
-    host.run("apt-get -y -q purge hunnypot hunnypot-milter")
+    host.run("apt-get -y -q purge hunnypot hunnypot-milter hunnypot-web")
     assert of_others(host)[0] == before[0] and "hunnypot\n" in of_others(host)[1]
     left = host.run("find / -xdev -name '*hunnypot*' -not -path '/var/log/*' -not -path '/var/spool/postfix/*'").stdout.split()
     assert {path for path in left if not path.startswith("/etc/hunnypot")} == set(), left
@@ -221,7 +223,7 @@ def test_zsh_completes(installed):
 
 # The pages of doc/, in the order in which one host goes through them; and what their names are here.
 PAGES = ["trap-domain", "backup-mx", "nolisting", "a-record", "beside-real-mail", "cloud-nat", "witnesses", "grades",
-         "greylisting", "dnsbl", "privacy", "sizing", "upgrade", "backup-restore", "several-sensors", "troubleshooting",
+         "greylisting", "web", "dnsbl", "privacy", "sizing", "upgrade", "backup-restore", "several-sensors", "troubleshooting",
          "uninstall"]
 NAMES = {"old.example.com": "trap.example", "example.com": "backup.example", "apt purge": "apt-get -y -q purge"}
 # `hunnypot check` says how things are by its status.
@@ -301,6 +303,9 @@ def test_commands_of_pages(desk, syslog, dns, primaries, deliver, page):
         shown_in_readme(desk)
     if page == "witnesses":
         wait_for(lambda: "mx1.backup.example" in desk.run("hunnypot witness list").stdout, 20, "the witness")
+    if page == "web":
+        wait_for(lambda: "listening" in desk.read("/var/log/hunnypot-web.log"), what="hunnypot-web")
+        assert "What the trap caught" in ask("127.0.0.1:9180", "/").text and ask("127.0.0.1:9180", "/readyz").text == "ready\n"
     if page == "dnsbl":
         run("named-checkzone", "bl.example.org", desk.path / "var/lib/hunnypot-export/bind/list")
     if page == "uninstall":

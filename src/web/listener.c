@@ -1,0 +1,261 @@
+#include "web/listener.h"
+
+#include <errno.h>
+#include <microhttpd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "web/connections.h"
+#include "web/crew.h"
+
+enum { PLACES_SLACK = 50 /* those that were cut, and are still to be closed */ };
+
+struct listener {
+    const struct site *site;
+    const struct web_options *options;
+    struct connections *connections;
+    struct crew *crew;
+    struct MHD_Daemon *daemon;
+};
+
+static const struct {
+    const char *name, *value;
+} headers[] = {
+    {"Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none';"
+                                " frame-ancestors 'none'"},
+    {"X-Content-Type-Options", "nosniff"},
+    {"Referrer-Policy", "no-referrer"},
+    {"Cache-Control", "no-store"},
+    {"X-Robots-Tag", "noindex, nofollow"},
+};
+
+/* --- the answer --- */
+
+static enum MHD_Result send_answer(struct MHD_Connection *connection, struct exchange *exchange)
+{
+    struct MHD_Response *response = MHD_create_response_from_buffer(exchange->length, exchange->body, MHD_RESPMEM_MUST_FREE);
+    enum MHD_Result done;
+
+    if (response == NULL)
+        return MHD_NO;
+    exchange->body = NULL;
+    for (size_t i = 0; i < sizeof headers / sizeof *headers; i++)
+        (void)MHD_add_response_header(response, headers[i].name, headers[i].value);
+    (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, exchange->type);
+    if (exchange->status == HTTP_METHOD_NOT_ALLOWED)
+        (void)MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW,
+                                      exchange->page->takes_post ? "GET, HEAD, POST" : "GET, HEAD");
+    if (exchange->retry_s > 0) {
+        char seconds[16];
+
+        snprintf(seconds, sizeof seconds, "%d", exchange->retry_s);
+        (void)MHD_add_response_header(response, MHD_HTTP_HEADER_RETRY_AFTER, seconds);
+    }
+    done = MHD_queue_response(connection, (unsigned)exchange->status, response);
+    MHD_destroy_response(response);
+    return done;
+}
+
+/* A thread of the crew's: there is an answer, for the next call of on_request(). */
+static void on_answered(struct exchange *exchange)
+{
+    MHD_resume_connection(exchange->connection);
+}
+
+/* --- the request --- */
+
+/* NULL: there is no such page. */
+static const struct page *find_page(const struct site *site, const char *path)
+{
+    for (const struct page *page = site->pages; page->path != NULL; page++)
+        if (strcmp(page->path, path) == 0)
+            return page;
+    return NULL;
+}
+
+/* What can be said of a request by its header; 0: it is fine. */
+static int judge_header(const struct listener *listener, struct MHD_Connection *connection, struct exchange *exchange,
+                        const char *method)
+{
+    bool get = strcmp(method, MHD_HTTP_METHOD_GET) == 0 || strcmp(method, MHD_HTTP_METHOD_HEAD) == 0;
+
+    exchange->post = strcmp(method, MHD_HTTP_METHOD_POST) == 0;
+    if (listener->site->for_this_host &&
+        !request_names_this_host(MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST)))
+        return HTTP_MISDIRECTED;
+    if (exchange->status != 0)
+        return exchange->status;
+    exchange->page = find_page(listener->site, exchange->request.path);
+    if (exchange->page == NULL)
+        return HTTP_NOT_FOUND;
+    if (!get && !(exchange->post && exchange->page->takes_post))
+        return HTTP_METHOD_NOT_ALLOWED;
+    return exchange->fault != NULL ? HTTP_BAD_REQUEST : 0;
+}
+
+/* All of it is there.  What the crew gets is the crew's until the connection is resumed. */
+static enum MHD_Result begin_answer(const struct listener *listener, struct MHD_Connection *connection, struct exchange *exchange)
+{
+    if (!exchange->page->asks_database) {
+        (void)exchange_write(listener->site, exchange, NULL);
+        return send_answer(connection, exchange);
+    }
+    exchange->given = true;
+    connections_hold(listener->connections, exchange->place);
+    MHD_suspend_connection(connection);
+    if (!crew_give(listener->crew, exchange)) {
+        exchange_refuse(listener->site, exchange, HTTP_UNAVAILABLE, "too many requests at once");
+        MHD_resume_connection(connection);
+    }
+    return MHD_YES;
+}
+
+/* The header is there. */
+static enum MHD_Result take_header(const struct listener *listener, struct MHD_Connection *connection, struct exchange *exchange,
+                                   const char *method)
+{
+    int status = judge_header(listener, connection, exchange, method);
+
+    exchange->connection = connection;
+    exchange->place = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+    exchange->status = 0;
+    if (status == 0)
+        return MHD_YES;
+    exchange_refuse(listener->site, exchange, status, exchange->fault);
+    return send_answer(connection, exchange);
+}
+
+/* Called by libmicrohttpd: with the header, with each piece of a body, when all is there, and after a resumption. */
+static enum MHD_Result on_request(void *context, struct MHD_Connection *connection, const char *url, const char *method,
+                                  const char *version, const char *upload, size_t *upload_length, void **request)
+{
+    const struct listener *listener = context;
+    struct exchange *exchange = *request;
+
+    (void)url;
+    (void)version;
+    (void)upload;
+    if (exchange->connection == NULL)
+        return take_header(listener, connection, exchange, method);
+    if (*upload_length > 0) { /* which nobody asked for */
+        *upload_length = 0;
+        return MHD_YES;
+    }
+    if (!exchange->given)
+        return begin_answer(listener, connection, exchange);
+    connections_release(listener->connections, exchange->place, clock_monotonic_ms());
+    return send_answer(connection, exchange);
+}
+
+/* The first that is known of a request: what its header asks for.  What is returned comes with each call for this request. */
+static void *on_target(void *context, const char *target, struct MHD_Connection *connection)
+{
+    struct exchange *exchange = alloc_zeroed(1, sizeof *exchange);
+
+    (void)context;
+    (void)connection;
+    if (strlen(target) > REQUEST_TARGET_MAX)
+        exchange->status = HTTP_TARGET_TOO_LONG;
+    else
+        exchange->fault = request_read_target(target, &exchange->request);
+    return exchange;
+}
+
+static void on_completed(void *context, struct MHD_Connection *connection, void **request,
+                         enum MHD_RequestTerminationCode code)
+{
+    struct exchange *exchange = *request;
+
+    (void)context;
+    (void)connection;
+    (void)code;
+    if (exchange == NULL)
+        return;
+    free(exchange->body);
+    free(exchange);
+    *request = NULL;
+}
+
+static void on_connection(void *context, struct MHD_Connection *connection, void **place,
+                          enum MHD_ConnectionNotificationCode code)
+{
+    const struct listener *listener = context;
+    int fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+
+    if (code == MHD_CONNECTION_NOTIFY_STARTED)
+        *place = connections_add(listener->connections, fd, clock_monotonic_ms());
+    else
+        connections_remove(listener->connections, *place);
+}
+
+/* --- start and stop --- */
+
+/* Fewer than the site wants, where the process may not have so many descriptors. */
+static unsigned places_for(const struct site *site)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY ||
+        limit.rlim_cur / 2 > site->places + PLACES_SLACK)
+        return site->places;
+    return limit.rlim_cur / 2 > 2 * PLACES_SLACK ? (unsigned)(limit.rlim_cur / 2) - PLACES_SLACK : PLACES_SLACK;
+}
+
+static struct MHD_Daemon *start_daemon(struct listener *listener, int fd, unsigned places)
+{
+    return MHD_start_daemon(
+        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, listener,
+        MHD_OPTION_LISTEN_SOCKET, fd,
+        MHD_OPTION_URI_LOG_CALLBACK, on_target, NULL,
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
+        MHD_OPTION_NOTIFY_CONNECTION, on_connection, listener,
+        MHD_OPTION_CONNECTION_LIMIT, places + PLACES_SLACK,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)LISTENER_MEMORY,
+        MHD_OPTION_STRICT_FOR_CLIENT, 1,
+        MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1,
+        MHD_OPTION_END);
+}
+
+struct listener *listener_start(const struct site *site, const struct web_options *options, const char *conninfo, int fd,
+                                char **why)
+{
+    struct listener *listener = alloc_zeroed(1, sizeof *listener);
+    unsigned places = places_for(site);
+
+    listener->site = site;
+    listener->options = options;
+    listener->connections = connections_create(places);
+    listener->crew = crew_start(site, conninfo, on_answered);
+    if (listener->crew != NULL)
+        listener->daemon = start_daemon(listener, fd, places);
+    if (listener->daemon == NULL) {
+        *why = alloc_format("cannot be served: %s", strerror(errno));
+        close(fd);
+        listener_stop(&listener);
+    }
+    return listener;
+}
+
+void listener_tick(struct listener *listener)
+{
+    connections_cut_slow(listener->connections, clock_monotonic_ms());
+    crew_tick(listener->crew);
+}
+
+void listener_stop(struct listener **out)
+{
+    struct listener *listener = *out;
+
+    if (listener == NULL)
+        return;
+    crew_stop(&listener->crew);
+    if (listener->daemon != NULL)
+        MHD_stop_daemon(listener->daemon);
+    connections_destroy(&listener->connections);
+    free(listener);
+    *out = NULL;
+}
