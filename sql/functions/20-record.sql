@@ -152,8 +152,9 @@ BEGIN
                coalesce(envelope_whole, false)
         FROM new WHERE key_id IS NOT NULL AND class <> 'trap'
     ), queued AS (
-        INSERT INTO waiting (hit_id, due, ripe, time, network, class, domain, owner, name_state, while_listed, letter)
-        SELECT id, ripe, ripe, least(time, now()), network, kind, domain, whose, name, while_listed, letter
+        INSERT INTO waiting (hit_id, due, ripe, time, network, class, domain, owner, name_state, while_listed, letter, client_name, helo)
+        SELECT id, ripe, ripe, least(time, now()), network, kind, domain, whose, name, while_listed, letter,
+               CASE name WHEN 'confirmed' THEN name_pattern(client_name) END, helo_pattern(helo, client_name, domain, mta_name)
         FROM new LEFT JOIN policy p ON p.class = kind,
              LATERAL (SELECT now() + coalesce(CASE name WHEN 'none' THEN p.ripens ELSE p.ripens_named END, '0') AS ripe) r
         RETURNING due
@@ -180,13 +181,18 @@ CREATE OR REPLACE FUNCTION hunnypot.sensor_heartbeat(p_sensor text, p_version te
 RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp SET timezone = 'UTC' AS $$
 DECLARE
-    before uuid := (SELECT instance FROM sensor WHERE name = p_sensor FOR UPDATE);
+    before sensor;
 BEGIN
+    SELECT * INTO before FROM sensor WHERE name = p_sensor FOR UPDATE;
     UPDATE sensor
     SET last_seen = now(), version = p_version, inbox = p_inbox, outbox = p_outbox, aside = p_aside, counters = p_counters,
         instance = p_instance
     WHERE name = p_sensor;
     PERFORM make_partitions(ARRAY[current_date, current_date + 1]);
-    RETURN before IS NOT DISTINCT FROM p_instance;
+    PERFORM note_outages(before.sensor_id, p_counters->'hosts');
+    IF before.instance IS NOT DISTINCT FROM p_instance AND before.counters IS NOT NULL THEN
+        PERFORM note_counters(before.counters, p_counters);
+    END IF;
+    RETURN before.instance IS NOT DISTINCT FROM p_instance;
 END
 $$;

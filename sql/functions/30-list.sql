@@ -218,31 +218,32 @@ BEGIN
                           OR sum(o.hits) FILTER (WHERE o.witnessed) >= least(p.witnessed_hits, p.named_hits))
     ), known AS MATERIALIZED (
         -- All classes that a network has facts for or is listed under.
-        SELECT n.network, k.class, k.facts, k.hits, k.proven_hits, k.all_hits, k.domains, k.last_seen, k.is_named, k.was_listed,
-               was.entered,
+        SELECT n.network, k.class, k.facts, k.hits, k.proven_hits, k.all_hits, k.domains, k.first_seen, k.last_seen, k.is_named, k.was_listed,
+               was.entered, was.was_known,
                -- RFC 5782: 127.0.0.1 is never listed, nor is its IPv6 form; what else is in these networks are test entries.
                n.network <<= '127.0.0.0/8' OR n.network <<= '::/64'
                OR EXISTS (SELECT FROM allow a
                           WHERE a.network && n.network::inet AND (a.expires IS NULL OR a.expires > now())) AS is_allowed
         FROM looked_at n
         CROSS JOIN LATERAL (
-            SELECT class, f.facts, f.hits, f.proven_hits, f.all_hits, f.domains, f.last_seen, f.is_named,
+            SELECT class, f.facts, f.hits, f.proven_hits, f.all_hits, f.domains, f.first_seen, f.last_seen, f.is_named,
                    coalesce(l.was_listed, false) AS was_listed
             FROM (SELECT class, array_agg(o ORDER BY o.counted, o.first_seen, o.domain, o.day, o.named, o.witnessed, o.network) AS facts,
                          sum(o.hits)::bigint AS hits,
                          (sum(o.hits) FILTER (WHERE o.witnessed AND NOT o.while_listed))::bigint AS proven_hits,
                          (sum(o.hits) FILTER (WHERE NOT o.while_listed))::bigint AS all_hits,
-                         count(DISTINCT o.domain) AS domains, max(o.last_seen) AS last_seen, bool_or(o.named) AS is_named
+                         count(DISTINCT o.domain) AS domains, min(o.first_seen) AS first_seen, max(o.last_seen) AS last_seen,
+                         bool_or(o.named) AS is_named
                   FROM facts_of(n.network) o GROUP BY class) f
             FULL JOIN (SELECT class, true AS was_listed FROM listed_network l WHERE l.network = n.network AND l.removed IS NULL) l
                 USING (class)) k
         CROSS JOIN LATERAL (
             -- What left just now is not new when it comes back.
             SELECT coalesce(min(l.entered) FILTER (WHERE l.removed IS NULL),
-                            min(l.entered) FILTER (WHERE l.removed > now() - back_within)) AS entered
+                            min(l.entered) FILTER (WHERE l.removed > now() - back_within)) AS entered, count(*) > 0 AS was_known
             FROM listed_network l WHERE l.network = n.network) was
     ), judged AS MATERIALIZED (
-        SELECT k.network, k.class, k.hits, k.domains, k.last_seen, k.was_listed, k.entered, j.*, j.until IS NOT NULL AS is_listed,
+        SELECT k.network, k.class, k.hits, k.domains, k.first_seen, k.last_seen, k.was_listed, k.was_known, k.entered, j.*, j.until IS NOT NULL AS is_listed,
                j.soft_until > now() AS is_soft
         FROM known k
         LEFT JOIN LATERAL (
@@ -289,6 +290,14 @@ BEGIN
         FROM judged WHERE is_listed <> was_listed
         GROUP BY class, is_listed
         ON CONFLICT (hour, class, what) DO UPDATE SET number = h.number + excluded.number
+    ), delays AS (
+        -- What an operator lists by enabling a class was seen long before.
+        INSERT INTO delay AS d (day, class, step, number)
+        SELECT (now() AT TIME ZONE 'UTC')::date, class,
+               width_bucket(ceil(extract(epoch FROM now() - first_seen) / 3600)::int - 1, delay_steps()), count(*)
+        FROM judged WHERE is_listed AND NOT was_listed AND NOT was_known AND NOT (SELECT is_free FROM brake)
+        GROUP BY 1, 2, 3
+        ON CONFLICT (day, class, step) DO UPDATE SET number = d.number + excluded.number
     )
     SELECT (SELECT count(*) FROM written) + (SELECT count(*) FROM gone) AS number,
            count(*) FILTER (WHERE is_on AND NOT was_on) AS came, count(*) FILTER (WHERE was_on AND NOT is_on) AS went,
@@ -351,6 +360,8 @@ END $$;
 CREATE OR REPLACE FUNCTION hunnypot.count_ripe(at_most int, OUT looked_at bigint, OUT networks cidr[])
     LANGUAGE plpgsql SET search_path = hunnypot, pg_temp SET timezone = 'UTC' SET jit = off
     SET plan_cache_mode = force_custom_plan SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+DECLARE
+    decided record;
 BEGIN
     WITH ripe AS (
         DELETE FROM waiting
@@ -381,9 +392,10 @@ BEGIN
         WHERE name_state = 'confirmed' AND was_seen
         ON CONFLICT DO NOTHING
     ), postponed AS (
-        INSERT INTO waiting (hit_id, due, ripe, recorded, time, network, class, domain, owner, name_state, while_listed, letter)
+        INSERT INTO waiting (hit_id, due, ripe, recorded, time, network, class, domain, owner, name_state, while_listed, letter,
+                             client_name, helo)
         SELECT hit_id, least(now() + interval '10 minutes', greatest(time, recorded) + p.waits), ripe, recorded, time, network,
-               class, domain, owner, name_state, while_listed, letter
+               class, domain, owner, name_state, while_listed, letter, client_name, helo
         FROM found JOIN policy p USING (class)
         WHERE NOT is_proven AND has_witnesses AND NOT (name_state = 'confirmed' AND was_seen)
           AND now() < greatest(time, recorded) + p.waits
@@ -433,7 +445,14 @@ BEGIN
         ORDER BY 1, 2, 3
         ON CONFLICT (hour, class, what) DO UPDATE SET number = h.number + excluded.number
     )
-    SELECT (SELECT count(*) FROM ripe), ARRAY(SELECT DISTINCT network FROM facts) INTO looked_at, networks;
+    SELECT d.*, (SELECT count(*) FROM ripe) AS ripe, ARRAY(SELECT DISTINCT network FROM facts) AS networks INTO decided
+    FROM (SELECT array_agg(time) AS times, array_agg(domain) AS domains, array_agg(client_name) AS names, array_agg(helo) AS helos
+          FROM found f WHERE NOT EXISTS (SELECT FROM postponed p WHERE p.hit_id = f.hit_id)) d;
+    looked_at := decided.ripe;
+    networks := decided.networks;
+    IF decided.times IS NOT NULL THEN
+        PERFORM busiest_add(decided.times, decided.domains, decided.names, decided.helos);
+    END IF;
 END $$;
 
 -- Make a part of the list anew: at most so many networks at once, the rest by tick().  To be called under list_lock().

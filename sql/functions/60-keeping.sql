@@ -99,7 +99,7 @@ BEGIN
     removed := witness_forget(at_most);
     RETURN NEXT;
     -- A few for each hour, and about nobody: no row of what was removed.
-    DELETE FROM hourly WHERE hour < now() - setting('keep_figures')::interval;
+    PERFORM figures_expire();
     what := 'hits';
     removed := hits;
     RETURN NEXT;

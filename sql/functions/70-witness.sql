@@ -67,18 +67,25 @@ CREATE OR REPLACE FUNCTION hunnypot.redeem(hits uuid[]) RETURNS void
 LANGUAGE plpgsql SET search_path = hunnypot, pg_temp SET timezone = 'UTC' SET plan_cache_mode = force_custom_plan
 SET enable_seqscan = off AS $$
 DECLARE
+    decided record;
     counted uuid[];
     touched cidr[];
 BEGIN
     PERFORM list_lock();
     WITH still_waiting AS (
-        DELETE FROM waiting w WHERE w.hit_id = ANY (hits) RETURNING w.hit_id, w.time, w.class
+        DELETE FROM waiting w WHERE w.hit_id = ANY (hits) RETURNING w.hit_id, w.time, w.class, w.domain, w.client_name, w.helo
     ), hours AS (
         INSERT INTO hourly AS h (hour, class, what, number)
         SELECT date_trunc('hour', time), class, 'redeemed', count(*) FROM still_waiting GROUP BY 1, 2
         ON CONFLICT (hour, class, what) DO UPDATE SET number = h.number + excluded.number
     )
-    SELECT array_agg(id) INTO counted FROM unnest(hits) id WHERE id NOT IN (SELECT hit_id FROM still_waiting);
+    SELECT (SELECT array_agg(id) FROM unnest(hits) id WHERE id NOT IN (SELECT hit_id FROM still_waiting)) AS counted,
+           array_agg(time) AS times, array_agg(domain) AS domains, array_agg(client_name) AS names, array_agg(helo) AS helos
+    INTO decided FROM still_waiting;
+    IF decided.times IS NOT NULL THEN
+        PERFORM busiest_add(decided.times, decided.domains, decided.names, decided.helos);
+    END IF;
+    counted := decided.counted;
     IF counted IS NULL THEN
         RETURN;
     END IF;
@@ -199,7 +206,8 @@ CREATE OR REPLACE FUNCTION hunnypot.sensor_probes(report jsonb) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = hunnypot, pg_temp AS $$
     INSERT INTO probe (mx, time, source)
     SELECT r.mx, from_micros(r.time), r.source FROM jsonb_to_recordset(report) AS r(mx text, source inet, time bigint)
-    ON CONFLICT DO NOTHING
+    ON CONFLICT DO NOTHING;
+    SELECT note_reached(report)
 $$;
 
 -- Whether one machine watched from SINCE to UNTIL with the key KEY.  By the sender alone it proves something only when that

@@ -16,7 +16,7 @@
 static int make_page(struct cli *cli, long long since_ms, const char *zone, char **page, size_t *length)
 {
     FILE *text = alloc_text_begin(page, length);
-    enum db_status status = report_write(cli->db, text, since_ms, zone);
+    enum db_status status = report_write(cli->db, text, since_ms, zone, false);
 
     alloc_text_end(text);
     if (status == DB_REFUSED)

@@ -10,6 +10,7 @@
 
 #include "base/alloc.h"
 #include "base/counter.h"
+#include "base/domain.h"
 #include "base/ipaddr.h"
 #include "base/log.h"
 
@@ -49,6 +50,18 @@ static bool sync_folder_of(char *path)
     return done;
 }
 
+/* A name from DNS, in which a backslash may stand, as a string of JSON. */
+static void put_name(FILE *stream, const char *key, const char *name)
+{
+    fprintf(stream, ",\"%s\":\"", key);
+    for (; *name != '\0'; name++) {
+        if (*name == '"' || *name == '\\')
+            fputc('\\', stream);
+        fputc(*name >= ' ' && *name <= '~' ? *name : '?', stream);
+    }
+    fputc('"', stream);
+}
+
 /* Of TEXT (see judge/memory.h) the addresses whose trouble lasts: the first of them, as counter_tell_hosts() takes them. */
 static void tell_hosts(const char *text)
 {
@@ -58,14 +71,21 @@ static void tell_hosts(const char *text)
 
     fputc('[', stream);
     for (const char *line = text; *line != '\0' && count < OUTAGES_TOLD_MAX; line += strcspn(line, "\n"), line += *line != '\0') {
-        char address[IPADDR_TEXT_SIZE], deferring[OUTAGES_STAMP], away[OUTAGES_STAMP];
+        char address[IPADDR_TEXT_SIZE], deferring[OUTAGES_STAMP], away[OUTAGES_STAMP], mx[DOMAIN_MAX + 1], domain[DOMAIN_MAX + 1];
         bool defers;
+        int fields = sscanf(line, "address %45[0-9a-f.:] %39s %39s%*1[ ]%253[^ \n] %253[^ \n]", address, deferring, away, mx,
+                            domain);
 
-        if (sscanf(line, "address %45[0-9a-f.:] %39s %39s", address, deferring, away) != 3 || strstr(away, "-now") == NULL)
+        if (fields < 3 || strstr(away, "-now") == NULL)
             continue;
         defers = strstr(deferring, "-now") != NULL;
-        fprintf(stream, "%s{\"address\":\"%s\",\"state\":\"%s\",\"since\":%lld}", count++ > 0 ? "," : "", address,
+        fprintf(stream, "%s{\"address\":\"%s\",\"state\":\"%s\",\"since\":%lld", count++ > 0 ? "," : "", address,
                 defers ? "deferring" : "down", strtoll(defers ? deferring : away, NULL, 10) / 1000);
+        if (fields == 5) {
+            put_name(stream, "mx", mx);
+            put_name(stream, "domain", domain);
+        }
+        fputc('}', stream);
     }
     fputc(']', stream);
     alloc_text_end(stream);

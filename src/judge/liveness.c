@@ -266,6 +266,7 @@ void liveness_tell(const struct liveness *liveness, int64_t now_ms,
     for (const struct host *host = liveness->hosts; host != NULL; host = host->hh.next)
         tell(context, &(struct liveness_memory){
                           .address = &host->address,
+                          .domain = host->domain,
                           .deferring = trouble_until(&host->deferring,
                                                      host->probed && host->state == LIVENESS_DEFERRING, now_ms),
                           .not_accepting = trouble_until(&host->not_accepting, host->probed && is_away(host->state), now_ms),

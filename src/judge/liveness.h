@@ -68,6 +68,7 @@ struct liveness_trouble {
 
 struct liveness_memory {
     const struct ipaddr *address; /* NULL: all that have left the table */
+    const char *domain;           /* one whose primary it is, or NULL; not recalled */
     struct liveness_trouble deferring, not_accepting;
 };
 

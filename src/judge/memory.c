@@ -11,6 +11,7 @@ enum { STAMP_SIZE = 48 };
 
 struct writing {
     const struct memory *memory;
+    const struct domains *domains;
     int64_t grace_ms;
 };
 
@@ -55,6 +56,23 @@ static bool moment_text(const struct writing *writing, const struct liveness_tro
     return true;
 }
 
+/* How the domain whose primary it is calls ADDRESS; NULL when DNS says so no more. */
+static const char *mx_name(const struct writing *writing, const char *domain_name, const struct ipaddr *address)
+{
+    const struct domain *domain = domain_name != NULL ? domains_find(writing->domains, domain_name) : NULL;
+
+    if (domain == NULL || domain->answer == NULL)
+        return NULL;
+    for (size_t i = 0; i < domain->answer->host_count; i++) {
+        const struct mx_host *host = &domain->answer->hosts[i];
+
+        for (size_t j = 0; j < host->addresses.count; j++)
+            if (ipaddr_equal(&host->addresses.list[j], address))
+                return host->name;
+    }
+    return NULL;
+}
+
 static void address_write(void *context, const struct liveness_memory *remembered)
 {
     const struct writing *writing = context;
@@ -65,7 +83,14 @@ static void address_write(void *context, const struct liveness_memory *remembere
         return;
     if (remembered->address != NULL)
         ipaddr_format(remembered->address, address);
-    fprintf(writing->memory->stream, "address %s %s %s\n", address, deferring, away);
+    fprintf(writing->memory->stream, "address %s %s %s", address, deferring, away);
+    if (remembered->not_accepting.lasts) {
+        const char *mx = mx_name(writing, remembered->domain, remembered->address);
+
+        if (mx != NULL)
+            fprintf(writing->memory->stream, " %s %s", mx, remembered->domain);
+    }
+    fputc('\n', writing->memory->stream);
 }
 
 static void domain_write(const struct memory *memory, const struct domain *domain)
@@ -83,7 +108,7 @@ static void domain_write(const struct memory *memory, const struct domain *domai
 void memory_write(const struct memory *memory, const struct domains *domains, const struct liveness *liveness,
                   int64_t grace_ms)
 {
-    struct writing writing = {.memory = memory, .grace_ms = grace_ms};
+    struct writing writing = {.memory = memory, .domains = domains, .grace_ms = grace_ms};
 
     liveness_tell(liveness, memory->now_ms, address_write, &writing);
     for (const struct domain *domain = domains_first(domains); domain != NULL; domain = domain->hh.next)

@@ -1,8 +1,10 @@
 /* memory.h - what is remembered of outages and moves over a restart, as text: one line each.
  *
- *   address ADDRESS DEFERRING AWAY   when it was last deferring, and last not accepting: BEGAN-ENDED each, or - for never;
+ *   address ADDRESS DEFERRING AWAY [MX DOMAIN]
+ *                                    when it was last deferring, and last not accepting: BEGAN-ENDED each, or - for never;
  *                                    BEGAN-now when that was not seen to be over.  ADDRESS * stands for those that have left
- *                                    the table.
+ *                                    the table.  MX: how DOMAIN, whose primary it is, calls it; only told while it lasts,
+ *                                    and not read again.
  *   domain NAME FINGERPRINT TTL SEEN UNTIL HIT
  *                                    the answer of DNS (see moved.h) and its TTL in ms, when it was seen, until when a
  *                                    move before it is in doubt (0: none was), when a hit was last asked about (0: never).

@@ -1,55 +1,49 @@
 #include "report/report.h"
 
-#include <inttypes.h>
 #include <stdlib.h>
 
 #include "base/alloc.h"
 #include "base/words.h"
 #include "report/chart.h"
+#include "report/frame.h"
 #include "report/html.h"
-
-enum { REPORT_TIMEOUT_MS = 60000 };
-
-/* All statements have the parameters $1, how far it goes back, and $2, the time zone; they begin with this.
- * "bar": how much time a bar is; "first", "last": the first and the last of them, as the clock shows it; "hits": what they came
- * to, with the hour "told" in which they came and the bar "at", and "moves" of the list.  Materialized, as without statistics the
- * planner would count what waits for each bar anew. */
-static const char window_sql[] =
-    "WITH given AS (SELECT $1::interval AS since, $2::text AS zone), clock AS ("
-    " SELECT CASE WHEN since <= interval '3 days' THEN 'hour' ELSE 'day' END AS bar, now() - since AS since, zone FROM given), span AS ("
-    " SELECT bar, zone, date_trunc(bar, since AT TIME ZONE zone) AS first, date_trunc(bar, now() AT TIME ZONE zone) AS last FROM clock),"
-    " decided AS (SELECT hour, class, what, number FROM hunnypot.hourly"
-    "  WHERE hour >= (SELECT first AT TIME ZONE zone FROM span)),"
-    " waits AS (SELECT date_bin('1 hour', time, 'epoch') AS hour, class, 'ripening' AS what, count(*) AS number FROM hunnypot.waiting"
-    "  WHERE date_bin('1 hour', time, 'epoch') >= (SELECT first AT TIME ZONE zone FROM span) GROUP BY 1, 2),"
-    " moves AS MATERIALIZED (SELECT date_trunc(bar, hour AT TIME ZONE zone) AS at, class, what, number"
-    "  FROM decided, span WHERE what IN ('listed', 'left')),"
-    " hits AS MATERIALIZED (SELECT hour AT TIME ZONE zone AS told, date_trunc(bar, hour AT TIME ZONE zone) AS at, class, what, number"
-    "  FROM (SELECT * FROM decided WHERE what NOT IN ('listed', 'left') UNION ALL SELECT * FROM waits) f, span),"
-    " bars AS (SELECT at, to_char(at, CASE bar WHEN 'hour' THEN 'YYYY-MM-DD HH24:MI' ELSE 'YYYY-MM-DD' END) AS name"
-    "  FROM span, generate_series(first, last, ('1 ' || bar)::interval) at)";
+#include "report/section.h"
 
 /* How an outcome is called, in the order in which it is told. */
 static const char outcomes_sql[] =
     ", outcome (rank, what, name) AS (VALUES (1, 'proven', 'counted, proven'), (2, 'inferred', 'counted, inferred'),"
     " (3, 'ripening', 'ripening still'), (4, 'redeemed', 'redeemed'), (5, 'excused', 'excused'), (6, 'repeated', 'repeated'),"
-    " (7, 'while-listed', 'while listed'))";
+    " (7, 'while-listed', 'while listed'), (8, 'voided', 'voided'))";
 
-/* A column for each class, of the numbers of TABLE. */
-static char *by_class(const char *table)
+/* A column for each class, of the NUMBERs of TABLE, by what KEY and its name are in NAMES. */
+static char *by_class(const char *more, const char *names, const char *key, const char *name, const char *table)
 {
     char *sql;
     size_t length;
     FILE *text = alloc_text_begin(&sql, &length);
 
-    fprintf(text, "%s SELECT b.name AS time", window_sql);
+    fprintf(text, "%s%s SELECT b.name AS %s", frame_sql, more, name);
     for (int class = CLASS_NONE + 1; class < CLASS_COUNT; class++)
         fprintf(text, ", coalesce(sum(f.number) FILTER (WHERE f.class = '%s'), 0) AS \"%s\"", class_name((enum hit_class)class),
                 class_name((enum hit_class)class));
-    fprintf(text, " FROM bars b LEFT JOIN %s f ON f.at = b.at GROUP BY b.at, b.name ORDER BY b.at",
-            table);
+    fprintf(text, " FROM %s b LEFT JOIN %s f ON f.%s = b.%s GROUP BY b.%s, b.name ORDER BY b.%s", names, table, key, key, key,
+            key);
     alloc_text_end(text);
     return sql;
+}
+
+static char *by_time(const char *table)
+{
+    return by_class("", "bars", "at", "time", table);
+}
+
+static char *by_delay(void)
+{
+    return by_class(", steps AS (SELECT step, CASE WHEN hours IS NULL THEN 'longer' WHEN hours <= 48 THEN hours || ' h' ELSE"
+                    " hours / 24 || ' d' END"
+                    "  AS name FROM (SELECT ordinality - 1 AS step, hours FROM unnest(hunnypot.delay_steps() || NULL::int) WITH"
+                    " ORDINALITY h (hours)) s)",
+                    "steps", "step", "up_to", "(SELECT d.* FROM hunnypot.delay d, span WHERE d.day >= span.first::date)");
 }
 
 /* A column for each hour of the day, a row for each day of the week. */
@@ -59,14 +53,11 @@ static char *by_hour_of_week(void)
     size_t length;
     FILE *text = alloc_text_begin(&sql, &length);
 
-    fprintf(text,
-            "%s, week AS (SELECT extract(isodow FROM told)::int AS day, extract(hour FROM told)::int AS hour, sum(number) AS number"
-            " FROM hits GROUP BY 1, 2) SELECT d.name AS day",
-            window_sql);
+    fprintf(text, "%s SELECT d.name AS day", frame_sql);
     for (int hour = 0; hour < 24; hour++)
-        fprintf(text, ", coalesce(sum(h.number) FILTER (WHERE h.hour = %d), 0) AS \"%02d\"", hour, hour);
+        fprintf(text, ", coalesce(sum(w.number) FILTER (WHERE w.hour = %d), 0) AS \"%02d\"", hour, hour);
     fputs(" FROM (VALUES (1, 'Mon'), (2, 'Tue'), (3, 'Wed'), (4, 'Thu'), (5, 'Fri'), (6, 'Sat'), (7, 'Sun')) d (number, name)"
-          " LEFT JOIN week h ON h.day = d.number GROUP BY d.number, d.name ORDER BY d.number",
+          " LEFT JOIN week w ON w.day = d.number GROUP BY d.number, d.name ORDER BY d.number",
           text);
     alloc_text_end(text);
     return sql;
@@ -79,9 +70,10 @@ static char *not_recorded(void)
     size_t length;
     FILE *text = alloc_text_begin(&sql, &length);
 
-    fprintf(text, "%s SELECT v.name AS verdict, coalesce(sum((s.counters ->> v.name)::numeric)"
-                  " FILTER (WHERE jsonb_typeof(s.counters -> v.name) = 'number'), 0) AS hits"
-                  " FROM (VALUES (0, NULL)", window_sql);
+    /* What a sensor sends may be anything. */
+    fprintf(text, "%s SELECT v.name AS verdict, coalesce(sum((s.counters->>v.name)::bigint)"
+                  " FILTER (WHERE jsonb_typeof(s.counters->v.name) = 'number'), 0) AS hits"
+                  " FROM (VALUES (0, NULL)", frame_sql);
     for (int verdict = VERDICT_OFFENCE + 1; verdict < VERDICT_COUNT; verdict++)
         fprintf(text, ", (%d, '%s')", verdict, verdict_name((enum verdict)verdict));
     fputs(") v (rank, name) LEFT JOIN hunnypot.sensor s ON true WHERE v.rank > 0 GROUP BY v.rank, v.name ORDER BY v.rank", text);
@@ -89,16 +81,42 @@ static char *not_recorded(void)
     return sql;
 }
 
-static char *with_window(const char *select)
+/* What came most, by the kind WHAT. */
+static char *busiest(const char *what, const char *page)
 {
-    return alloc_format("%s%s %s", window_sql, outcomes_sql, select);
+    return alloc_format("%s SELECT b.name AS \"%s\", sum(b.hits) AS hits, b.name AS _%s FROM hunnypot.busiest b, span"
+                        " WHERE b.day >= span.first::date AND b.what = '%s' AND b.name <> '' GROUP BY b.name ORDER BY 2 DESC, 1"
+                        " LIMIT 12",
+                        frame_sql, what, page, what);
+}
+
+static char *with_frame(const char *select)
+{
+    return alloc_format("%s%s %s", frame_sql, outcomes_sql, select);
 }
 
 static const char head_sql[] =
     "SELECT to_char(s.first, 'YYYY-MM-DD HH24:MI') AS from, to_char(now() AT TIME ZONE s.zone, 'YYYY-MM-DD HH24:MI') AS until,"
     " s.zone AS clock, (SELECT coalesce(sum(number), 0) FROM hits) AS hits,"
     " (SELECT coalesce(sum(number), 0) FROM hits WHERE what = 'ripening') AS of_them_ripening,"
-    " (SELECT count(*) FROM hunnypot.listing WHERE worst) AS networks_listed_now FROM span s";
+    " (SELECT count(*) FROM hunnypot.listing WHERE worst) AS networks_listed_now,"
+    " (SELECT count(DISTINCT mx) FROM hunnypot.outage WHERE until > now() - interval '1 minute') AS primaries_not_taking_mail"
+    " FROM span s";
+static const char flow_sql[] =
+    ", alone (rank, what, name) AS (VALUES (1, 'outage', 'outage'), (2, 'recovering', 'doubt'), (2, 'moved', 'doubt'), (2,"
+    " 'unknown', 'doubt'),"
+    "  (3, 'friend', 'no business of ours'), (3, 'ignored', 'no business of ours'), (3, 'exempt', 'no business of ours'), (3,"
+    " 'none', 'no business of ours')),"
+    " came AS (SELECT o.rank, o.name, sum(h.number) AS number FROM outcome o JOIN hits h USING (what) GROUP BY 1, 2)"
+    " SELECT f.from, f.to, f.hits, f._layer, f._tone FROM ("
+    "  SELECT 'came' AS from, 'recorded' AS to, (SELECT sum(number) FROM came) AS hits, 0 AS _layer, 1 AS _tone, 0 AS rank"
+    "  UNION ALL SELECT 'came', a.name, sum(l.number), 0, CASE a.rank WHEN 1 THEN 2 ELSE 3 END, a.rank FROM alone a"
+    "   JOIN hunnypot.left_alone l USING (what), span WHERE l.hour >= span.begins GROUP BY a.rank, a.name"
+    "  UNION ALL SELECT 'recorded', name, number, 1, CASE WHEN rank <= 2 THEN 0 WHEN rank = 3 THEN 1 ELSE 2 END, 10 + rank FROM"
+    " came"
+    "  UNION ALL SELECT name, format('the list: %s came', (SELECT coalesce(sum(number), 0) FROM moves WHERE what = 'listed')),"
+    " number, 2, 0,"
+    "   20 + rank FROM came WHERE rank <= 2) f WHERE f.hits > 0 ORDER BY f.rank";
 static const char outcome_sql[] =
     "SELECT o.name AS outcome, coalesce(sum(h.number), 0) AS hits FROM outcome o LEFT JOIN hits h USING (what)"
     " GROUP BY o.rank, o.name ORDER BY o.rank";
@@ -106,84 +124,107 @@ static const char listed_sql[] =
     "SELECT p.class, coalesce(l.proven, 0) AS proven, coalesce(l.inferred, 0) AS inferred FROM hunnypot.policy p LEFT JOIN ("
     " SELECT class, count(*) FILTER (WHERE proof = 'witnessed') AS proven, count(*) FILTER (WHERE proof = 'inferred') AS inferred"
     " FROM hunnypot.listing GROUP BY class) l USING (class) ORDER BY p.rank";
+static const char policy_sql[] =
+    "SELECT v.name AS policy, coalesce(sum(t.innocent), 0) AS \"listed, though a primary saw them or a letter of theirs"
+    " arrived\","
+    " coalesce(sum(t.listed - t.innocent), 0) AS \"other networks listed\" FROM (VALUES (-2, 'whoever had a hit that counts'),"
+    " (-1, 'half of what it takes now'), (0, 'as it is now'), (1, 'twice what it takes now'), (2, 'only what is proven')) v"
+    " (step, name)"
+    " LEFT JOIN hunnypot.policy_tradeoff() t USING (step) GROUP BY v.step, v.name ORDER BY v.step";
 static const char networks_sql[] =
     "SELECT l.network, sum(l.hits) AS hits, string_agg(l.class, ', ' ORDER BY l.rank) AS classes, max(l.domains) AS domains,"
-    " to_char(min(l.since) AT TIME ZONE $2, 'YYYY-MM-DD HH24:MI') AS since, to_char(max(l.last_seen) AT TIME ZONE $2,"
-    " 'YYYY-MM-DD HH24:MI') AS last_seen FROM (SELECT network, class, rank, hits, domains, since, last_seen"
-    " FROM hunnypot.listing ORDER BY hits DESC, network LIMIT 15) l"
-    " GROUP BY l.network ORDER BY 2 DESC, 1";
+    " to_char(min(l.since) AT TIME ZONE s.zone, 'YYYY-MM-DD HH24:MI') AS since, to_char(max(l.last_seen) AT TIME ZONE s.zone,"
+    " 'YYYY-MM-DD HH24:MI') AS last_seen, l.network AS _network FROM (SELECT network, class, rank, hits, domains, since,"
+    " last_seen"
+    " FROM hunnypot.listing ORDER BY hits DESC, network LIMIT 15) l, span s"
+    " GROUP BY l.network, s.zone ORDER BY 2 DESC, 1";
 static const char sensors_sql[] =
     "SELECT s.name AS sensor, CASE WHEN s.last_seen > now() - interval '30 seconds' THEN 'alive' ELSE 'SILENT' END AS state,"
-    " to_char(s.last_seen AT TIME ZONE $2, 'YYYY-MM-DD HH24:MI:SS') AS heartbeat, s.inbox, s.outbox, s.aside, s.version"
-    " FROM hunnypot.sensor s ORDER BY s.name";
+    " to_char(s.last_seen AT TIME ZONE p.zone, 'YYYY-MM-DD HH24:MI:SS') AS heartbeat, s.inbox, s.outbox, s.aside, s.version,"
+    " s.name AS _sensor FROM hunnypot.sensor s, span p ORDER BY s.name";
 
-struct section {
-    const char *title, *words, *table;
-    void (*draw)(FILE *out, const char *title, const struct db_result *result); /* or NULL */
-    char *sql;                                                                 /* new memory */
-};
-
-static enum db_status write_section(struct db *db, FILE *out, const struct section *section, const char *const *given)
-{
-    struct db_result *result = NULL;
-    enum db_status status = db_query_texts(db, REPORT_TIMEOUT_MS, section->sql, given, 2, &result);
-
-    if (status == DB_OK) {
-        html_section_begin(out, section->title, section->words);
-        if (section->draw != NULL)
-            section->draw(out, section->title, result);
-        html_table(out, section->table, result);
-        html_section_end(out);
-    }
-    db_result_free(&result);
-    return status;
-}
-
-static enum db_status write_sections(struct db *db, FILE *out, const char *const *given)
+static enum db_status write_sections(const struct frame *frame, struct db *db, FILE *out, const char *zone)
 {
     struct section sections[] = {
-        {"Overview", "All figures are of one moment.", "Overview", NULL, with_window(head_sql)},
-        {"Hits", "When they came, by class; of hits that ripen too. <code>hunnypot-milter(8)</code> says what the classes are.",
-         "Hits by time and class", chart_bars, by_class("hits")},
-        {"What they came to", "Counted hits are what the list is made of. Ripening: nothing is decided yet. Redeemed: the letter arrived at"
-         " a primary. Excused: a primary saw that client. Repeated: a further try of a letter to a trap. While listed: the client may have"
-         " come only because it was on the list.", "Hits by outcome", chart_lines, with_window(outcome_sql)},
-        {"Not recorded", "What sensors saw and left alone, since each of them was started.", "Not recorded, by verdict", chart_lines,
-         not_recorded()},
+        {"Overview", "All figures are of one moment.", "Overview", html_tiles, with_frame(head_sql)},
+        {"Hits",
+         "When they came, by class; of hits that ripen too. <code>hunnypot-milter(8)</code> says what the classes are.",
+         "Hits by time and class", chart_bars, by_time("hits")},
+        {"Primaries",
+         "Whether they took mail, on the same axis: the thin line is where probes were answered; where there is none, no sensor"
+         " asked. The twelve with the longest outages.",
+         "Mail hosts by time", chart_lanes, frame_lanes(frame_sql, "true", "true")},
+        {"Where hits went",
+         "From the trap hosts to the list. What was recorded is of hits; what was not, of signs of life that sensors gave. Doubt:"
+         " the primaries were only just back, the mail had moved, or no answer came in time.",
+         "Hits from stage to stage", chart_flow, with_frame(flow_sql)},
+        {"What they came to",
+         "Counted hits are what the list is made of. Ripening: nothing is decided yet. Redeemed: the letter arrived at a primary."
+         " Excused: a primary saw that client. Repeated: a further try of a letter to a trap. While listed: the client may have"
+         " come only because it was on the list. Voided: the client was taken off the list on request.",
+         "Hits by outcome", chart_lines, with_frame(outcome_sql)},
+        {"New on the list", "Networks that came on the list, by class.", "Networks that came, by time and class", chart_bars,
+         by_time("(SELECT * FROM moves WHERE what = 'listed')")},
+        {"Off the list", "Networks that left it: their time was over, or somebody allowed or forgot them.",
+         "Networks that left, by time and class", chart_bars, by_time("(SELECT * FROM moves WHERE what = 'left')")},
+        {"Time until listed", "How long after its first hit a network came on the list, if it was not there before.",
+         "Networks by time until listed", chart_bars, by_delay()},
+        {"A stricter or a looser policy",
+         "What other policies would list now, of this database's own facts; of a great many networks some hundreds are looked at."
+         " Those of whom a primary knows better are what strictness costs.",
+         "Networks by policy", chart_shares, with_frame(policy_sql)},
+        {"Listed now", "By what proves it: witnesses, or that it is inferred.", "Listings by class", chart_bars,
+         with_frame(listed_sql)},
         {"Hour of the week", "When hits come.", "Hits by day and hour", chart_fields, by_hour_of_week()},
-        {"New on the list", "Networks that came on the list, by class.", "Networks by time and class", chart_bars,
-         by_class("(SELECT * FROM moves WHERE what = 'listed')")},
-        {"Off the list", "Networks that left it: their time was over, or somebody allowed or forgot them.", "Networks by time and class",
-         chart_bars, by_class("(SELECT * FROM moves WHERE what = 'left')")},
-        {"Listed now", "By what proves it: witnesses, or that it is inferred.", "Listings by class", chart_bars, with_window(listed_sql)},
         {"Who came most", "Of the networks that are listed now, those with the most hits.", "Networks", chart_lines,
-         with_window(networks_sql)},
-        {"Sensors", "", "Sensors", NULL, with_window(sensors_sql)},
+         with_frame(networks_sql)},
+        {"Domains", "Which were written to most, of hits that are decided; by days of UTC, as are the next two.", "Domains",
+         chart_lines, busiest("domain", "domain")},
+        {"Names", "Confirmed names of clients, without what tells one host from its neighbours. Most bots have none.",
+         "Client names", chart_lines, busiest("name", "")},
+        {"HELO", "What clients called themselves, by kind.", "HELO by kind", chart_lines, busiest("helo", "")},
+        {"Not recorded", "What sensors saw and left alone, since each of them was started.", "Not recorded, by verdict",
+         chart_lines, not_recorded()},
+        {"Sensors", "", "Sensors", NULL, with_frame(sensors_sql)},
     };
-    enum db_status status = DB_OK;
+    const char *parameters[FRAME_COLUMNS];
 
-    for (size_t i = 0; i < sizeof sections / sizeof *sections; i++) {
-        if (status == DB_OK)
-            status = write_section(db, out, &sections[i], given);
-        free(sections[i].sql);
-    }
-    return status;
+    frame_parameters(frame, parameters);
+    return section_write(db, out, sections, sizeof sections / sizeof *sections, parameters, FRAME_COLUMNS, zone);
 }
 
-enum db_status report_write(struct db *db, FILE *out, int64_t since_ms, const char *zone)
+/* Links to the same page about other times. */
+static void write_periods(FILE *out, const char *zone)
 {
-    char *since = alloc_format("%" PRId64 " milliseconds", since_ms);
-    const char *given[] = {since, zone};
-    enum db_status status = db_script(db, REPORT_TIMEOUT_MS, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL jit = off");
+    static const char *const periods[] = {"24h", "7d", "30d", "90d", "400d"};
 
+    fputs("<nav aria-label=\"Period\"><p>", out);
+    for (size_t i = 0; i < sizeof periods / sizeof *periods; i++) {
+        fprintf(out, "<a href=\"report?since=%s", periods[i]);
+        html_parameter(out, "&amp;tz", zone);
+        fprintf(out, "\">%s</a> ", periods[i]);
+    }
+    fputs("</p></nav>\n", out);
+}
+
+enum db_status report_write(struct db *db, FILE *out, int64_t since_ms, const char *zone, bool linked)
+{
+    struct frame frame = {.result = NULL};
+    enum db_status status = db_script(db, FRAME_TIMEOUT_MS, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL jit ="
+                                                            " off");
+
+    if (status == DB_OK)
+        status = frame_read(&frame, db, since_ms, zone);
     if (status == DB_OK) {
         html_begin(out, "What the trap caught");
-        status = write_sections(db, out, given);
+        if (linked)
+            write_periods(out, zone);
+        status = write_sections(&frame, db, out, linked ? zone : NULL);
     }
+    frame_free(&frame);
     if (status == DB_OK) {
         html_end(out);
-        status = db_script(db, REPORT_TIMEOUT_MS, "COMMIT");
+        status = db_script(db, FRAME_TIMEOUT_MS, "COMMIT");
     }
-    free(since);
     return status;
 }

@@ -92,7 +92,7 @@ static enum db_status write_report(struct db *db, struct exchange *exchange, FIL
         return say_bad(exchange, out, "since is a duration of at most 400d: 12h, 30d");
     exchange->type = HTTP_HTML;
     status = is_ready(db);
-    return status == DB_OK ? report_write(db, out, since_ms, parameter_or(exchange, "tz", "UTC")) : status;
+    return status == DB_OK ? report_write(db, out, since_ms, parameter_or(exchange, "tz", "UTC"), false) : status;
 }
 
 static enum db_status write_metrics(struct db *db, struct exchange *exchange, FILE *out)

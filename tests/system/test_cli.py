@@ -196,6 +196,7 @@ def test_status_says_what_the_sensor_told(pg, dns, milter, primaries, deliver, p
     deliver("203.0.113.7", "a@trap.example")
     assert status("last_session") and status("last_hit") and abs(status("clock_ahead_s")) < 5
     assert status("not_taking_mail").startswith("198.51.100.1 deferring since ")
+    assert pg.query("SELECT host(address), state, mx, domain FROM hunnypot.outage") == [("198.51.100.1", "deferring", "mx1.backup.example", "backup.example")]
     table = hunnypot("status").stdout
     assert re.search(r"^clock ahead s: +-?0\.\d\n", table, re.M) and re.search("^last hit: +20", table, re.M)
     sensor.configure(liveness={"startup_grace": "0s"})

@@ -1,4 +1,5 @@
 """The page of hunnypot report: its figures are the database's, and it is safe to open whatever clients and sensors are called."""
+import json
 import re
 import stat
 from datetime import timedelta
@@ -140,6 +141,7 @@ def test_bars_are_when_hits_came(pg, report, zone, bar):
 
 
 def test_what_was_not_recorded(pg, report):
+    # Once each: what is left alone over time is told of two signs of life.
     for name, counters in (("a", '{"outage": 3, "moved": 1, "hits": 9}'), ("b", '{"outage": 4, "friend": "7", "none": {}}'), ("c", "[]")):
         Sensor(pg, name).heartbeat(counters)
     page = report()
@@ -150,6 +152,172 @@ def test_what_was_not_recorded(pg, report):
 def test_nothing_to_show(pg, report):
     page = report(user="reader")
     assert dict(zip(*page.tables["Overview"]))["hits"] == "0" and page.drawn("Hits") == {}
+
+
+@pytest.mark.parametrize("helo, kind", [
+    ("", "nothing"), ("MX2.example.org", "the name of the trap host"), ("Host7.example", "its own name"), ("backup.example", "the domain that it writes to"),
+    ("[203.0.113.7]", "an address in brackets"), ("203.0.113.7", "an address"), ("2001:db8::7", "an address"), ("localhost.localdomain", "localhost"),
+    ("WIN-3KF9A2", "win-*"), ("User", "user"), ("ylmf-pc", "ylmf-pc"), ("pc1234", "pc#"), ("mail77.isp.example", "*.isp.example"),
+    ("isp.example", "isp.example"), (".", "."), ("a..b", "a..b"), ("x" * 300 + "1", "x" * 80)])
+def test_kinds_of_helo(pg, helo, kind):
+    assert pg.query("SELECT hunnypot.helo_pattern(%s, 'host7.example', 'backup.example', 'mx2.example.org')", helo) == [(kind,)]
+
+
+def busiest(pg):
+    return sorted(pg.query("SELECT what, name, sum(hits)::int FROM hunnypot.busiest GROUP BY 1, 2"))
+
+
+def test_what_came_most_is_counted_once_for_each_hit_that_is_decided(ripening, report):
+    waits, late = ripening.hit(helo="[203.0.113.7]"), ripening.hit(helo="user")
+    ripening.hit(helo="host.isp.example", client_name="mail1.isp.example", name_state="confirmed")
+    assert busiest(ripening.pg) == []
+    ripening.found(waits)
+    first = [("domain", "backup.example", 1), ("helo", "an address in brackets", 1)]
+    assert busiest(ripening.pg) == first
+    ripening.pg.query("UPDATE hunnypot.witness_stretch SET until = now() + interval '60 days'")
+    ripening.later(2 * DAY)
+    all_three = [("domain", "backup.example", 3), ("helo", "*.isp.example", 1), ("helo", "an address in brackets", 1), ("helo", "user", 1),
+                 ("name", "*.isp.example", 1)]
+    assert busiest(ripening.pg) == all_three
+    ripening.found(late)
+    assert busiest(ripening.pg) == all_three, "it came, whatever it comes to"
+    page = report("--since", "30d", user="reader")
+    assert page.numbers("Domains") == {"backup.example": [3]} and page.numbers("Names") == {"*.isp.example": [1]}
+    assert page.numbers("HELO") == {"*.isp.example": [1], "an address in brackets": [1], "user": [1]}
+
+
+def test_a_day_has_room_for_so_many_names(pg):
+    """Whatever clients call themselves: the table does not grow with that; the numbers stay whole."""
+    pg.query("""SELECT hunnypot.busiest_add(array_agg(now()), array_agg('d.example'::text), array_agg(NULL::text), array_agg('bot' || n)) FROM generate_series(1, 3000) n;
+                SELECT hunnypot.busiest_add(array_agg(now()), array_agg('d.example'::text), array_agg(NULL::text), array_agg('new' || n % 2)) FROM generate_series(1, 10) n;
+                SELECT hunnypot.busiest_add(array_agg(now()), array_agg('d.example'::text), array_agg(NULL::text), array_agg('bot1'::text)) FROM generate_series(1, 5) n""")
+    [(rows, hits, others)] = pg.query("SELECT count(*), sum(hits), sum(hits) FILTER (WHERE name = '') FROM hunnypot.busiest WHERE what = 'helo'")
+    assert (rows, hits, others) == (1001, 3015, 2010)
+    pg.query("UPDATE hunnypot.busiest SET day = day - 10; SELECT hunnypot.expire()")
+    assert pg.query("SELECT count(*), sum(hits), max(hits) FILTER (WHERE name = 'bot1') FROM hunnypot.busiest WHERE what = 'helo'") == [(101, 3015, 6)]
+    pg.query("UPDATE hunnypot.busiest SET day = day - 400; SELECT hunnypot.expire()")
+    assert busiest(pg) == []
+
+
+def told(*hosts):
+    return json.dumps({"hosts": hosts})
+
+
+def milliseconds(pg, ago):
+    return int(pg.query("SELECT extract(epoch FROM now() - %s::interval) * 1000", ago)[0][0])
+
+
+def outages(pg):
+    return pg.query("""SELECT host(address), mx, state, extract(epoch FROM now() - since)::int / 60, extract(epoch FROM now() - until)::int / 60
+        FROM hunnypot.outage ORDER BY address, since""")
+
+
+def test_outages_that_a_sensor_tells_of(pg, report):
+    sensor = Sensor(pg)
+    down = {"address": "192.0.2.1", "state": "down", "since": milliseconds(pg, "2 h"), "mx": "mx1.a.example", "domain": "a.example"}
+    sensor.heartbeat(told(down, {"address": "2001:db8::1", "state": "deferring", "since": milliseconds(pg, "3 min")}))
+    sensor.heartbeat(told(down))
+    assert outages(pg) == [("192.0.2.1", "mx1.a.example", "down", 120, 0), ("2001:db8::1", "2001:db8::1", "deferring", 3, 0)]
+    pg.query("UPDATE hunnypot.outage SET since = since - interval '1 h', until = until - interval '30 min'")
+    # Of the same trouble; of another state, which begins where the one before was seen last; and over.
+    sensor.heartbeat(told({**down, "since": milliseconds(pg, "3 h")}))
+    assert outages(pg)[0] == ("192.0.2.1", "mx1.a.example", "down", 180, 0)
+    sensor.heartbeat(told({**down, "state": "deferring", "since": milliseconds(pg, "3 h")}))
+    sensor.heartbeat(told())
+    assert outages(pg) == [("192.0.2.1", "mx1.a.example", "down", 180, 0), ("192.0.2.1", "mx1.a.example", "deferring", 0, 0),
+                           ("2001:db8::1", "2001:db8::1", "deferring", 63, 30)]
+    pg.query("SELECT hunnypot.sensor_probes(jsonb_agg(jsonb_build_object('mx', 'mx1.a.example', 'source', '192.0.2.9', 'time',"
+             " (extract(epoch FROM now() - n * interval '30 min') * 1000000)::bigint))) FROM unnest(ARRAY[0, 1, 2, 3, 12, 13]) n", user="sensor")
+    page = report("--since", "24h", user="reader")
+    assert [row[:2] for row in page.tables["Primaries"][1:]] == [["mx1.a.example", "answered"], ["mx1.a.example", "deferring"],
+                                                                ["mx1.a.example", "down"], ["2001:db8::1", "deferring"]]
+    assert dict(zip(*page.tables["Overview"]))["primaries not taking mail"] == "1"
+
+
+def test_probes_that_reach_a_host_are_stretches(pg):
+    for minutes in (600, 590, 500, 300, 299, 301, 0):
+        pg.query("SELECT hunnypot.sensor_probes(jsonb_build_array(jsonb_build_object('mx', 'mx1', 'source', '192.0.2.9', 'time',"
+                 " (extract(epoch FROM now() - %s * interval '1 min') * 1000000)::bigint)))", minutes, user="sensor")
+    assert pg.query("SELECT extract(epoch FROM now() - since)::int / 60, extract(epoch FROM now() - until)::int / 60 FROM hunnypot.reached ORDER BY 1 DESC") == [
+        (600, 500), (300, 299), (0, 0)]
+
+
+@pytest.mark.parametrize("hosts", [7, "x", {}, [7, None, [], "x", {}], [{"address": 1, "state": "down"}], [{"address": "x' OR 1", "state": "down"}],
+                                   [{"address": "192.0.2.1", "state": "odd"}], [{"address": "192.0.2.1/8", "state": "down"}]])
+def test_no_outage_in_what_is_none(pg, hosts):
+    Sensor(pg).heartbeat(json.dumps({"hosts": hosts}))
+    assert outages(pg) == []
+
+
+def test_an_outage_by_a_clock_far_off(pg):
+    sensor = Sensor(pg)
+    for number, since in enumerate((1e300, -1e300, 0, 9e12, "x", None)):
+        host = {"address": f"192.0.2.{number}", "state": "down", "since": since, "mx": "m" * 1000}
+        sensor.heartbeat(told(host))
+        sensor.heartbeat(told({**host, "state": "deferring"}))
+    assert pg.query("SELECT count(*), bool_and(since <= until AND until <= now() AND since > now() - interval '401 days'), max(length(mx))"
+                    " FROM hunnypot.outage") in ([(7, True, 255)], [(12, True, 255)])
+    assert pg.query("SELECT count(DISTINCT address) FROM hunnypot.outage") == [(6,)]
+
+
+def alone(pg):
+    return dict(pg.query("SELECT what, sum(number)::int FROM hunnypot.left_alone GROUP BY 1"))
+
+
+def test_what_sensors_left_alone_is_counted_from_one_sign_of_life_to_the_next(pg, report):
+    def beat(instance, **counters):
+        pg.query("SELECT hunnypot.sensor_heartbeat('trap1', '', 0, 0, 0, %s, %s)", json.dumps(counters), instance)
+    Sensor(pg)
+    one, two = "00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002"
+    beat(one, outage=100, hits=500)
+    assert alone(pg) == {}, "what was before is not known"
+    beat(one, outage=103, hits=510, unknown=2, moved=1, probes=70, friend="x", lost={})
+    assert alone(pg) == {"outage": 3, "hits": 10, "unknown": 2, "moved": 1}
+    beat(two, outage=1)
+    beat(two, outage=5, exempt=4)
+    beat(one, outage=103)
+    assert alone(pg) == {"outage": 7, "hits": 10, "unknown": 2, "moved": 1, "exempt": 4}, "two daemons by one name are not added up"
+    page = report()
+    assert page.tables["Where hits went"][1:] == [["came", "outage", "7"], ["came", "doubt", "3"], ["came", "no business of ours", "4"]]
+
+
+def test_the_flow_is_the_hits(ripening, report):
+    everything(ripening)
+    flows = {(row[0], row[1]): int(row[2]) for row in report().tables["Where hits went"][1:]}
+    [(came,)] = ripening.pg.query("SELECT sum(number)::int FROM hunnypot.hourly WHERE what = 'listed'")
+    assert flows == {("came", "recorded"): 9, ("recorded", "counted, proven"): 2, ("recorded", "counted, inferred"): 1,
+                     ("recorded", "ripening still"): 2, ("recorded", "redeemed"): 2, ("recorded", "excused"): 1, ("recorded", "repeated"): 1,
+                     ("counted, proven", f"the list: {came} came"): 2, ("counted, inferred", f"the list: {came} came"): 1}
+
+
+def test_time_until_listed(ripening, report):
+    ripening.hit(**{"class": "trap"})
+    ripening.later(5 * HOUR)
+    for _ in range(2):
+        ripening.hit(client="203.0.113.8", key_id=None)
+        ripening.later(25 * HOUR)
+    assert [row[:2] for row in ripening.listing("203.0.113.8")] == [("backup", "inferred")]
+    ripening.later(DAY)
+    ripening.later(DAY)
+    assert ripening.listing("203.0.113.8") != [], "it came back, which is no second time"
+    waits = {row: numbers for row, numbers in report().numbers("Time until listed").items() if any(numbers)}
+    assert waits == {"8 h": [1, 0, 0, 0], "3 d": [0, 1, 0, 0]}
+
+
+def test_what_other_policies_would_list(ripening, report):
+    """One hit in a trap is enough in all; two inferred ones on two days are in none but those that want no more; of one a primary knows better."""
+    pg = ripening.pg
+    ripening.hit(client="203.0.113.1", **{"class": "trap"})
+    ripening.hit(client="203.0.113.2", key_id=None)
+    for client in ("203.0.113.3", "203.0.113.4"):
+        for _ in range(2):
+            ripening.hit(client=client, key_id=None)
+            ripening.later(25 * HOUR)
+    pg.query("""INSERT INTO hunnypot.pardoned (hit_id, why, network, class, domain, hit_time)
+                VALUES (gen_random_uuid(), 'redeemed', '203.0.113.4', 'backup', 'd', now())""")
+    assert report(user="reader").numbers("A stricter or a looser policy") == {
+        "whoever had a hit that counts": [1, 3], "half of what it takes now": [1, 3], "as it is now": [1, 2], "twice what it takes now": [0, 0],
+        "only what is proven": [0, 1]}
 
 
 NAME = "</title><script>alert(1)</script><img src=x onerror='a'>\"&amp;\x1b\x07\u202e\U0001f480"
