@@ -4,11 +4,12 @@
 #include "base/alloc.h"
 #include "base/text.h"
 #include "report/metrics.h"
+#include "report/page.h"
 #include "report/report.h"
 #include "web/exchange.h"
 
 enum {
-    SCHEMA_VERSION = 6, /* the oldest schema that these pages work with: the number of a file in sql/ */
+    SCHEMA_VERSION = 7, /* the oldest schema that these pages work with: the number of a file in sql/ */
     READY_MS = 2000     /* of a database that stands still nobody waits for a page as long as for one that computes */
 };
 
@@ -92,7 +93,46 @@ static enum db_status write_report(struct db *db, struct exchange *exchange, FIL
         return say_bad(exchange, out, "since is a duration of at most 400d: 12h, 30d");
     exchange->type = HTTP_HTML;
     status = is_ready(db);
-    return status == DB_OK ? report_write(db, out, since_ms, parameter_or(exchange, "tz", "UTC"), false) : status;
+    return status == DB_OK ? report_write(db, out, since_ms, parameter_or(exchange, "tz", "UTC"), true) : status;
+}
+
+/* What an address names as "of". */
+static enum db_status write_about(struct db *db, struct exchange *exchange, FILE *out,
+                                  enum db_status (*write)(struct db *db, FILE *out, const char *name, const char *zone, bool *found))
+{
+    const char *name = parameter_or(exchange, "of", NULL);
+    enum db_status status;
+    bool found = false;
+
+    if (name == NULL)
+        return say_bad(exchange, out, "of is what the page is about: ?of=203.0.113.7");
+    exchange->type = HTTP_HTML;
+    status = is_ready(db);
+    if (status == DB_OK)
+        status = write(db, out, name, parameter_or(exchange, "tz", "UTC"), &found);
+    if (status == DB_OK && !found)
+        exchange->status = HTTP_NOT_FOUND;
+    return status;
+}
+
+static enum db_status write_network(struct db *db, struct exchange *exchange, FILE *out)
+{
+    return write_about(db, exchange, out, page_network);
+}
+
+static enum db_status write_domain(struct db *db, struct exchange *exchange, FILE *out)
+{
+    return write_about(db, exchange, out, page_domain);
+}
+
+static enum db_status write_sensor(struct db *db, struct exchange *exchange, FILE *out)
+{
+    return write_about(db, exchange, out, page_sensor);
+}
+
+static enum db_status write_witness(struct db *db, struct exchange *exchange, FILE *out)
+{
+    return write_about(db, exchange, out, page_witness);
 }
 
 static enum db_status write_metrics(struct db *db, struct exchange *exchange, FILE *out)
@@ -109,6 +149,10 @@ static const struct page pages[] = {
     {.path = "/readyz", .asks_database = true, .write = write_readiness},
     {.path = "/", .asks_database = true, .write = write_report},
     {.path = "/report", .asks_database = true, .write = write_report},
+    {.path = "/network", .asks_database = true, .write = write_network},
+    {.path = "/domain", .asks_database = true, .write = write_domain},
+    {.path = "/sensor", .asks_database = true, .write = write_sensor},
+    {.path = "/witness", .asks_database = true, .write = write_witness},
     {.path = NULL},
 };
 

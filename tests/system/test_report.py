@@ -22,7 +22,7 @@ class Page:
         self.text = text
         parser = html5lib.HTMLParser(tree=html5lib.getTreeBuilder("etree", ElementTree), strict=True, namespaceHTMLElements=False)
         self.tree = parser.parse(text)
-        self.tables = {section.find("h2").text: [[cell.text or "" for cell in row] for row in section.iter("tr")]
+        self.tables = {section.find("h2").text: [["".join(cell.itertext()) for cell in row] for row in section.iter("tr")]
                        for section in self.tree.iter("section")}
 
     def numbers(self, title):
