@@ -15,7 +15,7 @@ EGRESS = ["198.51.100.2", "2001:db8:100::2"]  # the primary of address.example: 
 OPEN = {
     "postfix": {"main": {"smtpd_end_of_data_restrictions": "", "default_transport": "smtp:", "relay_transport": "smtp:",
                          "hunnypot_domains": "trap.example, backup.example, plain.example", "smtp_host_lookup": "dns",
-                         "queue_run_delay": "1s", "minimal_backoff_time": "1s", "maximal_backoff_time": "1s",
+                         "queue_run_delay": "1s", "minimal_backoff_time": "3s", "maximal_backoff_time": "3s",
                          "message_size_limit": "20000000"}},
     "sendmail": {"mc": {"FEATURE(`hunnypot', `/run/hunnypot/milter.sock')": "FEATURE(`hunnypot', `/run/hunnypot/milter.sock', `backup')",
                         "define(`SMART_HOST', `mail.example.org')dnl\n": "",

@@ -68,11 +68,12 @@ def ports_of(master, interfaces):
 
 def sending(client, name="client", main=None):
     """A Postfix on the host of CLIENT that sends what it is given at SUBMISSION by MX records, as it comes from Debian but for
-    what would make a test wait."""
+    what would make a test wait.  A letter that its queue manager finds within a second of the last try may be "still being
+    delivered", and is then left alone for five minutes."""
     return Postfix(name, trap=False, master=[f"{SUBMISSION[0]}:{SUBMISSION[1]} inet n - n - - smtpd"], main={
         "myhostname": "mail.sender.example", "mydestination": "", "inet_protocols": "ipv4", "smtp_bind_address": client,
         "default_transport": "smtp:", "smtp_host_lookup": "dns", "mynetworks": "127.0.0.0/8", "smtpd_recipient_restrictions":
-        "permit_mynetworks, reject", "queue_run_delay": "1s", "minimal_backoff_time": "1s", "maximal_backoff_time": "1s", **(main or {})})
+        "permit_mynetworks, reject", "queue_run_delay": "1s", "minimal_backoff_time": "3s", "maximal_backoff_time": "3s", **(main or {})})
 
 
 class Postfix:
