@@ -21,7 +21,7 @@
 /* X(identifier, "name", "meaning") */
 #define COUNTER_TABLE(X) \
     X(SESSIONS, "sessions", "connections that the MTA reported") \
-    X(HITS, "hits", "transactions that reached DATA and were put into the spool") \
+    X(HITS, "hits", "transactions that reached DATA and were judged at once or put into the spool") \
     X(REPEATED_DATA, "repeated_data", "further DATA commands of a transaction already counted") \
     X(LOST, "lost", "hits that could not be put into the spool (full or failing), or were damaged in it") \
     X(OVER_CONNECTIONS, "over_connections", "connections refused: limits.connections") \
@@ -52,7 +52,7 @@ void counter_add_verdict(enum verdict verdict);
 /* Moments, each the latest of its kind; of the real clock, as they are shown beside others. */
 enum moment {
     MOMENT_SESSION, /* a connection came */
-    MOMENT_HIT,     /* a hit was put into the spool */
+    MOMENT_HIT,     /* a hit was judged at once or put into the spool */
     MOMENT_JUDGING, /* judging begins, or began: the start-up grace ends */
     MOMENT_COUNT
 };

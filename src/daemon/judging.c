@@ -51,6 +51,17 @@ struct judging {
     _Atomic int64_t verdict_timeout_ms;
     struct tide tide;
 
+    /* What became of the hits since the last summary. */
+    struct account {
+        pthread_mutex_t mutex; /* covers the rest */
+        struct account_line {
+            uint64_t hits;
+            const char *why; /* of the last of them */
+            bool told;       /* the first since the start was */
+        } verdicts[VERDICT_COUNT];
+        int64_t summary_ms; /* when they are told; 0: there are none */
+    } account;
+
     /* The rest is the thread's own. */
     struct candidate *window; /* in the order of the inbox; 0..count-1 in use */
     size_t count;
@@ -61,12 +72,6 @@ struct judging {
     bool round_due;    /* ... but then, as something may have become known */
     int64_t retry_ms;  /* no call to the spool before */
     int64_t pause_ms;
-    struct {
-        uint64_t hits;   /* since the last summary */
-        const char *why; /* of the last of them */
-        bool told;       /* the first since the start was */
-    } verdicts[VERDICT_COUNT];
-    int64_t summary_ms; /* when they are told; 0: there are none */
 };
 
 static void spool_failed(struct judging *judging, const char *doing)
@@ -216,40 +221,87 @@ static void judge_candidate(struct judging *judging, struct candidate *candidate
     }
 }
 
-/* What became of the hits since the last time, a line for each verdict. */
-static void log_summary(struct judging *judging)
+/* When the summary is due; 0: there is nothing to tell. */
+static int64_t account_due_ms(struct account *account)
 {
-    for (size_t i = 0; i < VERDICT_COUNT; i++) {
-        if (judging->verdicts[i].hits > 0)
-            log_event(LOG_LEVEL_INFO, "judged verdict=%s hits=%llu why=\"%s\"", verdict_name((enum verdict)i),
-                      (unsigned long long)judging->verdicts[i].hits, judging->verdicts[i].why);
-        judging->verdicts[i].hits = 0;
-    }
-    judging->summary_ms = 0;
+    int64_t due_ms;
+
+    pthread_mutex_lock(&account->mutex);
+    due_ms = account->summary_ms;
+    pthread_mutex_unlock(&account->mutex);
+    return due_ms;
 }
 
-/* The first of each verdict since the start is told at once: a new installation that records nothing says why. */
-static void log_verdict(struct judging *judging, const struct candidate *candidate)
+/* One more hit is VERDICT.  Tells whether it is the *FIRST since the start; true when it is the first since the last summary, whose
+ * time begins to run. */
+static bool account_add(struct account *account, enum verdict verdict, const char *why, bool *first)
 {
-    const struct hit *hit = &candidate->hit;
+    bool begins;
+
+    pthread_mutex_lock(&account->mutex);
+    begins = account->summary_ms == 0;
+    if (begins)
+        account->summary_ms = clock_monotonic_ms() + SUMMARY_MS;
+    account->verdicts[verdict].hits++;
+    account->verdicts[verdict].why = why;
+    *first = !account->verdicts[verdict].told;
+    account->verdicts[verdict].told = true;
+    pthread_mutex_unlock(&account->mutex);
+    return begins;
+}
+
+/* What became of the hits since the last time, a line for each verdict. */
+static void log_summary(struct account *account)
+{
+    struct account_line lines[VERDICT_COUNT];
+
+    pthread_mutex_lock(&account->mutex);
+    memcpy(lines, account->verdicts, sizeof lines);
+    for (size_t i = 0; i < VERDICT_COUNT; i++)
+        account->verdicts[i].hits = 0;
+    account->summary_ms = 0;
+    pthread_mutex_unlock(&account->mutex);
+    for (size_t i = 0; i < VERDICT_COUNT; i++)
+        if (lines[i].hits > 0)
+            log_event(LOG_LEVEL_INFO, "judged verdict=%s hits=%llu why=\"%s\"", verdict_name((enum verdict)i),
+                      (unsigned long long)lines[i].hits, lines[i].why);
+}
+
+/* HIT ended with VERDICT.  The first of each verdict since the start is told at once: a new installation that records nothing says
+ * why.  True when the time to the next summary begins to run. */
+static bool log_verdict(struct judging *judging, const struct hit *hit, enum verdict verdict, const char *why)
+{
     const char *queue = hit->queue_id[0] != '\0' ? hit->queue_id : "-";
+    bool first, begins = account_add(&judging->account, verdict, why, &first);
     char client[IPADDR_TEXT_SIZE];
 
     ipaddr_format(&hit->client, client);
-    counter_add_verdict(candidate->verdict);
-    if (judging->summary_ms == 0)
-        judging->summary_ms = clock_monotonic_ms() + SUMMARY_MS;
-    judging->verdicts[candidate->verdict].hits++;
-    judging->verdicts[candidate->verdict].why = candidate->why;
-    if (candidate->verdict == VERDICT_OFFENCE)
+    counter_add_verdict(verdict);
+    if (verdict == VERDICT_OFFENCE)
         log_event(LOG_LEVEL_INFO, "offence client=%s class=%s domain=%s primary=%s primary_age_ms=%lld queue=%s", client,
                   class_name(hit->class), hit->domain, hit->primary[0] != '\0' ? hit->primary : "-",
                   (long long)hit->primary_age_ms, queue);
     else
-        log_event(judging->verdicts[candidate->verdict].told ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO,
-                  "not-recorded client=%s verdict=%s why=\"%s\" queue=%s", client, verdict_name(candidate->verdict),
-                  candidate->why, queue);
-    judging->verdicts[candidate->verdict].told = true;
+        log_event(first ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG, "not-recorded client=%s verdict=%s why=\"%s\" queue=%s", client,
+                  verdict_name(verdict), why, queue);
+    return begins;
+}
+
+bool judging_at_once(struct judging *judging, const struct hit *hit)
+{
+    const struct judge_question question = {
+        .client = hit->client,
+        .local = hit->local,
+        .mta_name = hit->mta_name,
+        .exempt = hit->exempt,
+    };
+    struct judge_answer answer;
+
+    if (!judge_at_once(judging->judge, &question, &answer))
+        return false;
+    if (log_verdict(judging, hit, answer.verdict, answer.why))
+        judge_wake(judging->judge);
+    return true;
 }
 
 /* Judge what is not judged yet.  Each probe and each look-up is news, and any number of hits may wait for others: those that were
@@ -305,7 +357,7 @@ static void settle_window(struct judging *judging)
             judging->window[left++] = judging->window[i];
             continue;
         }
-        log_verdict(judging, &judging->window[i]);
+        log_verdict(judging, &judging->window[i].hit, judging->window[i].verdict, judging->window[i].why);
         hit_clear(&judging->window[i].hit);
     }
     judging->count = left;
@@ -313,9 +365,9 @@ static void settle_window(struct judging *judging)
 }
 
 /* When something is to be done though nothing became known. */
-static int64_t next_deadline(const struct judging *judging)
+static int64_t next_deadline(struct judging *judging)
 {
-    int64_t deadline_ms = clock_monotonic_ms() + IDLE_MS, own_ms;
+    int64_t deadline_ms = clock_monotonic_ms() + IDLE_MS, summary_ms = account_due_ms(&judging->account), own_ms;
 
     if (judging->retry_ms > 0)
         return judging->retry_ms;
@@ -325,8 +377,8 @@ static int64_t next_deadline(const struct judging *judging)
         deadline_ms = judging->round_ms;
     else if (is_pressed(judging))
         deadline_ms = clock_monotonic_ms() + JUDGING_NAME_MS;
-    if (judging->summary_ms > 0 && judging->summary_ms < deadline_ms)
-        deadline_ms = judging->summary_ms;
+    if (summary_ms > 0 && summary_ms < deadline_ms)
+        deadline_ms = summary_ms;
     for (size_t i = 0; i < judging->count; i++) {
         own_ms = judging->window[i].read_ms + judging->verdict_timeout_ms;
         if (own_ms < deadline_ms)
@@ -339,12 +391,14 @@ static void *judging_thread(void *argument)
 {
     struct judging *judging = argument;
     uint64_t seen = 0;
+    int64_t summary_ms;
 
     while (!judging->stop) {
         read_inbox(judging);
         settle_window(judging);
-        if (judging->summary_ms > 0 && clock_monotonic_ms() >= judging->summary_ms)
-            log_summary(judging);
+        summary_ms = account_due_ms(&judging->account);
+        if (summary_ms > 0 && clock_monotonic_ms() >= summary_ms)
+            log_summary(&judging->account);
         if (!judging->stop)
             judge_wait(judging->judge, &seen, next_deadline(judging));
     }
@@ -352,13 +406,14 @@ static void *judging_thread(void *argument)
     judging->retry_ms = judging->round_ms = 0;
     read_inbox(judging);
     settle_window(judging);
-    log_summary(judging);
+    log_summary(&judging->account);
     return NULL;
 }
 
 static void judging_free(struct judging *judging)
 {
     pthread_mutex_destroy(&judging->tide.mutex);
+    pthread_mutex_destroy(&judging->account.mutex);
     for (size_t i = 0; i < judging->count; i++)
         hit_clear(&judging->window[i].hit);
     free(judging->window);
@@ -371,6 +426,7 @@ struct judging *judging_start(struct spool *spool, struct judge *judge, int64_t 
     int error;
 
     pthread_mutex_init(&judging->tide.mutex, NULL);
+    pthread_mutex_init(&judging->account.mutex, NULL);
     judging->spool = spool;
     judging->judge = judge;
     judging->window = alloc_zeroed(JUDGING_WINDOW, sizeof *judging->window);

@@ -14,6 +14,7 @@
 #ifndef DAEMON_JUDGING_H
 #define DAEMON_JUDGING_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "judge/judge.h"
@@ -26,6 +27,10 @@ struct judging;
 
 /* NULL, with errno, when there is no thread for it. */
 struct judging *judging_start(struct spool *spool, struct judge *judge, int64_t verdict_timeout_ms);
+
+/* Is there nothing to record of HIT, whatever may be found out?  Then it is counted and told as any other, and needs no place in
+ * the spool.  Any thread may call. */
+bool judging_at_once(struct judging *judging, const struct hit *hit);
 
 /* The hit with ID is in the inbox now.  Any thread may call. */
 void judging_hit_put(struct judging *judging, int64_t id);

@@ -91,13 +91,15 @@ static void prefetch(void *context, const char *domain, const struct ipaddr *loc
 static void put(void *context, struct hit *hit)
 {
     static _Atomic int64_t said_ms;
-    enum spool_status status = spool_put(this.spool, hit);
+    bool decided = judging_at_once(this.judging, hit);
+    enum spool_status status = decided ? SPOOL_OK : spool_put(this.spool, hit);
 
     (void)context;
     if (status == SPOOL_OK) {
         counter_add(COUNTER_HITS, 1);
         counter_note(MOMENT_HIT, clock_realtime_us() / 1000);
-        judging_hit_put(this.judging, hit->id);
+        if (!decided)
+            judging_hit_put(this.judging, hit->id);
         return;
     }
     counter_add(COUNTER_LOST, 1);

@@ -191,6 +191,23 @@ static void name_wait(struct judge *judge, const struct known_asker *asker, cons
         result->verdict = VERDICT_PENDING;
 }
 
+bool judge_at_once(struct judge *judge, const struct judge_question *question, struct judge_answer *answer)
+{
+    const struct settings *settings = known_settings(judge->known);
+    struct self self;
+    const struct known_asker asker = {.settings = &settings->judge, .self = &self};
+    struct verdict_result result;
+    struct facts_hit hit;
+    bool decided;
+
+    self_make(&self, asker.settings, &question->local, question->mta_name);
+    hit_facts(judge, &asker, question, &hit);
+    decided = verdict_begin(&hit, &result);
+    *answer = (struct judge_answer){.verdict = result.verdict, .why = result.why};
+    settings_release(settings);
+    return decided;
+}
+
 void judge_ask(struct judge *judge, const struct judge_question *question, struct judge_answer *answer)
 {
     const struct settings *settings = known_settings(judge->known);

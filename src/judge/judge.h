@@ -71,6 +71,10 @@ void judge_recall(struct judge *judge, const char *text);
 /* Start looking DOMAIN up, if it is not known and not much else waits; returns at once. */
 void judge_prefetch(struct judge *judge, const char *domain, const struct ipaddr *local, const char *mta_name);
 
+/* Is it known what QUESTION is, whatever its domains are and whatever may be found out yet: of an ignored client, say?  Then it is
+ * no offence, and ANSWER tells. */
+bool judge_at_once(struct judge *judge, const struct judge_question *question, struct judge_answer *answer);
+
 /* Answer QUESTION from what is known now, and start whatever is missing; returns at once. */
 void judge_ask(struct judge *judge, const struct judge_question *question, struct judge_answer *answer);
 

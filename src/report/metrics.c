@@ -66,7 +66,7 @@ static const struct series sensor_series[] = {
     {.label = "limit=\"connections_per_client\"", .value = COUNTED("over_client_connections")},
     {.label = "limit=\"client_bytes\"", .value = COUNTED("over_bytes")},
     {.label = "limit=\"idle\"", .value = COUNTED("over_idle")},
-    {"hunnypot_hits_total", "counter", "Transactions that reached DATA and were put into the spool.", NULL, COUNTED("hits")},
+    {"hunnypot_hits_total", "counter", "Transactions that reached DATA and were judged at once or put into the spool.", NULL, COUNTED("hits")},
     {"hunnypot_data_repeated_total", "counter", "Further DATA commands of a transaction already counted.", NULL,
      COUNTED("repeated_data")},
     {"hunnypot_hits_lost_total", "counter", "Hits that could not be put into the spool, or were damaged in it.", NULL,

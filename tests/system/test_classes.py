@@ -1,5 +1,7 @@
 """Who is recorded, as what, and with which evidence; and who never is."""
+import contextlib
 import ipaddress
+import sqlite3
 import time
 
 import pytest
@@ -9,6 +11,12 @@ from testbed.base import let_pass, wait_for
 
 REPLY = "451 4.7.1 "
 OURS = {"4": "192.0.2.1", "6": "2001:db8::1"}
+
+
+def spooled(daemon):
+    """How many hits were put into the spool since it was made."""
+    with contextlib.closing(sqlite3.connect(daemon.spool)) as spool:
+        return spool.execute("SELECT seq FROM sqlite_sequence WHERE name = 'inbox'").fetchone()[0]
 
 
 def not_recorded(daemon, client, verdict, timeout=15):
@@ -237,6 +245,8 @@ def test_never_recorded(postfix, milter, primaries, deliver, pg, hits, settings,
     assert deliver(client, *recipients).startswith(REPLY)
     not_recorded(daemon, client, verdict)
     assert hits() == []
+    if verdict in ("ignored", "exempt"):  # known at once: it was never in the spool
+        assert spooled(daemon) == 0
 
 
 def test_off_passes_and_is_never_recorded(postfix, milter, smtp, pg, hits, wait_for):

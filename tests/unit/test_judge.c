@@ -292,8 +292,9 @@ static struct judge_answer case_run(const struct verdict_case *c)
         .late = c->late,
         .exempt = c->exempt,
     };
-    struct judge_answer answer;
+    struct judge_answer answer, at_once;
     struct judge *judge;
+    bool decided;
 
     if (c->local != NULL)
         question.local = address_of(c->local);
@@ -305,7 +306,12 @@ static struct judge_answer case_run(const struct verdict_case *c)
     states_set(c->unprobable, LIVENESS_UNKNOWN);
     settings.judge.require_all = c->require_all;
     judge = judge_create(&settings, NULL);
+    decided = judge_at_once(judge, &question, &at_once);
     answer = ask(judge, &question);
+    assert_true(!decided || at_once.verdict == answer.verdict);
+    assert_true(decided || (answer.verdict != VERDICT_IGNORED && answer.verdict != VERDICT_EXEMPT));
+    decided = judge_at_once(judge, &question, &at_once); /* friends may be known now */
+    assert_true(!decided || at_once.verdict == answer.verdict);
     judge_destroy(&judge);
     return answer;
 }

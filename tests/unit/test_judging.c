@@ -105,6 +105,16 @@ void judge_ask(struct judge *judge, const struct judge_question *question, struc
     }
 }
 
+static enum verdict at_once; /* VERDICT_PENDING: it is not known */
+
+bool judge_at_once(struct judge *judge, const struct judge_question *question, struct judge_answer *answer)
+{
+    (void)judge;
+    (void)question;
+    *answer = (struct judge_answer){.verdict = at_once, .why = "as the test says"};
+    return at_once != VERDICT_PENDING;
+}
+
 void judge_wait(struct judge *judge, uint64_t *seen, int64_t deadline_ms)
 {
     (void)judge;
@@ -185,7 +195,7 @@ static int set_up(void **state)
     spool_broken = settle_broken = false;
     on_read = NULL;
     names_wait = false;
-    answer_all = VERDICT_PENDING;
+    answer_all = at_once = VERDICT_PENDING;
     log_set_level(LOG_LEVEL_ERROR);
     return 0;
 }
@@ -485,6 +495,29 @@ static void what_became_of_hits_is_told_once_a_minute(void **state)
     judging_stop(&judging);
 }
 
+static void what_is_decided_at_once_is_counted_and_told_without_the_spool(void **state)
+{
+    struct judging *judging = start();
+    const struct hit hit = {.mta_name = (char *)"", .queue_id = (char *)""};
+    uint64_t ignored = counter_value(COUNTER_IGNORED);
+    unsigned waits = turn.waits;
+
+    (void)state;
+    assert_false(judging_at_once(judging, &hit));
+    assert_int_equal(counter_value(COUNTER_IGNORED), ignored);
+    at_once = VERDICT_IGNORED;
+    assert_true(judging_at_once(judging, &hit));
+    await_wait(waits + 1); /* woken, as the time to the summary runs */
+    assert_int_equal(last_deadline_ms, clock_monotonic_ms() + 60000);
+    fake_clock_advance_ms(1000);
+    assert_true(judging_at_once(judging, &hit));
+    step();
+    assert_int_equal(last_deadline_ms, clock_monotonic_ms() + 59000);
+    assert_int_equal(counter_value(COUNTER_IGNORED), ignored + 2);
+    assert_int_equal(questions + settle_calls, 0);
+    judging_stop(&judging);
+}
+
 static void a_failing_spool_is_asked_again_with_longer_and_longer_pauses(void **state)
 {
     struct judging *judging = start();
@@ -590,6 +623,7 @@ int main(void)
         cmocka_unit_test_setup(no_more_than_some_domains_are_found_out_about_at_a_time, set_up),
         cmocka_unit_test_setup(those_that_wait_are_asked_about_in_rounds, set_up),
         cmocka_unit_test_setup(what_became_of_hits_is_told_once_a_minute, set_up),
+        cmocka_unit_test_setup(what_is_decided_at_once_is_counted_and_told_without_the_spool, set_up),
         cmocka_unit_test_setup(a_failing_spool_is_asked_again_with_longer_and_longer_pauses, set_up),
         cmocka_unit_test_setup(what_could_not_be_settled_is_settled_later, set_up),
         cmocka_unit_test_setup(what_is_known_at_the_end_is_settled_and_the_rest_stays, set_up),
