@@ -1,6 +1,7 @@
 """Who is recorded, as what, and with which evidence; and who never is."""
 import contextlib
 import ipaddress
+import re
 import sqlite3
 import time
 
@@ -138,6 +139,20 @@ def test_probe_as_deep_as_the_envelope(dns, postfix, milter, deliver, pg, hits, 
         first.stop()
 
 
+def recorded_again(daemon, deliver, hits, number, already=()):
+    """The grace is over, or soon: it is as long as the outage was, which on a slow machine may have been longer than was meant."""
+    left = iter(range(number, 250))
+
+    def is_offence():
+        client = f"203.0.113.{next(left)}"
+        deliver(client, "a@backup.example")
+        wait_for(lambda: re.search(f"(offence|not-recorded) client={client} ", daemon.log()), what=f"verdict about {client}")
+        return f"offence client={client} " in daemon.log()
+    wait_for(is_offence, 30, "hit that is recorded")
+    found = [hit["client"] for hit in hits(wait=len(already) + 1)]
+    assert found[:-1] == list(already) and int(found[-1].split(".")[-1]) >= number
+
+
 def test_outage_is_not_recorded_and_its_end_is_waited_for(mta, milter, primary, deliver, pg, hits):
     """Up: recorded.  Down: not.  Up again: not, until outage_grace is over."""
     hosts = [primary("198.51.100.1"), primary("2001:db8:100::1")]
@@ -159,8 +174,7 @@ def test_outage_is_not_recorded_and_its_end_is_waited_for(mta, milter, primary, 
     not_recorded(daemon, "203.0.113.3", "recovering")
 
     let_pass(3)  # `outage_grace`
-    deliver("203.0.113.4", "a@backup.example")
-    assert [hit["client"] for hit in hits(wait=2)] == ["203.0.113.1", "203.0.113.4"]
+    recorded_again(daemon, deliver, hits, 4, already=["203.0.113.1"])
 
 
 def test_outage_is_remembered_over_a_restart(postfix, milter, primary, deliver, pg, hits):
@@ -180,8 +194,7 @@ def test_outage_is_remembered_over_a_restart(postfix, milter, primary, deliver, 
     not_recorded(daemon, "203.0.113.2", "recovering")
 
     let_pass(seen + 11 - time.monotonic())  # `outage_grace`
-    deliver("203.0.113.3", "a@backup.example")
-    assert [hit["client"] for hit in hits(wait=1)] == ["203.0.113.3"]
+    recorded_again(daemon, deliver, hits, 3)
     daemon.stop()
     assert "address" not in outages.read_text()
 
