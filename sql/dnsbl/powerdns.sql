@@ -16,64 +16,99 @@ ON CONFLICT DO NOTHING;
 
 -- The address that reversed octets or nibbles stand for, or NULL.
 CREATE OR REPLACE FUNCTION hunnypot.dnsbl_address(labels text) RETURNS inet
-    LANGUAGE sql IMMUTABLE STRICT
-    RETURN CASE
-        WHEN $1 ~ '^([0-9]+[.]){3}[0-9]+$' THEN
-            hunnypot.address(regexp_replace($1, '^([0-9]+)[.]([0-9]+)[.]([0-9]+)[.]([0-9]+)$', E'\\4.\\3.\\2.\\1'))
-        WHEN $1 ~ '^([0-9a-f][.]){31}[0-9a-f]$' THEN
-            hunnypot.address(rtrim(regexp_replace(reverse(replace($1, '.', '')), '(....)', E'\\1:', 'g'), ':')) END;
+    LANGUAGE plpgsql IMMUTABLE STRICT AS $$
+BEGIN
+    IF labels ~ '^((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])[.]){3}(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])$' THEN
+        RETURN concat_ws('.', split_part(labels, '.', 4), split_part(labels, '.', 3), split_part(labels, '.', 2),
+                         split_part(labels, '.', 1))::inet;
+    ELSIF labels ~ '^([0-9a-f][.]){31}[0-9a-f]$' THEN
+        RETURN rtrim(regexp_replace(reverse(replace(labels, '.', '')), '(....)', E'\\1:', 'g'), ':')::inet;
+    END IF;
+    RETURN NULL;
+END $$;
 
 -- The records of QNAME, in the columns that the backend reads.  Every name that is on the way to an address exists, as
 -- an empty non-terminal, which has no type: resolvers that ask label by label go on.
+-- PowerDNS asks six or eight times for one answer, mostly for names on the way: what is cheap to tell is told first.
 CREATE OR REPLACE FUNCTION hunnypot.dnsbl(qname text, qtype text)
     RETURNS TABLE (content text, ttl int, prio int, type text, domain_id int, disabled int, name text, auth int)
     LANGUAGE plpgsql STABLE AS $$
 #variable_conflict use_column
 DECLARE
-    zone  text := hunnypot.setting('dnsbl_zone');
+    zone  CONSTANT text := (SELECT s.value FROM hunnypot.setting s WHERE s.name = 'dnsbl_zone');
     -- The labels before the zone; NULL when QNAME is not below it.
     below text := CASE WHEN right(qname, length(zone) + 1) = '.' || zone THEN left(qname, -length(zone) - 1) END;
-    which text := (SELECT class FROM hunnypot.policy WHERE class = substring(below FROM '[^.]+$'));
+    which text;
     client inet;
+    networks cidr[];
+    entry record;
+    is_there bool := false;
 BEGIN
     prio := 0;
     domain_id := 1;
     disabled := 0;
     auth := 1;
     name := qname;
-    ttl := hunnypot.setting('dnsbl_ttl');
-    IF qname = zone THEN
-        RETURN QUERY SELECT record, ttl, prio, kind, domain_id, disabled, name, auth
-        FROM (VALUES ('SOA', format('%s %s %s 600 300 604800 %s', hunnypot.setting('dnsbl_ns'),
-                                    hunnypot.setting('dnsbl_hostmaster'), hunnypot.listing_serial(), ttl)),
-                     ('NS', hunnypot.setting('dnsbl_ns'))) r (kind, record)
-        WHERE qtype IN (kind, 'ANY');
+    IF below ~ '^([0-9]{1,3}[.]){0,2}[0-9]{1,3}$' THEN
+        IF qtype = 'ANY' THEN
+            RETURN NEXT;
+        END IF;
         RETURN;
+    ELSIF qname = zone THEN
+        ttl := hunnypot.setting('dnsbl_ttl');
+        content := hunnypot.setting('dnsbl_ns');
+        IF qtype IN ('NS', 'ANY') THEN
+            type := 'NS';
+            RETURN NEXT;
+        END IF;
+        IF qtype IN ('SOA', 'ANY') THEN
+            content := format('%s %s %s 600 300 604800 %s', content, hunnypot.setting('dnsbl_hostmaster'), hunnypot.listing_serial(), ttl);
+            type := 'SOA';
+            RETURN NEXT;
+        END IF;
+        RETURN;
+    ELSIF below !~ '^[0-9.]*$' THEN
+        which := (SELECT class FROM hunnypot.policy WHERE class = substring(below FROM '[^.]+$'));
+        below := CASE WHEN which IS NULL THEN below ELSE left(below, -length(which) - 1) END;
     END IF;
-    below := CASE WHEN which IS NULL THEN below ELSE left(below, -length(which) - 1) END;
     client := hunnypot.dnsbl_address(below);
     IF client IN ('127.0.0.2', '::ffff:127.0.0.2') THEN
-        RETURN QUERY SELECT record, ttl, prio, kind, domain_id, disabled, name, auth
+        RETURN QUERY SELECT record, hunnypot.setting('dnsbl_ttl')::int, prio, kind, domain_id, disabled, name, auth
         FROM (SELECT return_address FROM hunnypot.policy WHERE class = coalesce(which, class) ORDER BY rank LIMIT 1) p,
              LATERAL (VALUES ('A', host(return_address)), ('TXT', '"Test entry"')) r (kind, record)
         WHERE qtype IN (kind, 'ANY');
+        is_there := FOUND;
     ELSIF client IS NOT NULL THEN
-        RETURN QUERY SELECT record, ttl, prio, kind, domain_id, disabled, name, auth
-        FROM hunnypot.listed(client) l,
-             LATERAL (VALUES ('A', host(return_address)), ('TXT', '"' || reason || '"')) r (kind, record)
-        WHERE l.class = coalesce(which, l.class) AND qtype IN (kind, 'ANY');
+        networks := hunnypot.covering(CASE family(client) WHEN 4 THEN client ELSE hunnypot.client_address(client) END);
+        FOR entry IN SELECT l.network, l.return_address, l.words FROM hunnypot.on_list l
+                     WHERE l.network = ANY ((SELECT networks)::cidr[]) AND l.class = coalesce(which, l.class) LOOP
+            ttl := hunnypot.setting('dnsbl_ttl');
+            IF qtype IN ('A', 'ANY') THEN
+                content := host(entry.return_address);
+                type := 'A';
+                RETURN NEXT;
+            END IF;
+            IF qtype IN ('TXT', 'ANY') THEN
+                content := '"' || entry.words || coalesce(', see ' || replace(nullif(hunnypot.setting('lookup_url'), ''), '$',
+                                                                              host(entry.network)), '') || '"';
+                type := 'TXT';
+                RETURN NEXT;
+            END IF;
+            is_there := true;
+        END LOOP;
         -- Of whom nothing is known for sure, where the policy has an address for that.
-        IF NOT FOUND THEN
-            RETURN QUERY SELECT record, ttl, prio, kind, domain_id, disabled, name, auth
+        IF NOT is_there AND EXISTS (SELECT FROM hunnypot.policy WHERE suspect_address IS NOT NULL) THEN
+            RETURN QUERY SELECT record, hunnypot.setting('dnsbl_ttl')::int, prio, kind, domain_id, disabled, name, auth
             FROM hunnypot.suspect s,
                  LATERAL (VALUES ('A', host(s.return_address)), ('TXT', '"Seen, and not counted yet"')) r (kind, record)
             WHERE s.network = hunnypot.client_network(client) AND s.class = coalesce(which, s.class)
               AND qtype IN (kind, 'ANY');
+            is_there := FOUND;
         END IF;
     END IF;
     -- An IPv4 address of four digits that is not listed may be on the way to an IPv6 address.
-    IF NOT FOUND AND below ~ '^(([0-9a-f][.]){0,30}[0-9a-f]|([0-9]{1,3}[.]){0,2}[0-9]{1,3})?$' THEN
-        RETURN QUERY SELECT NULL::text, ttl, prio, NULL::text, domain_id, disabled, name, auth WHERE qtype = 'ANY';
+    IF NOT is_there AND qtype = 'ANY' AND below ~ '^(([0-9a-f][.]){0,30}[0-9a-f]|([0-9]{1,3}[.]){0,2}[0-9]{1,3})?$' THEN
+        RETURN NEXT;
     END IF;
 END $$;
 

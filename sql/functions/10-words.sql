@@ -1,15 +1,19 @@
 -- Words: how addresses, times and settings are written and read.  Applied anew at each upgrade, as all in this folder.
 -- Functions in SQL have their names resolved when they are made, so that they work under any search_path and can be
--- inlined; those in PL/pgSQL carry theirs.  No text here has a backslash, which standard_conforming_strings would change.
+-- inlined; those in PL/pgSQL carry theirs, or, where a look-up calls them each time, name the schema with each name, as to set
+-- anything takes longer than what they do.  No text here has a backslash, which standard_conforming_strings would change.
 
+-- Not in SQL, which would plan it anew for each call.
 CREATE OR REPLACE FUNCTION hunnypot.setting(name text) RETURNS text
-    LANGUAGE sql STABLE PARALLEL SAFE
-    RETURN (SELECT s.value::text FROM hunnypot.setting s WHERE s.name = $1);
+    LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
+BEGIN
+    RETURN (SELECT s.value FROM hunnypot.setting s WHERE s.name = $1);
+END $$;
 
 -- Who ADDRESS, or the clients of which network, is: IPv4 where it holds an IPv4 address, as base/ipaddr.h has it, with the prefixes
 -- that the setting nat64_prefixes names.  What holds none of a client on the Internet stays as it is.
 CREATE OR REPLACE FUNCTION hunnypot.client_address(address inet) RETURNS inet
-    LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE AS $$
 DECLARE
     -- Of a translator: RFC 6052 2.2 leaves out bits 64 to 71.
     named cidr := CASE WHEN family(address) = 6 THEN
@@ -56,13 +60,21 @@ CREATE OR REPLACE FUNCTION hunnypot.neighbours(network cidr) RETURNS cidr
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN CASE WHEN family($1) = 6 AND masklen($1) = 128 THEN set_masklen($1, 64) END;
 
--- The networks of an address that may be listed.
+-- The networks of an address that may be listed: written out, as a look-up of one address takes hardly longer than to draw them up.
 CREATE OR REPLACE FUNCTION hunnypot.covering(address inet) RETURNS cidr[]
-    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-    RETURN ARRAY(SELECT set_masklen($1, bits)::cidr
-                 FROM generate_series(CASE family($1) WHEN 4 THEN 24 ELSE 48 END,
-                                      CASE family($1) WHEN 4 THEN 32 ELSE 64 END) bits)
-           || CASE family($1) WHEN 6 THEN ARRAY[set_masklen($1, 128)::cidr] ELSE '{}' END;
+    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
+DECLARE
+    a CONSTANT cidr := set_masklen(address, CASE family(address) WHEN 4 THEN 32 ELSE 128 END)::cidr;
+BEGIN
+    IF family(a) = 4 THEN
+        RETURN ARRAY[set_masklen(a, 24), set_masklen(a, 25), set_masklen(a, 26), set_masklen(a, 27), set_masklen(a, 28),
+                     set_masklen(a, 29), set_masklen(a, 30), set_masklen(a, 31), a];
+    END IF;
+    RETURN ARRAY[set_masklen(a, 48), set_masklen(a, 49), set_masklen(a, 50), set_masklen(a, 51), set_masklen(a, 52),
+                 set_masklen(a, 53), set_masklen(a, 54), set_masklen(a, 55), set_masklen(a, 56), set_masklen(a, 57),
+                 set_masklen(a, 58), set_masklen(a, 59), set_masklen(a, 60), set_masklen(a, 61), set_masklen(a, 62),
+                 set_masklen(a, 63), set_masklen(a, 64), a];
+END $$;
 
 -- The last network within NETWORK, in the order of cidr.
 CREATE OR REPLACE FUNCTION hunnypot.last_within(network cidr) RETURNS cidr

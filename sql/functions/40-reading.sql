@@ -26,19 +26,25 @@ FROM hunnypot.waiting w JOIN hunnypot.policy p ON p.class = w.class
 WHERE p.suspect_address IS NOT NULL
 GROUP BY w.network, w.class, p.suspect_address;
 
+-- The list without what only an export, or a person, asks for: a look-up is mostly the start of its plan, and of each table in that.
 -- Whose policy an export does not ask for, it does not join: hence LEFT.
-CREATE OR REPLACE VIEW hunnypot.listing AS
+CREATE OR REPLACE VIEW hunnypot.on_list AS
 SELECT l.network, l.class, l.since, l.until,
        CASE WHEN l.soft_until > now() OR NOT l.witnessed THEN p.inferred_code ELSE p.code END AS code,
        CASE WHEN l.soft_until > now() OR NOT l.witnessed THEN p.inferred_address ELSE p.return_address END AS return_address, l.hits, l.domains,
-       p.reason || coalesce(', see ' || replace((SELECT nullif(hunnypot.setting('lookup_url'), '')), '$',
-                                                host(l.network)), '') AS reason,
-       l.last_seen, p.rank, l.worse_until IS NULL OR l.worse_until <= now() AS worst,
-       CASE WHEN l.witnessed THEN 'witnessed' ELSE 'inferred' END AS proof,  l.soft_until <= now() AS firm
+       p.reason AS words, l.last_seen, p.rank, l.worse_until IS NULL OR l.worse_until <= now() AS worst,
+       CASE WHEN l.witnessed THEN 'witnessed' ELSE 'inferred' END AS proof, l.soft_until <= now() AS firm, l.entered
 FROM hunnypot.listed_network l LEFT JOIN hunnypot.policy p ON p.class = l.class
-WHERE l.removed IS NULL AND l.since <= now() AND l.until > now()
-  -- What the brake holds back, an export does not see; without an index, as this is nearly all of the list.
-  AND l.entered + 0 <= (SELECT coalesce(min(b.held_after), 9223372036854775807) FROM hunnypot.brake b
+WHERE l.removed IS NULL AND l.since <= now() AND l.until > now();
+
+CREATE OR REPLACE VIEW hunnypot.listing AS
+SELECT l.network, l.class, l.since, l.until, l.code, l.return_address, l.hits, l.domains,
+       l.words || coalesce(', see ' || replace((SELECT nullif(s.value::text, '') FROM hunnypot.setting s WHERE s.name = 'lookup_url'),
+                                               '$', host(l.network)), '') AS reason,
+       l.last_seen, l.rank, l.worst, l.proof, l.firm
+FROM hunnypot.on_list l
+-- What the brake holds back, an export does not see; without an index, as this is nearly all of the list.
+WHERE l.entered + 0 <= (SELECT coalesce(min(b.held_after), 9223372036854775807) FROM hunnypot.brake b
                         WHERE current_setting('hunnypot.export', true) = 'on');
 COMMENT ON COLUMN hunnypot.listing.worst IS 'no worse class speaks for this network';
 COMMENT ON COLUMN hunnypot.listing.firm IS 'is refused for good: witnessed, and not for one letter that may still be on its way';
@@ -67,10 +73,14 @@ BEGIN ATOMIC
 END;
 
 CREATE OR REPLACE FUNCTION hunnypot.listed(address inet) RETURNS SETOF hunnypot.listing
-    LANGUAGE sql STABLE ROWS 1
-BEGIN ATOMIC
-    SELECT * FROM hunnypot.listing WHERE network = ANY (hunnypot.covering((SELECT hunnypot.client_address($1))));
-END;
+    -- Not in SQL: planning takes longer than the rest, and PL/pgSQL keeps its plans.  How many networks it looks for is kept from
+    -- the planner, which would think the plan for a few so much cheaper that it makes it anew each time.
+    LANGUAGE plpgsql STABLE ROWS 1 AS $$
+DECLARE
+    networks CONSTANT cidr[] := hunnypot.covering(CASE family(address) WHEN 4 THEN address ELSE hunnypot.client_address(address) END);
+BEGIN
+    RETURN QUERY SELECT * FROM hunnypot.listing l WHERE l.network = ANY ((SELECT networks)::cidr[]);
+END $$;
 
 CREATE OR REPLACE FUNCTION hunnypot.listing_serial() RETURNS bigint
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = hunnypot, pg_temp SET jit = off SET enable_seqscan = off
@@ -117,11 +127,13 @@ END $$;
 -- cuts the last groups off, also behind a "::", so that 2001:db8::5:6 would be asked again as 2001:db8::5, which is another client:
 -- DUNNO says that there is nothing more to ask for.
 CREATE OR REPLACE FUNCTION hunnypot.postfix_action(key text) RETURNS text
-    -- Not in SQL: planning takes longer than the rest, and PL/pgSQL keeps its plans.
-    LANGUAGE plpgsql STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE plpgsql STABLE STRICT AS $$
 DECLARE
-    client inet := hunnypot.address(key);
+    client inet := CASE WHEN key ~ '^[0-9a-fA-F:.]*$' THEN hunnypot.address(key) END;
 BEGIN
-    RETURN coalesce((SELECT code || ' ' || reason FROM hunnypot.listed(client) ORDER BY rank LIMIT 1),
+    IF client IS NULL THEN
+        RETURN NULL;
+    END IF;
+    RETURN coalesce((SELECT l.code || ' ' || l.reason FROM hunnypot.listed(client) l ORDER BY l.rank LIMIT 1),
                     CASE family(client) WHEN 6 THEN 'DUNNO' END);
 END $$;

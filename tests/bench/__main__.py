@@ -1,5 +1,5 @@
-"""Measure: keeping (the list of a large database), recording (PostgreSQL's CPU for 100,000 hits), sessions (milter sessions
-against null milters).
+"""Measure: keeping (the list of a large database), readers (who asks it for one client), recording (PostgreSQL's CPU for
+100,000 hits), sessions (milter sessions against null milters).
 
 Everything runs in interleaved pairs; what is printed is the median of the pairs' ratios with its 95% interval, and where that
 interval covers the target there is no verdict.  The same as JSON goes to build/bench.json.
@@ -8,13 +8,13 @@ import argparse
 import json
 import sys
 
-from bench import keeping, parts, recording, sessions
+from bench import keeping, parts, readers, recording, sessions
 from bench.stats import HEAD
 from testbed import base
 from testbed import dns as dns_part
 from testbed import primary as primary_part
 
-MEASURES = {"keeping": keeping, "recording": recording, "sessions": sessions}
+MEASURES = {"keeping": keeping, "readers": readers, "recording": recording, "sessions": sessions}
 
 
 class Needs:

@@ -16,7 +16,7 @@ WITNESSES = {**READERS, "witness": READ}
 CHANGED = {"reader": READ, "operator": CHANGE}
 RELATIONS = {
     "schema_version": WITNESSES, "sensor": READERS, "spool": READERS, "hit": READERS, "hit_default": READERS,
-    "waiting": READERS, "offence_day": READERS, "offence": READERS, "listing": READERS,
+    "waiting": READERS, "offence_day": READERS, "offence": READERS, "listing": READERS, "on_list": READERS,
     "rework": READERS, "suspect": READERS, "pardoned": READERS, "brake_growth": {}, "brake": {},
     "brake_state": READERS, "held": READERS, "trap_letter": {}, "redeemed": READERS, "envelope": READERS, "envelope_key": READERS, "witness": READERS,
     "witness_stretch": READERS, "witness_probe": READERS, "witness_found": READERS, "witness_letters": READERS,

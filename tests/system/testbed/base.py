@@ -45,8 +45,10 @@ def let_pass(seconds):
 
 def run(*command, timeout=60, check=True, **options):
     """Run COMMAND to its end with its output caught; a failure carries the output."""
+    if "input" not in options:
+        options["stdin"] = subprocess.DEVNULL
     done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                          errors="backslashreplace", timeout=timeout, stdin=subprocess.DEVNULL, **options)
+                          errors="backslashreplace", timeout=timeout, **options)
     if check and done.returncode != 0:
         raise TestbedError(f"{command[0]} ended with {done.returncode}: {(done.stderr or done.stdout).strip()[-4000:]}")
     return done
