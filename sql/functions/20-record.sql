@@ -84,19 +84,20 @@ RETURN CASE WHEN null_sender AND recipients_total <= 1 THEN 'null-sender' ELSE c
 
 -- What tells a letter of a client with a name from its others in a trap: all its tries have it in common.  Of the hashes the second,
 -- of the sender with the first recipient; without, what is recorded of these.  The less is known, the more letters are taken for one.
-CREATE OR REPLACE FUNCTION hunnypot.letter_of(hit hunnypot.new_hit) RETURNS bytea
+CREATE OR REPLACE FUNCTION hunnypot.letter_of(envelope bytea, domain text, sender text, recipients text[]) RETURNS bytea
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN CASE WHEN length(hit.envelope) >= 32 THEN substr(hit.envelope, 17, 16)
-            ELSE substr(sha256(convert_to(concat_ws(' ', hit.domain, hit.sender, hit.recipients[1]), 'UTF8')), 1, 16) END;
+RETURN CASE WHEN length(envelope) >= 32 THEN substr(envelope, 17, 16)
+            ELSE substr(sha256(convert_to(concat_ws(' ', domain, sender, recipients[1]), 'UTF8')), 1, 16) END;
 
 -- Record a batch of hits of one life of a spool, and move its mark from p_from to p_to, the link of the last of them.  When
 -- the mark is not at p_from nothing happens, so a batch whose outcome the sensor does not know can be sent again.  Returns
 -- where the mark is then.
 -- p_check: some may be recorded already, under another life; those are skipped.  Only then does it cost to look, and no
 -- other batch is under way meanwhile, which might be recording the same hits.
+-- friends: what lists of friends said of each; one of which they did not tell waits for that (sensor_friends()).
 -- A sensor whose clock is ahead must not make a listing last longer, hence least().
 CREATE OR REPLACE FUNCTION hunnypot.record_batch(p_sensor text, p_life uuid, p_from uuid, p_to uuid, p_check boolean,
-                                                 hits hunnypot.new_hit[]) RETURNS uuid
+                                                 hits hunnypot.new_hit[], friends text[] DEFAULT NULL) RETURNS uuid
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp SET timezone = 'UTC' SET enable_seqscan = off
 SET enable_bitmapscan = off AS $$
 DECLARE
@@ -133,17 +134,19 @@ BEGIN
                        WHERE l.network = ANY (ARRAY[n.network, neighbours(n.network)])
                          AND l.since <= h.time AND l.until > h.time
                          AND coalesce(l.removed > h.time, true)) AS while_listed,
-               CASE WHEN h.class = 'trap' AND h.name_state IS DISTINCT FROM 'none' THEN letter_of(h) END AS letter, n.network, h.*
-        FROM unnest(hits) h CROSS JOIN LATERAL (SELECT client_network(h.client) AS network OFFSET 0) n
+               CASE WHEN h.class = 'trap' AND h.name_state IS DISTINCT FROM 'none' THEN letter_of(h.envelope, h.domain, h.sender, h.recipients) END
+                   AS letter, n.network,
+               CASE WHEN friends[h.ordinality] IN ('no', 'unanswered') THEN friends[h.ordinality] END AS friend, h.*
+        FROM unnest(hits) WITH ORDINALITY h CROSS JOIN LATERAL (SELECT client_network(h.client) AS network OFFSET 0) n
         WHERE NOT p_check OR NOT EXISTS (SELECT FROM hit known WHERE known.client = h.client AND known.time = h.time
                                                                      AND known.hit_id = h.hit_id)
     ), inserted AS (
         INSERT INTO hit (hit_id, time, sensor_id, spool, seq, client, client_port, client_name, helo, sender, recipients,
                          recipients_total, null_sender, tls, class, domain, primary_host, primary_age_ms, queue_id,
-                         mta_name, local, owner, name_state, while_listed)
+                         mta_name, local, owner, name_state, while_listed, friend)
         SELECT id, time, life.sensor_id, p_life, seq, client, client_port, client_name, helo, sender, recipients,
                recipients_total, null_sender, tls, class, domain, primary_host, primary_age_ms, queue_id, mta_name,
-               local, whose, name, while_listed
+               local, whose, name, while_listed, friend
         FROM new
     ), kept AS (
         -- Of a trap no letter ever arrives elsewhere.
@@ -152,9 +155,11 @@ BEGIN
                coalesce(envelope_whole, false)
         FROM new WHERE key_id IS NOT NULL AND class <> 'trap'
     ), queued AS (
-        INSERT INTO waiting (hit_id, due, ripe, time, network, class, domain, owner, name_state, while_listed, letter, client_name, helo)
+        INSERT INTO waiting (hit_id, due, ripe, time, network, class, domain, owner, name_state, while_listed, letter, client_name, helo,
+                             asks)
         SELECT id, ripe, ripe, least(time, now()), network, kind, domain, whose, name, while_listed, letter,
-               CASE name WHEN 'confirmed' THEN name_pattern(client_name) END, helo_pattern(helo, client_name, domain, mta_name)
+               CASE name WHEN 'confirmed' THEN name_pattern(client_name) END, helo_pattern(helo, client_name, domain, mta_name),
+               CASE friend WHEN 'unanswered' THEN life.sensor_id END
         FROM new LEFT JOIN policy p ON p.class = kind,
              LATERAL (SELECT now() + coalesce(CASE name WHEN 'none' THEN p.ripens ELSE p.ripens_named END, '0') AS ripe) r
         RETURNING due

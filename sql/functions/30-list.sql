@@ -354,6 +354,8 @@ BEGIN
 END $$;
 
 -- Count at most so many hits that are ripe; the networks that they came from.  To be called under list_lock().
+-- A hit of a friend, of which lists told only after it was recorded, does not count.  One of which no list told waits for that, as long
+-- as the policy says, and then does not count either.
 -- A hit whose client has a confirmed name and was seen at a primary is excused.  One that some witness should have watched, and
 -- did not, waits for it.  One of a client that was on the list does not count, unless it is proven that it did not come because
 -- of that.  A trap has no primary: what came there is proven; but of a client with a name all tries of one letter are one hit.
@@ -378,33 +380,37 @@ BEGIN
         FROM told WHERE key_id IS NOT NULL AND whole AND cardinality(primaries) > 0
         GROUP BY primaries, key_id
     ), found AS MATERIALIZED (
-        SELECT t.*, t.class = 'trap' OR coalesce(l.times @> tstzrange(t.time - interval '24 hours', t.ripe, '[]'), false)
-                   AS is_proven,
+        SELECT t.*, p.waits, p.friend_waits,
+               t.class = 'trap' OR coalesce(l.times @> tstzrange(t.time - interval '24 hours', t.ripe, '[]'), false) AS is_proven,
                coalesce(l.are_known, false) AS has_witnesses,
                t.key_id IS NOT NULL AND EXISTS (SELECT FROM witness_found f WHERE f.hit_id = t.hit_id
                                                   AND f.what IN ('seen', 'refused')) AS was_seen,
                t.key_id IS NOT NULL AND EXISTS (SELECT FROM witness_found f WHERE f.hit_id = t.hit_id
                                                   AND f.what = 'refused') AS was_refused
-        FROM told t LEFT JOIN letters l ON l.primaries = t.primaries AND l.key_id = t.key_id AND t.whole
+        FROM told t LEFT JOIN policy p ON p.class = t.class
+        LEFT JOIN letters l ON l.primaries = t.primaries AND l.key_id = t.key_id AND t.whole
+    ), weighed AS MATERIALIZED (
+        SELECT f.*, CASE WHEN friend THEN 'friend' WHEN name_state = 'confirmed' AND was_seen THEN 'excused'
+                         WHEN asks IS NOT NULL AND now() >= recorded + coalesce(friend_waits, '0') THEN 'unanswered' END AS pardon,
+               CASE WHEN asks IS NOT NULL THEN recorded + friend_waits
+                    WHEN NOT is_proven AND has_witnesses THEN greatest(time, recorded) + waits END AS waits_until
+        FROM found f
     ), excused AS (
         INSERT INTO pardoned (hit_id, why, network, class, domain, hit_time)
-        SELECT hit_id, 'excused', network, class, domain, time FROM found
-        WHERE name_state = 'confirmed' AND was_seen
+        SELECT hit_id, pardon, network, class, domain, time FROM weighed WHERE pardon IS NOT NULL
         ON CONFLICT DO NOTHING
     ), postponed AS (
         INSERT INTO waiting (hit_id, due, ripe, recorded, time, network, class, domain, owner, name_state, while_listed, letter,
-                             client_name, helo)
-        SELECT hit_id, least(now() + interval '10 minutes', greatest(time, recorded) + p.waits), ripe, recorded, time, network,
-               class, domain, owner, name_state, while_listed, letter, client_name, helo
-        FROM found JOIN policy p USING (class)
-        WHERE NOT is_proven AND has_witnesses AND NOT (name_state = 'confirmed' AND was_seen)
-          AND now() < greatest(time, recorded) + p.waits
+                             client_name, helo, asks)
+        SELECT hit_id, least(now() + interval '10 minutes', waits_until), ripe, recorded, time, network, class, domain, owner, name_state,
+               while_listed, letter, client_name, helo, asks
+        FROM weighed WHERE pardon IS NULL AND now() < waits_until
         RETURNING hit_id
     ), counting AS MATERIALIZED (
         SELECT hit_id, time, network, class, domain, owner, name_state, letter, is_proven,
                while_listed AND class <> 'trap' AND NOT (is_proven AND NOT was_refused) AS is_of_list
-        FROM found f
-        WHERE NOT (name_state = 'confirmed' AND was_seen) AND NOT EXISTS (SELECT FROM postponed p WHERE p.hit_id = f.hit_id)
+        FROM weighed f
+        WHERE pardon IS NULL AND NOT EXISTS (SELECT FROM postponed p WHERE p.hit_id = f.hit_id)
     ), letters_new AS (
         -- A mail server tries for up to 7 days (qmail); after that it is another one with the same envelope.
         INSERT INTO trap_letter AS l (network, letter, hit_id, first_seen)
@@ -436,7 +442,7 @@ BEGIN
     ), hours AS (
         INSERT INTO hourly AS h (hour, class, what, number)
         SELECT date_trunc('hour', time), class, what, count(*)
-        FROM (SELECT time, class, 'excused' AS what FROM found WHERE name_state = 'confirmed' AND was_seen
+        FROM (SELECT time, class, pardon AS what FROM weighed WHERE pardon IS NOT NULL
               UNION ALL
               SELECT time, class, CASE WHEN EXISTS (SELECT FROM repeated r WHERE r.hit_id = c.hit_id) THEN 'repeated'
                                        WHEN is_of_list THEN 'while-listed' WHEN is_proven THEN 'proven' ELSE 'inferred' END

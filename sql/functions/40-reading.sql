@@ -1,12 +1,12 @@
 -- The list as readers see it: by the clock, whether or not tick() has come by.
 
--- What each network did to each domain in each class: all its hits, and how many of them ripen, were redeemed or excused, or
--- counted; those of a client that was on the list already do not count.
+-- What each network did to each domain in each class: all its hits, and how many of them ripen, were redeemed or excused (a friend's, and
+-- those of which no list told whether they are one, too), or counted; those of a client that was on the list already do not count.
 CREATE OR REPLACE VIEW hunnypot.offence AS
 SELECT network, class, domain, min(first_seen) AS first_seen, max(last_seen) AS last_seen, sum(hits)::bigint AS hits,
        sum(hits) FILTER (WHERE state = 'ripening')::bigint AS ripening,
        sum(hits) FILTER (WHERE state = 'redeemed')::bigint AS redeemed,
-       sum(hits) FILTER (WHERE state = 'excused')::bigint AS excused,
+       sum(hits) FILTER (WHERE state IN ('excused', 'friend', 'unanswered'))::bigint AS excused,
        sum(hits) FILTER (WHERE state IN ('witnessed', 'inferred'))::bigint AS counted
 FROM (SELECT network, class, domain, first_seen, last_seen, hits,
              CASE WHEN while_listed THEN 'while listed' WHEN witnessed THEN 'witnessed' ELSE 'inferred' END AS state
@@ -23,7 +23,7 @@ SELECT hit_id, time, mx, told FROM hunnypot.pardoned WHERE why = 'redeemed';
 CREATE OR REPLACE VIEW hunnypot.suspect AS
 SELECT w.network, w.class, p.suspect_address AS return_address, count(*) AS hits, max(w.ripe) AS until
 FROM hunnypot.waiting w JOIN hunnypot.policy p ON p.class = w.class
-WHERE p.suspect_address IS NOT NULL
+WHERE p.suspect_address IS NOT NULL AND w.asks IS NULL AND NOT w.friend -- it may be a friend
 GROUP BY w.network, w.class, p.suspect_address;
 
 -- The list without what only an export, or a person, asks for: a look-up is mostly the start of its plan, and of each table in that.

@@ -82,6 +82,8 @@ BEGIN
         state := p.why;
         what := CASE p.why WHEN 'redeemed' THEN 'so this hit is redeemed, and does not count'
                            WHEN 'repeated' THEN 'this hit does not count: its letter was counted already when it was tried before'
+                           WHEN 'friend' THEN 'a list of friends has the client: this hit does not count'
+                           WHEN 'unanswered' THEN 'no list of friends told whether the client is one: this hit is watched, and does not count'
                            ELSE 'as a primary saw the client, whose name is confirmed, this hit is excused, and does not count' END;
         RETURN;
     END IF;
@@ -90,7 +92,11 @@ BEGIN
     IF FOUND THEN
         "time" := w.ripe;
         state := 'ripening';
-        what := CASE WHEN w.ripe > now() THEN 'this hit will be ripe, and does not count before'
+        what := CASE WHEN w.friend THEN 'a list of friends has the client: this hit will not count'
+                     WHEN w.asks IS NOT NULL
+                     THEN format('this hit waits until %s to be told by a list of friends whether the client is one, and then does not count',
+                                 time_text(w.recorded + rule.friend_waits))
+                     WHEN w.ripe > now() THEN 'this hit will be ripe, and does not count before'
                      ELSE format('this hit was ripe, but %s: it waits until %s, and then counts as inferred', unproven_text(hit),
                                  time_text(greatest(w.time, w.recorded) + rule.waits)) END;
         RETURN;
@@ -136,7 +142,9 @@ BEGIN
                || CASE counted_class(hit.class, hit.null_sender, hit.recipients_total) WHEN 'null-sender' THEN ', with a bounce'
                                                                                      ELSE '' END
                || CASE hit.name_state WHEN 'confirmed' THEN '; its name is confirmed'
-                                      WHEN 'unknown' THEN '; whether it has a name could not be found out' ELSE '' END AS what
+                                      WHEN 'unknown' THEN '; whether it has a name could not be found out' ELSE '' END
+               || CASE hit.friend WHEN 'no' THEN '; no list of friends has it'
+                                  WHEN 'unanswered' THEN '; a list of friends did not tell whether it is one' ELSE '' END AS what
         UNION ALL
         SELECT 2, coalesce(asked.time, hit.time), format('primary %s took mail', hit.primary_host)
         FROM (SELECT min(m.time) AS time FROM probe m
@@ -241,7 +249,8 @@ BEGIN
         FROM hit h JOIN waiting w ON w.hit_id = h.hit_id WHERE h.client <<= unit GROUP BY 1
     ), forgiven AS (
         SELECT p.class, count(*) FILTER (WHERE p.why = 'redeemed') AS redeemed, count(*) FILTER (WHERE p.why = 'excused') AS excused,
-               count(*) FILTER (WHERE p.why = 'repeated') AS repeated
+               count(*) FILTER (WHERE p.why = 'repeated') AS repeated, count(*) FILTER (WHERE p.why = 'friend') AS friends,
+               count(*) FILTER (WHERE p.why = 'unanswered') AS unanswered
         FROM pardoned p WHERE p.network <<= unit GROUP BY 1
     ), facts AS (
         SELECT o.class, array_agg(o ORDER BY o.counted, o.first_seen, o.domain, o.day, o.named, o.witnessed, o.network) AS facts,
@@ -268,6 +277,8 @@ BEGIN
            || coalesce('; ' || count_text(nullif(g.redeemed, 0), 'hit') || ' redeemed', '')
            || coalesce('; ' || count_text(nullif(g.excused, 0), 'hit') || ' excused', '')
            || coalesce('; ' || count_text(nullif(g.repeated, 0), 'hit') || ' more with the same letters', '')
+           || coalesce('; ' || count_text(nullif(g.friends, 0), 'hit') || ' of a friend', '')
+           || coalesce('; ' || count_text(nullif(g.unanswered, 0), 'hit') || ' of which no list told whether it is a friend', '')
     FROM policy p
     LEFT JOIN facts f ON f.class = p.class
     LEFT JOIN undecided w ON w.class = p.class

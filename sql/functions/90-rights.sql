@@ -16,7 +16,7 @@ GRANT SELECT ON hunnypot.envelope_key TO hunnypot_reader;
 GRANT EXECUTE ON FUNCTION hunnypot.envelope_keys TO hunnypot_sensor, hunnypot_operator;
 
 GRANT EXECUTE ON FUNCTION hunnypot.sensor_hello, hunnypot.record_batch, hunnypot.sensor_heartbeat, hunnypot.tick,
-    hunnypot.sensor_brake TO hunnypot_sensor;
+    hunnypot.sensor_brake, hunnypot.sensor_friends TO hunnypot_sensor;
 
 GRANT INSERT, UPDATE, DELETE ON hunnypot.policy, hunnypot.allow, hunnypot.setting TO hunnypot_operator;
 GRANT EXECUTE ON FUNCTION hunnypot.are_nat64_prefixes, hunnypot.brake_release, hunnypot.allow_add, hunnypot.allow_del, hunnypot.forget,

@@ -26,6 +26,12 @@ static const char *const name_states[] = {
 #undef X
 };
 
+static const char *const friend_states[] = {
+#define X(identifier, text, meaning) [FRIEND_##identifier] = (text),
+    FRIEND_STATE_TABLE(X)
+#undef X
+};
+
 _Static_assert(sizeof classes / sizeof *classes == CLASS_COUNT, "each class has its row in CLASS_TABLE");
 _Static_assert(sizeof verdicts / sizeof *verdicts == VERDICT_COUNT, "each verdict has its row in VERDICT_TABLE");
 
@@ -69,6 +75,21 @@ bool name_state_from_name(const char *name, enum name_state *state)
     for (unsigned i = 0; i < NAME_STATE_COUNT; i++)
         if (strcmp(name_states[i], name) == 0) {
             *state = (enum name_state)i;
+            return true;
+        }
+    return false;
+}
+
+const char *friend_state_name(enum friend_state state)
+{
+    return friend_states[state];
+}
+
+bool friend_state_from_name(const char *name, enum friend_state *state)
+{
+    for (unsigned i = 0; i < FRIEND_STATE_COUNT; i++)
+        if (strcmp(friend_states[i], name) == 0) {
+            *state = (enum friend_state)i;
             return true;
         }
     return false;

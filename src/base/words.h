@@ -30,7 +30,7 @@
     X(ARGUMENT, OUTAGE, "outage", 7, FINAL, "not recorded, the primaries do not take mail") \
     X(ARGUMENT, RECOVERING, "recovering", 5, FINAL, "not recorded, an outage or the start was too recent") \
     X(ARGUMENT, MOVED, "moved", 6, FINAL, "not recorded, DNS changed so lately that the old answer may still be obeyed") \
-    X(ARGUMENT, FRIEND, "friend", 8, FINAL, "not recorded, one of our addresses or an MX host of the domain") \
+    X(ARGUMENT, FRIEND, "friend", 8, FINAL, "not recorded, one of our addresses, an MX host of the domain, or on a list of friends") \
     X(ARGUMENT, IGNORED, "ignored", 10, FINAL, "not recorded, ignore_clients") \
     X(ARGUMENT, EXEMPT, "exempt", 9, FINAL, "not recorded, exempt local parts only") \
     X(ARGUMENT, NONE, "none", 1, FINAL, "not recorded, this host is nothing to the domain") \
@@ -43,6 +43,15 @@
     X(UNKNOWN, "unknown", "DNS did not tell") \
     X(NONE, "none", "it has no name, or one that is made from its address") \
     X(CONFIRMED, "confirmed", "it has one")
+
+/* Do the lists of friends (friends.zones) have the client of a hit?
+ *
+ * X(identifier, "name", "meaning") */
+#define FRIEND_STATE_TABLE(X) \
+    X(UNASKED, "unasked", "there are no such lists") \
+    X(NO, "no", "none of them has it") \
+    X(YES, "yes", "one of them has it") \
+    X(UNANSWERED, "unanswered", "one of them did not tell, and no other has it")
 
 enum hit_class {
 #define X(identifier, name, rank, meaning) CLASS_##identifier,
@@ -65,10 +74,18 @@ enum name_state {
     NAME_STATE_COUNT
 };
 
+enum friend_state {
+#define X(identifier, name, meaning) FRIEND_##identifier,
+    FRIEND_STATE_TABLE(X)
+#undef X
+    FRIEND_STATE_COUNT
+};
+
 /* Static text of a value, for example "backup". */
 const char *class_name(enum hit_class class);
 const char *verdict_name(enum verdict verdict);
 const char *name_state_name(enum name_state state);
+const char *friend_state_name(enum friend_state state);
 
 /* The table's rank. */
 int class_rank(enum hit_class class);
@@ -77,5 +94,6 @@ int verdict_rank(enum verdict verdict);
 /* The class called NAME; false when there is none ("none" counts as one). */
 bool class_from_name(const char *name, enum hit_class *class);
 bool name_state_from_name(const char *name, enum name_state *state);
+bool friend_state_from_name(const char *name, enum friend_state *state);
 
 #endif

@@ -96,6 +96,12 @@ struct check_domain {
     enum liveness_state states[MX_MAX][MX_ADDRESS_MAX]; /* with --probe, of the primaries */
 };
 
+/* A list of friends. */
+struct check_zone {
+    const char *name; /* the settings' */
+    enum friend_state has, has_not; /* what it says of what each list must have, and must not (RFC 5782 5) */
+};
+
 struct check_database {
     enum db_status sensor_status; /* of the daemon's connection */
     char *sensor_why, *sensor_role;
@@ -121,6 +127,8 @@ struct check_facts {
     struct check_database database;
     struct check_domain *domains;
     size_t domain_count;
+    struct check_zone zones[SETTINGS_ZONE_MAX];
+    size_t zone_count;
     bool probe;
 };
 

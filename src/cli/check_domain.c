@@ -1,5 +1,5 @@
 /* check_domain.c - checks of each trapped domain: what DNS says, who we are there, whether the mail server lets its mail come
- * as far as the milter, and with --probe how its primaries are. */
+ * as far as the milter, and with --probe how its primaries are; and of the lists of friends. */
 
 #include <stdlib.h>
 #include <string.h>
@@ -79,6 +79,23 @@ static void probe_primaries(const struct settings_judge *judge, struct check_dom
     }
 }
 
+/* 127.0.0.2, which is listed everywhere, and 127.0.0.1, which is nowhere. */
+static void gather_zones(struct check_facts *facts)
+{
+    const struct settings_judge *judge = &facts->host.settings->judge;
+    static const struct ipaddr has = {.family = 4, .bytes = {127, 0, 0, 2}}, has_not = {.family = 4, .bytes = {127, 0, 0, 1}};
+    static const atomic_bool stop = false;
+
+    facts->zone_count = judge->friend_zone_count;
+    for (size_t i = 0; i < facts->zone_count; i++) {
+        struct check_zone *zone = &facts->zones[i];
+
+        zone->name = judge->friend_zones[i];
+        zone->has = mx_listed(&judge->dns, zone->name, &has, &stop);
+        zone->has_not = zone->has == FRIEND_UNANSWERED ? FRIEND_UNANSWERED : mx_listed(&judge->dns, zone->name, &has_not, &stop);
+    }
+}
+
 /* Those that were asked for or, without, those that the settings name one by one. */
 void check_gather_domains(struct check_facts *facts, char **names, size_t count)
 {
@@ -86,6 +103,7 @@ void check_gather_domains(struct check_facts *facts, char **names, size_t count)
 
     if (settings == NULL)
         return;
+    gather_zones(facts);
     for (size_t i = 0; i < count; i++)
         gather_domain(facts, names[i]);
     for (size_t i = 0; count == 0 && i < settings->judge.rule_count && i < DOMAINS_MAX; i++)
@@ -215,6 +233,26 @@ static void check_primaries(const struct check_facts *facts, struct check_report
                   "no primary can be reached: outgoing port 25 may be blocked");
 }
 
+static void check_friends(const struct check_facts *facts, struct check_report *report)
+{
+    for (size_t i = 0; i < facts->zone_count; i++) {
+        const struct check_zone *zone = &facts->zones[i];
+
+        if (zone->has == FRIEND_UNANSWERED || zone->has_not == FRIEND_UNANSWERED)
+            check_say(report, CHECK_PROBLEM, "ask it by a resolver of your own, or take it out of friends.zones; whom no list has does not count",
+                      "%s gives no answer of a list", zone->name);
+        else if (zone->has_not == FRIEND_YES)
+            check_say(report, CHECK_PROBLEM, "take it out of friends.zones; until then nobody is recorded",
+                      "%s has 127.0.0.1, and so everybody", zone->name);
+        else if (zone->has == FRIEND_NO)
+            check_say(report, CHECK_WARNING, "is it spelt right, and alive? to this host it has nobody",
+                      "%s has not even 127.0.0.2, which each list must have", zone->name);
+        else
+            check_say(report, CHECK_OK, NULL, "%s, a list of friends, answers", zone->name);
+    }
+}
+
 const struct check check_domain_table[] = {
-    {"dns", check_dns}, {"role", check_role}, {"relay domains", check_relay}, {"primaries", check_primaries}, {NULL, NULL},
+    {"dns", check_dns}, {"role", check_role}, {"relay domains", check_relay}, {"primaries", check_primaries},
+    {"friends", check_friends}, {NULL, NULL},
 };

@@ -218,6 +218,7 @@ static void judge_candidate(struct judging *judging, struct candidate *candidate
         free(hit->owner);
         hit->owner = alloc_text(answer.owner);
         hit->name_state = answer.name_state;
+        hit->friend_state = answer.friend_state;
     }
 }
 

@@ -6,7 +6,7 @@
  *           inbox after a restart that is older than that, unless it hit a trap.
  * Limits:   JUDGING_WINDOW hits in memory; the rest waits in the inbox.  No more than about JUDGING_DOMAINS domains are
  *           being found out about for them at a time, first come, first served; hits on known ones pass those that wait.
- *           An offence waits for its client's name no longer than JUDGING_NAME_MS when hits wait in the inbox behind a full
+ *           An offence waits for what DNS says of its client no longer than JUDGING_NAME_MS when hits wait in the inbox behind a full
  *           window, and not at all when the daemon stops.
  *           A hit that waits is asked about again at most every JUDGING_ROUND_MS, however much becomes known meanwhile, and no more
  *           than a fifth of the time goes into that.

@@ -267,13 +267,20 @@ static size_t take_probes(void *context, struct store_probe *probes, size_t max)
     return count;
 }
 
+static enum friend_state friend_state(void *context, const struct ipaddr *client)
+{
+    return judge_friend(context, client);
+}
+
 static bool start_shipper(void)
 {
     const struct shipper_probes probes = {.take = take_probes, .context = this.judge};
+    const struct shipper_friends friends = {.state = friend_state, .context = this.judge};
 
     if (*this.settings->database == '\0')
         return true;
-    this.shipper = shipper_start(this.spool, this.settings->database, this.settings->sensor, PACKAGE_VERSION, &probes);
+    this.shipper = shipper_start(this.spool, this.settings->database, this.settings->sensor, PACKAGE_VERSION, &probes,
+                                 &friends);
     return this.shipper != NULL || fail_part("shipper", errno);
 }
 

@@ -179,16 +179,32 @@ static void domains_judge(struct judge *judge, const struct known_asker *asker, 
     free(view);
 }
 
-/* An offence waits for the client's name, which is looked up while the primaries are probed.  A name that is not known is taken
- * for one (policy), so that not to wait for it makes nobody guilty. */
-static void name_wait(struct judge *judge, const struct known_asker *asker, const struct judge_question *question,
-                      struct verdict_result *result, struct judge_answer *answer)
+/* An offence waits for what DNS says of the client, which is looked up while the primaries are probed.  A name that is not known is
+ * taken for one (policy), and where no list of friends answered the hit does not count before one does: so that not to wait for
+ * it makes nobody guilty. */
+static void client_wait(struct judge *judge, const struct known_asker *asker, const struct judge_question *question,
+                        struct verdict_result *result, struct judge_answer *answer)
 {
+    bool named, asked;
+
     if (result->verdict != VERDICT_OFFENCE && result->verdict != VERDICT_PENDING)
         return;
-    if (!known_name(judge->known, asker, question->client_name, &answer->name_state) && !question->final &&
-        !question->hurry)
+    named = known_name(judge->known, asker, question->client_name, &answer->name_state);
+    asked = known_in_zones(judge->known, &asker->client, asker->known_only, &answer->friend_state);
+    if (answer->friend_state == FRIEND_YES) {
+        result->verdict = VERDICT_FRIEND;
+        result->why = "a list of friends has it";
+    } else if (!(named && asked) && !question->final && !question->hurry) {
         result->verdict = VERDICT_PENDING;
+    }
+}
+
+enum friend_state judge_friend(struct judge *judge, const struct ipaddr *client)
+{
+    enum friend_state state;
+
+    (void)known_in_zones(judge->known, client, false, &state);
+    return state;
 }
 
 bool judge_at_once(struct judge *judge, const struct judge_question *question, struct judge_answer *answer)
@@ -228,7 +244,7 @@ void judge_ask(struct judge *judge, const struct judge_question *question, struc
     hit_facts(judge, &asker, question, &hit);
     if (!verdict_begin(&hit, &result))
         domains_judge(judge, &asker, &hit, question, &result, answer);
-    name_wait(judge, &asker, question, &result, answer);
+    client_wait(judge, &asker, question, &result, answer);
     answer->verdict = result.verdict;
     answer->why = result.why;
     if (result.verdict == VERDICT_OFFENCE) {

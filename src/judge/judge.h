@@ -35,7 +35,7 @@ struct judge_question {
     bool known_only; /* nothing is added to the tables, which would push out what other questions wait for */
     bool late;       /* the hit is too old for today's state of the primaries: only a trap, which needs none, is judged */
     bool final;      /* no more time: what is not known now is doubt */
-    bool hurry;      /* others wait behind it, or the daemon stops: an offence does not wait for the client's name */
+    bool hurry;      /* others wait behind it, or the daemon stops: an offence does not wait for what DNS says of the client */
 };
 
 struct judge_answer {
@@ -48,6 +48,7 @@ struct judge_answer {
     size_t primary_count;
     char owner[DOMAIN_MAX + 1];      /* see judge/owner.h */
     enum name_state name_state;      /* of the client */
+    enum friend_state friend_state;  /* likewise; FRIEND_YES is VERDICT_FRIEND */
     const char *why;                 /* static text for the log, for every verdict but pending */
 };
 
@@ -82,6 +83,9 @@ void judge_ask(struct judge *judge, const struct judge_question *question, struc
  * for; returns at once. */
 bool judge_outage_is_sure(struct judge *judge, const struct ipaddr *client, const struct ipaddr *local, const char *mta_name,
                           const char *domain);
+
+/* Do the lists of friends have CLIENT?  FRIEND_UNANSWERED: not known, or not yet, and it is being found out. */
+enum friend_state judge_friend(struct judge *judge, const struct ipaddr *client);
 
 /* As known_reached(). */
 size_t judge_reached(struct judge *judge, struct reached_probe *probes, size_t max);

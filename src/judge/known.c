@@ -88,7 +88,8 @@ struct known *known_create(const struct settings *settings, const struct known_l
     known->domains = domains_create(limits->domains, &known->agenda, KNOWN_DUE_DOMAIN);
     known->liveness = liveness_create(limits->addresses, &known->agenda, KNOWN_DUE_ADDRESS);
     known->egress_entry.kind = KNOWN_DUE_EGRESS;
-    known->names = names_create(limits->domains, &known->names_due, KNOWN_DUE_NAME);
+    known->names = answers_create(limits->domains, &known->clients_due, KNOWN_DUE_NAME);
+    known->friends = answers_create(limits->domains, &known->clients_due, KNOWN_DUE_FRIEND);
     known->looked = clock_now();
     known->created_ms = known->looked.boot_ms;
     configured_add(known);
@@ -107,9 +108,10 @@ static void known_free(struct known *known)
 {
     domains_destroy(&known->domains);
     liveness_destroy(&known->liveness);
-    names_destroy(&known->names);
+    answers_destroy(&known->names);
+    answers_destroy(&known->friends);
     agenda_clear(&known->agenda);
-    agenda_clear(&known->names_due);
+    agenda_clear(&known->clients_due);
     settings_release(known->settings);
     if (known->stop_fd >= 0)
         close(known->stop_fd);
@@ -147,6 +149,14 @@ void known_destroy(struct known **known_pointer)
     known_free(known);
 }
 
+/* The lists may be others. */
+static void friends_forget(struct known *known, size_t max)
+{
+    answers_destroy(&known->friends);
+    known->friends = answers_create(max, &known->clients_due, KNOWN_DUE_FRIEND);
+    memset(known->zone_rests_ms, 0, sizeof known->zone_rests_ms);
+}
+
 void known_configure(struct known *known, const struct settings *settings)
 {
     const struct settings *before;
@@ -156,6 +166,7 @@ void known_configure(struct known *known, const struct settings *settings)
     before = known->settings;
     known->settings = settings_hold(settings);
     domains_forget_answers(known->domains);
+    friends_forget(known, answers_max(known->friends));
     configured_add(known);
     known_plan_egress(known, known_time_look(known));
     for (domain = domains_first(known->domains); domain != NULL; domain = domain->hh.next)

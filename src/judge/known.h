@@ -12,6 +12,9 @@
  * it, and so is a move of the mail.  Both go to the keeper (known_keep_with) at once, and come back with known_recall()
  * in the next process.
  *
+ * What DNS says of a client, whether it has a name and whether lists have it as a friend, is asked for an offence, and for what may become
+ * one.  A list that did not answer is left alone for KNOWN_ZONE_REST_MS, whoever comes.
+ *
  * Threads:  any may call; the mutex is never held while looking up, probing or keeping.
  * Owns:     copies what it is given, and holds the settings.
  * Fails:    only to be created; doubt is a fact.
@@ -30,7 +33,7 @@
 #include "judge/self.h"
 #include "settings/settings.h"
 
-enum { KNOWN_DOMAINS_MAX = 10000, KNOWN_ADDRESSES_MAX = 40000, KNOWN_FRESH_DAYS = 7 };
+enum { KNOWN_DOMAINS_MAX = 10000, KNOWN_ADDRESSES_MAX = 40000, KNOWN_FRESH_DAYS = 7, KNOWN_ZONE_REST_MS = 60000 };
 
 struct known;
 
@@ -92,6 +95,9 @@ bool known_friend(struct known *known, const struct ipaddr *client);
 /* Has the client of ASKER a confirmed name?  VERIFIED is what the mail server found ("[address]": nothing).  False: it is
  * being looked up. */
 bool known_name(struct known *known, const struct known_asker *asker, const char *verified, enum name_state *state);
+
+/* Do the lists of friends have CLIENT?  False: it is being looked up, and *STATE is FRIEND_UNANSWERED.  KNOWN_ONLY: nothing is added. */
+bool known_in_zones(struct known *known, const struct ipaddr *client, bool known_only, enum friend_state *state);
 
 /* How long ago the workers began. */
 int64_t known_age_ms(struct known *known);

@@ -193,15 +193,32 @@ bool known_friend(struct known *known, const struct ipaddr *client)
 /* What the mail server found for itself leads back; what it did not, it may not have looked for. */
 bool known_name(struct known *known, const struct known_asker *asker, const char *verified, enum name_state *state)
 {
+    int answer = NAME_UNKNOWN;
     bool found;
 
-    *state = NAME_UNKNOWN;
     if (verified != NULL && *verified != '\0' && *verified != '[') {
         *state = name_is_made_from(verified, &asker->client) ? NAME_NONE : NAME_CONFIRMED;
         return true;
     }
     pthread_mutex_lock(&known->mutex);
-    found = names_ask(known->names, &asker->client, asker->known_only, asker->now_ms, state);
+    found = answers_ask(known->names, &asker->client, asker->known_only, asker->now_ms, &answer);
+    *state = (enum name_state)answer;
+    pthread_cond_signal(&known->work);
+    pthread_mutex_unlock(&known->mutex);
+    return found;
+}
+
+bool known_in_zones(struct known *known, const struct ipaddr *client, bool known_only, enum friend_state *state)
+{
+    int answer = FRIEND_UNANSWERED;
+    bool found = true;
+
+    pthread_mutex_lock(&known->mutex);
+    if (known->settings->judge.friend_zone_count == 0)
+        answer = FRIEND_UNASKED;
+    else
+        found = answers_ask(known->friends, client, known_only, known_time_look(known), &answer);
+    *state = found ? (enum friend_state)answer : FRIEND_UNANSWERED;
     pthread_cond_signal(&known->work);
     pthread_mutex_unlock(&known->mutex);
     return found;

@@ -17,10 +17,10 @@
 #include "base/clock.h"
 #include "base/ipaddr.h"
 #include "judge/agenda.h"
+#include "judge/answers.h"
 #include "judge/domains.h"
 #include "judge/known.h"
 #include "judge/liveness.h"
-#include "judge/names.h"
 #include "judge/reached.h"
 #include "settings/settings.h"
 
@@ -30,7 +30,7 @@ enum {
 };
 
 /* What an entry of the agenda stands for. */
-enum { KNOWN_DUE_DOMAIN, KNOWN_DUE_ADDRESS, KNOWN_DUE_NAME, KNOWN_DUE_EGRESS };
+enum { KNOWN_DUE_DOMAIN, KNOWN_DUE_ADDRESS, KNOWN_DUE_NAME, KNOWN_DUE_FRIEND, KNOWN_DUE_EGRESS };
 
 /* Has any probe ever come through?  Under the mutex. */
 struct egress {
@@ -52,11 +52,12 @@ struct known {
     struct clock_moment looked; /* when known_time_look() was called last */
     const struct settings *settings;
     struct agenda agenda;
-    struct agenda names_due; /* clients' names, of which a burst of clients may bring any number: they come last */
-    unsigned naming;         /* workers that look one up */
+    struct agenda clients_due; /* what DNS says of clients, of whom a burst may bring any number: they come last */
+    unsigned asking_clients;   /* workers that look one up */
     struct domains *domains;
     struct liveness *liveness;
-    struct names *names;
+    struct answers *names, *friends;
+    int64_t zone_rests_ms[SETTINGS_ZONE_MAX]; /* a list that did not answer is not asked before */
     struct egress egress;
     struct reached reached;
     struct agenda_entry egress_entry;
@@ -72,7 +73,7 @@ struct known {
     int64_t created_ms;
     pthread_t *workers;
     size_t worker_count;
-    _Atomic int64_t blocked_logged_ms;
+    _Atomic int64_t blocked_logged_ms, zone_logged_ms;
 };
 
 /* Now, on the clock that goes on in a suspend (boot_ms).  When the real time disagrees with it since the last call, what is

@@ -14,6 +14,7 @@
 enum {
     LEAVE_MS = 300, /* for the workers to end */
     BLOCKED_LOG_MS = 3600000,
+    ZONE_LOG_MS = 3600000,
     BLOCKED_PROBES = 10 /* so many without a single connection, to more than one address: it is not them, it is us */
 };
 
@@ -22,7 +23,7 @@ struct task {
     int kind;
     const struct settings *settings;
     char domain[DOMAIN_MAX + 1]; /* to look up; or one whose primary is probed */
-    struct ipaddr address;       /* to probe, or whose names to look up */
+    struct ipaddr address;       /* to probe, or a client to look up */
     struct ipaddr local;         /* who asks for the look-up: see struct self */
     char mta_name[DOMAIN_MAX + 1];
 };
@@ -136,9 +137,9 @@ static bool task_begin(struct known *known, struct agenda_entry *entry, struct t
         egress_refresh(known, now_ms);
         return false;
     }
-    if (entry->kind == KNOWN_DUE_NAME) {
-        task->address = names_begin(known->names, entry);
-        known->naming++;
+    if (entry->kind == KNOWN_DUE_NAME || entry->kind == KNOWN_DUE_FRIEND) {
+        task->address = answers_begin(entry->kind == KNOWN_DUE_NAME ? known->names : known->friends, entry);
+        known->asking_clients++;
     } else if (entry->kind == KNOWN_DUE_ADDRESS) {
         liveness_begin(known->liveness, entry, now_ms, &task->address, task->domain);
     } else if (!domain_begin(known, domains_of_entry(entry), task, now_ms)) {
@@ -148,14 +149,15 @@ static bool task_begin(struct known *known, struct agenda_entry *entry, struct t
     return true;
 }
 
-/* What is due next, or will be; NULL: nothing.  Names, which DNS may let wait for long, leave one worker for the rest. */
+/* What is due next, or will be; NULL: nothing.  Clients, for whom DNS may let wait long, leave one worker for the rest. */
 static struct agenda_entry *task_next(const struct known *known, int64_t now_ms)
 {
-    struct agenda_entry *first = agenda_first(&known->agenda), *name = agenda_first(&known->names_due);
+    struct agenda_entry *first = agenda_first(&known->agenda), *client = agenda_first(&known->clients_due);
 
     if (first != NULL && first->due_ms <= now_ms)
         return first;
-    return name != NULL && (known->naming == 0 || known->naming + 1 < known->settings->judge.probers) ? name : first;
+    return client != NULL && (known->asking_clients == 0 || known->asking_clients + 1 < known->settings->judge.probers) ? client
+                                                                                                                         : first;
 }
 
 static bool task_take(struct known *known, struct task *task)
@@ -347,6 +349,14 @@ static void probe_run(struct known *known, const struct task *task)
         known_keep(known);
 }
 
+/* The look-up of a client ended.  The mutex is held. */
+static void client_end(struct known *known)
+{
+    known->asking_clients--;
+    known_news_tell(known);
+    pthread_cond_signal(&known->work); /* for the next one */
+}
+
 static void name_run(struct known *known, const struct task *task)
 {
     char address[IPADDR_TEXT_SIZE];
@@ -356,13 +366,69 @@ static void name_run(struct known *known, const struct task *task)
     mx_names_resolve(&task->settings->judge.dns, &task->address, &known->stop, &names);
     state = name_judge(&names, &task->address);
     pthread_mutex_lock(&known->mutex);
-    names_report(known->names, &task->address, state, known_time_look(known));
-    known->naming--;
-    known_news_tell(known);
-    pthread_cond_signal(&known->work); /* for the next name */
+    answers_report(known->names, &task->address, state,
+                   known_time_look(known) + (state == NAME_UNKNOWN ? ANSWERS_NONE_USED_MS : ANSWERS_USED_MS));
+    client_end(known);
     pthread_mutex_unlock(&known->mutex);
     log_event(LOG_LEVEL_DEBUG, "named client=%s state=%s name=%s", ipaddr_format(&task->address, address),
               name_state_name(state), names.count > 0 ? names.list[0] : "-");
+}
+
+/* Does the list ZONE rest?  One that did not answer, or said that it was asked too much, is not asked again by everyone who comes. */
+static bool zone_rests(struct known *known, size_t zone)
+{
+    bool rests;
+
+    pthread_mutex_lock(&known->mutex);
+    rests = known_time_look(known) < known->zone_rests_ms[zone];
+    pthread_mutex_unlock(&known->mutex);
+    return rests;
+}
+
+static void zone_give_rest(struct known *known, const struct task *task, size_t zone)
+{
+    pthread_mutex_lock(&known->mutex);
+    if (task->settings == known->settings)
+        known->zone_rests_ms[zone] = known_time_look(known) + KNOWN_ZONE_REST_MS;
+    pthread_mutex_unlock(&known->mutex);
+    if (!known->stop && log_is_due(&known->zone_logged_ms, ZONE_LOG_MS))
+        log_event(LOG_LEVEL_WARNING, "no-answer zone=%s effect=\"whom no list has is not counted against before it answers\"",
+                  task->settings->judge.friend_zones[zone]);
+}
+
+/* One list that has the client is enough; that none has it, all have to say. */
+static enum friend_state zones_ask(struct known *known, const struct task *task)
+{
+    const struct settings_judge *settings = &task->settings->judge;
+    enum friend_state state = FRIEND_NO;
+
+    for (size_t i = 0; i < settings->friend_zone_count && state != FRIEND_YES; i++) {
+        enum friend_state one = FRIEND_UNANSWERED;
+
+        if (!zone_rests(known, i)) {
+            one = mx_listed(&settings->dns, settings->friend_zones[i], &task->address, &known->stop);
+            if (one == FRIEND_UNANSWERED)
+                zone_give_rest(known, task, i);
+        }
+        if (one != FRIEND_NO)
+            state = one;
+    }
+    return state;
+}
+
+static void friend_run(struct known *known, const struct task *task)
+{
+    enum friend_state state = zones_ask(known, task);
+    char address[IPADDR_TEXT_SIZE];
+
+    pthread_mutex_lock(&known->mutex);
+    if (task->settings == known->settings)
+        answers_report(known->friends, &task->address, state,
+                       known_time_look(known) + (state == FRIEND_UNANSWERED ? ANSWERS_NONE_USED_MS : ANSWERS_USED_MS));
+    client_end(known);
+    pthread_mutex_unlock(&known->mutex);
+    log_event(LOG_LEVEL_DEBUG, "befriended client=%s state=%s", ipaddr_format(&task->address, address),
+              friend_state_name(state));
 }
 
 static void *work(void *context)
@@ -375,6 +441,8 @@ static void *work(void *context)
             probe_run(known, &task);
         else if (task.kind == KNOWN_DUE_NAME)
             name_run(known, &task);
+        else if (task.kind == KNOWN_DUE_FRIEND)
+            friend_run(known, &task);
         else
             lookup_run(known, &task);
         settings_release(task.settings);

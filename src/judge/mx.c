@@ -342,18 +342,19 @@ static bool name_take(void *into, const ns_msg *message, const ns_rr *record)
     return true;
 }
 
-static void reverse_name(const struct ipaddr *address, char out[NS_MAXDNAME])
+/* ADDRESS from its end on, below ZONE. */
+static void reverse_name(const struct ipaddr *address, const char *zone, char out[NS_MAXDNAME])
 {
     size_t used = 0;
 
     if (address->family == 4) {
-        snprintf(out, NS_MAXDNAME, "%u.%u.%u.%u.in-addr.arpa", address->bytes[3], address->bytes[2], address->bytes[1],
-                 address->bytes[0]);
+        snprintf(out, NS_MAXDNAME, "%u.%u.%u.%u.%s", address->bytes[3], address->bytes[2], address->bytes[1],
+                 address->bytes[0], zone);
         return;
     }
     for (int i = 15; i >= 0; i--)
         used += (size_t)snprintf(out + used, NS_MAXDNAME - used, "%x.%x.", address->bytes[i] & 15, address->bytes[i] >> 4);
-    snprintf(out + used, NS_MAXDNAME - used, "ip6.arpa");
+    snprintf(out + used, NS_MAXDNAME - used, "%s", zone);
 }
 
 /* Does NAME lead to ADDRESS?  MX_UNKNOWN: it may. */
@@ -374,7 +375,7 @@ static void confirmed_names_ask(struct lookup *lookup, const struct ipaddr *addr
     char reverse[NS_MAXDNAME];
     size_t confirmed = 0;
 
-    reverse_name(address, reverse);
+    reverse_name(address, address->family == 4 ? "in-addr.arpa" : "ip6.arpa", reverse);
     names->status = records_ask(lookup, reverse, ns_t_ptr, name_take, names);
     for (size_t i = 0; i < names->count; i++) {
         enum mx_status status = leads_back(lookup, names->list[i], address);
@@ -400,4 +401,44 @@ void mx_names_resolve(const struct settings_dns *config, const struct ipaddr *ad
     confirmed_names_ask(&lookup, address, names);
     free(lookup.message);
     res_nclose(&lookup.resolver);
+}
+
+/* The records of an address in a list. */
+struct entry {
+    bool listed, no_answer;
+};
+
+static bool entry_take(void *into, const ns_msg *message, const ns_rr *record)
+{
+    struct entry *entry = into;
+    const unsigned char *data = ns_rr_rdata(*record);
+
+    (void)message;
+    if (ns_rr_rdlen(*record) != 4)
+        return false;
+    if (data[0] != 127 || memcmp(data, "\x7f\0\0\xff", 4) == 0 || memcmp(data, "\x7f\xff\xff", 3) == 0)
+        entry->no_answer = true;
+    else
+        entry->listed = true;
+    return true;
+}
+
+enum friend_state mx_listed(const struct settings_dns *config, const char *zone, const struct ipaddr *address,
+                            const atomic_bool *stop)
+{
+    struct lookup lookup = {.stop = stop};
+    struct entry entry = {.listed = false};
+    char name[NS_MAXDNAME];
+    enum mx_status status;
+
+    if (!resolver_open(config, &lookup.resolver))
+        return FRIEND_UNANSWERED;
+    lookup.message = alloc_zeroed(1, MESSAGE_MAX);
+    reverse_name(address, zone, name);
+    status = records_ask(&lookup, name, ns_t_a, entry_take, &entry);
+    free(lookup.message);
+    res_nclose(&lookup.resolver);
+    if (status == MX_UNKNOWN || entry.no_answer)
+        return FRIEND_UNANSWERED;
+    return entry.listed ? FRIEND_YES : FRIEND_NO;
 }

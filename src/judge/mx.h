@@ -1,4 +1,4 @@
-/* mx.h - a domain's MX hosts and addresses, and an address's names, asked with libresolv.  The only module that knows libresolv.
+/* mx.h - a domain's MX hosts and addresses, an address's names, and what lists say of it, asked with libresolv.  The only module that knows libresolv.
  *
  * Threads:  any; each call has a resolver state of its own.  Calls block for as long as DNS takes, bounded by
  *           timeout x attempts x servers for each question, and timeout x servers more when it has to be asked again
@@ -17,6 +17,7 @@
 
 #include "base/domain.h"
 #include "base/ipaddr.h"
+#include "base/words.h"
 #include "settings/settings.h"
 
 /* 20 is four times the addresses that Postfix tries in one run (smtp_mx_address_limit 5). */
@@ -65,5 +66,10 @@ void mx_resolve(const struct settings_dns *config, const char *domain, const ato
 /* Ask for the names of ADDRESS, and for the addresses of each. */
 void mx_names_resolve(const struct settings_dns *config, const struct ipaddr *address, const atomic_bool *stop,
                       struct mx_names *names);
+
+/* Is ADDRESS in the list ZONE (RFC 5782)?  FRIEND_UNANSWERED: it did not tell, or what it told is no answer of a list: one that
+ * is not in 127.0.0.0/8, or 127.0.0.255 or one in 127.255.255.0/24, by which lists say that they were asked too much. */
+enum friend_state mx_listed(const struct settings_dns *config, const char *zone, const struct ipaddr *address,
+                            const atomic_bool *stop) __attribute__((warn_unused_result));
 
 #endif

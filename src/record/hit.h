@@ -65,6 +65,7 @@ struct hit {
     size_t primaries_count;
     char *owner; /* whose domain it is: those of one owner count as one; "" : the domain's own */
     enum name_state name_state;
+    enum friend_state friend_state;
 
     char link[UUID_SIZE]; /* drawn when it joined the outbox: what a mark names (spool.h) */
     bool doubt; /* the database may have it already, from another life of the spool (spool.h) */

@@ -1,6 +1,6 @@
 /* What a sensor has to say to the database are errands, which share one connection and one thread: hits, signs of life, the
- * probes it made, and the time that goes by.  Each has a rhythm of its own and, when it fails, a pause of its own, so that a batch that the database does
- * not take keeps no heartbeat back, and the other way round.  A lost connection holds up all of them; connecting has its own pause. */
+ * probes it made, who is a friend, and the time that goes by.  Each has a rhythm of its own and, when it fails, a pause of its own, so
+ * that a batch that the database does not take keeps no heartbeat back, and the other way round.  A lost connection holds up all of them; connecting has its own pause. */
 #include "record/shipper.h"
 
 #include <errno.h>
@@ -24,6 +24,7 @@ enum {
     HEARTBEAT_MS = 10000,
     TICK_MS = 10000,
     PROBES_MS = 3000,
+    FRIENDS_MS = 5000,
     BACKOFF_FIRST_MS = 500,
     BACKOFF_MAX_MS = 30000,
     GATHER_MS = 50, /* hits that come together go together */
@@ -43,7 +44,7 @@ enum errand_end {
 };
 
 /* Connecting is the first of them, as nothing goes without it. */
-enum errand_name { ERRAND_CONNECT, ERRAND_HITS, ERRAND_HEARTBEAT, ERRAND_TICK, ERRAND_PROBES, ERRAND_COUNT };
+enum errand_name { ERRAND_CONNECT, ERRAND_HITS, ERRAND_HEARTBEAT, ERRAND_TICK, ERRAND_PROBES, ERRAND_FRIENDS, ERRAND_COUNT };
 
 /* How each errand stands. */
 struct errand {
@@ -59,6 +60,7 @@ struct shipper {
     struct store *store;
     char *version;
     struct shipper_probes probes;
+    struct shipper_friends friends;
     int stop_fd;                    /* readable: break off whatever the database is doing */
     int ended_fd;                   /* readable: the thread is done */
     _Atomic int64_t stop_at_ms;     /* flush until then; 0: go on for ever */
@@ -75,6 +77,8 @@ struct shipper {
     uint64_t passed;                /* batches of this session */
     struct store_probe telling[STORE_PROBES_MAX]; /* taken, and not told yet */
     size_t telling_count;
+    struct store_friend asking[STORE_FRIENDS_MAX]; /* who waits to be told whether they are friends: a part of them */
+    size_t asking_count;
     int not_alone;                  /* heartbeats in a row before which another daemon reported by our name */
     bool is_held;                   /* the list, by the brake, and the log says so */
     _Atomic int64_t spool_logged_ms, twice_logged_ms;
@@ -326,6 +330,23 @@ static enum errand_end run_probes(struct shipper *shipper)
     return full ? ERRAND_MORE : ERRAND_DONE;
 }
 
+/* The database has the hits that wait for an answer, over restarts too, and gives their clients a part at a time; what is found out about
+ * one part is told when the next is asked for, and who has no answer then comes again in the next turn. */
+static enum errand_end run_friends(struct shipper *shipper)
+{
+    struct ipaddr after = {.family = 0};
+
+    if (shipper->asking_count == STORE_FRIENDS_MAX)
+        after = shipper->asking[STORE_FRIENDS_MAX - 1].client;
+    for (size_t i = 0; i < shipper->asking_count; i++)
+        shipper->asking[i].state = shipper->friends.state(shipper->friends.context, &shipper->asking[i].client);
+    if (store_friends(shipper->store, shipper->asking, &shipper->asking_count, &after) != DB_OK)
+        return ERRAND_FAILED;
+    for (size_t i = 0; i < shipper->asking_count; i++)
+        (void)shipper->friends.state(shipper->friends.context, &shipper->asking[i].client); /* the look-up begins */
+    return ERRAND_DONE;
+}
+
 static const struct {
     const char *name; /* in the log */
     enum errand_end (*run)(struct shipper *shipper);
@@ -336,6 +357,7 @@ static const struct {
     [ERRAND_HEARTBEAT] = {"heartbeat", run_heartbeat, HEARTBEAT_MS},
     [ERRAND_TICK] = {"tick", run_tick, TICK_MS},
     [ERRAND_PROBES] = {"probes", run_probes, PROBES_MS},
+    [ERRAND_FRIENDS] = {"friends", run_friends, FRIENDS_MS},
 };
 
 /* Say so now and then, and wait longer each time, with a third of chance so that many sensors do not come back as one. */
@@ -472,7 +494,7 @@ static void shipper_free(struct shipper *shipper)
 }
 
 struct shipper *shipper_start(struct spool *spool, const char *database, const char *sensor, const char *version,
-                              const struct shipper_probes *probes)
+                              const struct shipper_probes *probes, const struct shipper_friends *friends)
 {
     struct shipper *shipper = alloc_zeroed(1, sizeof *shipper);
     int error;
@@ -480,6 +502,7 @@ struct shipper *shipper_start(struct spool *spool, const char *database, const c
     shipper->spool = spool;
     shipper->version = alloc_text(version);
     shipper->probes = *probes;
+    shipper->friends = *friends;
     for (int i = 0; i < ERRAND_COUNT; i++)
         shipper->errands[i].backoff_ms = BACKOFF_FIRST_MS;
     shipper->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

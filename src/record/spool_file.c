@@ -34,7 +34,7 @@ static const char *const statements[SPOOL_STATEMENT_COUNT] = {
     [SPOOL_PUT] = "INSERT INTO inbox (" SPOOL_HIT_COLUMNS ") VALUES (" SPOOL_HIT_MARKS ")",
     [SPOOL_READ_INBOX] = "SELECT id, " SPOOL_HIT_COLUMNS " FROM inbox WHERE id > ?1 ORDER BY id LIMIT ?2",
     [SPOOL_LEAVE_INBOX] = "DELETE FROM inbox WHERE id = ?1",
-    [SPOOL_COPY_INBOX] = COPY_ASIDE "'none', '', '', 0, '', '', 'unknown', '', id <= (SELECT doubt_inbox FROM spool), ?2 FROM inbox WHERE id = ?1",
+    [SPOOL_COPY_INBOX] = COPY_ASIDE "'none', '', '', 0, '', '', 'unknown', 'unasked', '', id <= (SELECT doubt_inbox FROM spool), ?2 FROM inbox WHERE id = ?1",
     [SPOOL_SEND] = "INSERT INTO outbox (" SPOOL_HIT_COLUMNS ", " SPOOL_VERDICT_COLUMNS ") VALUES (" SPOOL_HIT_MARKS ", " SPOOL_VERDICT_MARKS ")",
     [SPOOL_READ_OUTBOX] = "SELECT id, " SPOOL_HIT_COLUMNS ", " SPOOL_VERDICT_COLUMNS " FROM outbox WHERE id > ?1 ORDER BY id LIMIT ?2",
     [SPOOL_SET_MARK] = "UPDATE spool SET mark = ?1, mark_link = ?2",
@@ -452,7 +452,7 @@ void spool_file_retry_aside(struct spool_file *file)
     static const char script[] =
         "BEGIN IMMEDIATE;"
         "INSERT INTO outbox (" SPOOL_HIT_COLUMNS ", " SPOOL_VERDICT_COLUMNS ") "
-        "SELECT " SPOOL_HIT_COLUMNS ", class, domain, primary_mx, primary_age_ms, primaries, owner, name_state, " SPOOL_FORMAT_LINK ", doubt "
+        "SELECT " SPOOL_HIT_COLUMNS ", class, domain, primary_mx, primary_age_ms, primaries, owner, name_state, friend, " SPOOL_FORMAT_LINK ", doubt "
         "FROM aside ORDER BY rowid;"
         "DELETE FROM aside;"
         "COMMIT";

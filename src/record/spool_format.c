@@ -42,6 +42,9 @@ enum { APPLICATION_ID = 0x48756e79 /* marks a file as ours */ };
     "ALTER TABLE " table " ADD COLUMN owner TEXT NOT NULL DEFAULT '';" \
     "ALTER TABLE " table " ADD COLUMN name_state TEXT NOT NULL DEFAULT 'unknown';"
 
+/* Format 6: a verdict says whether lists of friends have the client. */
+#define FRIEND_6(table) "ALTER TABLE " table " ADD COLUMN friend TEXT NOT NULL DEFAULT 'unasked';"
+
 /* birth_step makes format 1, with the members of struct spool_birth in it; steps[N] makes format N + 1 out of format N.  A released
  * step never changes. */
 static const char birth_step[] =
@@ -67,6 +70,7 @@ static const char *const steps[] = {
     "ALTER TABLE spool ADD COLUMN doubt_inbox INTEGER NOT NULL DEFAULT 0;"
     LINK_4("outbox") LINK_4("aside"),
     NAMES_5("outbox") NAMES_5("aside"),
+    FRIEND_6("outbox") FRIEND_6("aside"),
 };
 enum { FORMAT = sizeof steps / sizeof *steps };
 

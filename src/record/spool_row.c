@@ -52,6 +52,7 @@ static void bind_verdict(sqlite3_stmt *statement, int mark, const struct hit *hi
     bind_texts(statement, &mark, hit->primaries, hit->primaries_count);
     bind_text(statement, &mark, hit->owner);
     bind_text(statement, &mark, name_state_name(hit->name_state));
+    bind_text(statement, &mark, friend_state_name(hit->friend_state));
     bind_text(statement, &mark, hit->link);
     bind_number(statement, &mark, hit->doubt);
 }
@@ -189,6 +190,16 @@ static enum name_state row_name_state(struct spool_row *row)
     return state;
 }
 
+static enum friend_state row_friend_state(struct spool_row *row)
+{
+    char *name = row_joined(row);
+    enum friend_state state = FRIEND_UNASKED;
+
+    row->damaged |= !friend_state_from_name(name, &state);
+    free(name);
+    return state;
+}
+
 static void row_uuid(struct spool_row *row, char uuid[UUID_SIZE])
 {
     char *text = row_joined(row);
@@ -240,6 +251,7 @@ static void row_verdict(struct spool_row *row, struct hit *hit)
     hit->primaries = row_texts(row, HIT_PRIMARY_LIMIT, &hit->primaries_count);
     hit->owner = row_text(row);
     hit->name_state = row_name_state(row);
+    hit->friend_state = row_friend_state(row);
     row_uuid(row, hit->link);
     hit->doubt = row_bool(row);
 }

@@ -19,8 +19,8 @@
     "hit_id, time_us, client, client_port, client_name, helo, sender, recipients, recipients_total, domains, null_sender, " \
     "exempt, tls, queue_id, mta_name, local, key_id, hashes, hashes_whole"
 #define SPOOL_HIT_MARKS "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
-#define SPOOL_VERDICT_COLUMNS "class, domain, primary_mx, primary_age_ms, primaries, owner, name_state, link, doubt"
-#define SPOOL_VERDICT_MARKS "?, ?, ?, ?, ?, ?, ?, ?, ?"
+#define SPOOL_VERDICT_COLUMNS "class, domain, primary_mx, primary_age_ms, primaries, owner, name_state, friend, link, doubt"
+#define SPOOL_VERDICT_MARKS "?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
 
 /* Nobody gets here by counting, only by damage; SQLite takes no more hits when it has no more numbers. */
 #define SPOOL_NUMBER_MAX (INT64_MAX / 2)

@@ -336,6 +336,19 @@ static void put_batch(struct wire *wire, uint32_t row_type, const struct hit *hi
     }
 }
 
+/* What lists of friends said, a text for each hit; NULL where all hits have nothing to say. */
+static bool put_friends(struct wire *wire, const struct hit *hits, size_t count)
+{
+    bool any = false;
+
+    put_array_head(wire, OID_TEXT, count);
+    for (size_t i = 0; i < count; i++) {
+        put_text(wire, friend_state_name(hits[i].friend_state));
+        any = any || hits[i].friend_state != FRIEND_UNASKED;
+    }
+    return any;
+}
+
 static bool any_in_doubt(const struct hit *hits, size_t count)
 {
     for (size_t i = 0; i < count; i++)
@@ -347,23 +360,28 @@ static bool any_in_doubt(const struct hit *hits, size_t count)
 enum db_status store_record(struct store *store, const struct spool_mark *from, const struct hit *hits, size_t count,
                             char mark[UUID_SIZE])
 {
-    struct wire batch = {.used = 0};
+    struct wire batch = {.used = 0}, friends = {.used = 0};
     struct db_result *result = NULL;
     enum db_status status;
+    bool any_asked = put_friends(&friends, hits, count);
 
     put_batch(&batch, store->row_type, hits, count);
-    status = db_query(store->db, QUERY_TIMEOUT_MS, "SELECT hunnypot.record_batch($1, $2::uuid, $3::uuid, $4::uuid, $5::boolean, $6)",
+    status = db_query(store->db, QUERY_TIMEOUT_MS, "SELECT hunnypot.record_batch($1, $2::uuid, $3::uuid, $4::uuid, $5::boolean, $6, "
+                      "$7::text[])",
                       (const struct db_param[]){{.value = store->sensor, .type = OID_TEXT},
                                                 {.value = from->life},
                                                 {.value = from->link[0] != '\0' ? from->link : NULL},
                                                 {.value = hits[count - 1].link},
                                                 {.value = any_in_doubt(hits, count) ? "t" : "f"},
-                                                {.value = batch.bytes, .length = (int)batch.used, .binary = true}},
-                      6, &result);
+                                                {.value = batch.bytes, .length = (int)batch.used, .binary = true},
+                                                {.value = any_asked ? friends.bytes : NULL, .length = (int)friends.used,
+                                                 .binary = true}},
+                      7, &result);
     if (status == DB_OK)
         take_mark(result, mark);
     db_result_free(&result);
     free(batch.bytes);
+    free(friends.bytes);
     return outcome(store, status);
 }
 
@@ -405,6 +423,49 @@ enum db_status store_probes(struct store *store, const struct store_probe *probe
     db_result_free(&result);
     for (size_t i = 0; i < 3; i++)
         free(columns[i].bytes);
+    return outcome(store, status);
+}
+
+/* TEXT, addresses with blanks between, as FRIENDS; what is no address is passed over. */
+static size_t take_clients(const char *text, struct store_friend *friends)
+{
+    char *copy = alloc_text(text != NULL ? text : ""), *rest = NULL;
+    size_t count = 0;
+
+    for (char *word = strtok_r(copy, " ", &rest); word != NULL && count < STORE_FRIENDS_MAX; word = strtok_r(NULL, " ", &rest)) {
+        friends[count].state = FRIEND_UNANSWERED;
+        count += ipaddr_parse(word, &friends[count].client);
+    }
+    free(copy);
+    return count;
+}
+
+enum db_status store_friends(struct store *store, struct store_friend *friends, size_t *count, const struct ipaddr *after)
+{
+    char text[IPADDR_TEXT_SIZE], after_text[IPADDR_TEXT_SIZE], most[24];
+    char *told[2] = {NULL, NULL}; /* of friends, of others */
+    size_t sizes[2];
+    FILE *streams[2] = {alloc_text_begin(&told[0], &sizes[0]), alloc_text_begin(&told[1], &sizes[1])};
+    struct db_result *result = NULL;
+    enum db_status status;
+
+    for (size_t i = 0; i < *count; i++)
+        if (friends[i].state == FRIEND_YES || friends[i].state == FRIEND_NO)
+            fprintf(streams[friends[i].state == FRIEND_NO], " %s", ipaddr_format(&friends[i].client, text));
+    alloc_text_end(streams[0]);
+    alloc_text_end(streams[1]);
+    snprintf(most, sizeof most, "%d", STORE_FRIENDS_MAX);
+    status = db_query_texts(store->db, QUERY_TIMEOUT_MS,
+                            "SELECT hunnypot.sensor_friends($1, string_to_array(ltrim($2), ' ')::inet[], "
+                            "string_to_array(ltrim($3), ' ')::inet[], $4::inet, $5::integer)",
+                            (const char *const[]){store->sensor, told[0], told[1],
+                                                  after->family != 0 ? ipaddr_format(after, after_text) : NULL, most},
+                            5, &result);
+    if (status == DB_OK)
+        *count = take_clients(db_value(result, 0, 0), friends);
+    db_result_free(&result);
+    free(told[0]);
+    free(told[1]);
     return outcome(store, status);
 }
 

@@ -17,13 +17,19 @@
 #include "record/hit.h"
 #include "record/spool.h"
 
-enum { STORE_SCHEMA_VERSION = 5, STORE_BATCH_MAX = 500, STORE_PROBES_MAX = 500 };
+enum { STORE_SCHEMA_VERSION = 8, STORE_BATCH_MAX = 500, STORE_PROBES_MAX = 500, STORE_FRIENDS_MAX = 200 };
 
 /* A probe of ours that reached the host MX. */
 struct store_probe {
     char mx[DOMAIN_MAX + 1];
     struct ipaddr source; /* the address that it saw */
     int64_t time_us;      /* since the Unix epoch */
+};
+
+/* A client some of whose hits wait to be told whether it is a friend. */
+struct store_friend {
+    struct ipaddr client;
+    enum friend_state state;
 };
 
 struct store;
@@ -55,6 +61,11 @@ enum db_status store_heartbeat(struct store *store, const char *version, int64_t
 
 /* Tell of PROBES, STORE_PROBES_MAX at most.  Telling again changes nothing. */
 enum db_status store_probes(struct store *store, const struct store_probe *probes, size_t count)
+    __attribute__((warn_unused_result));
+
+/* Tell of those of the COUNT FRIENDS whose state is yes or no, and ask who waits for it of what this sensor recorded: the ones behind
+ * AFTER (family 0: the first), into FRIENDS, STORE_FRIENDS_MAX at most and *COUNT of them.  Telling again changes nothing. */
+enum db_status store_friends(struct store *store, struct store_friend *friends, size_t *count, const struct ipaddr *after)
     __attribute__((warn_unused_result));
 
 /* What time alone changes in the database: one bounded step.  *MORE: there is more to do, do it again soon.  *HELD: why the brake

@@ -13,7 +13,8 @@
 static const char outcomes_sql[] =
     ", outcome (rank, what, name) AS (VALUES (1, 'proven', 'counted, proven'), (2, 'inferred', 'counted, inferred'),"
     " (3, 'ripening', 'ripening still'), (4, 'redeemed', 'redeemed'), (5, 'excused', 'excused'), (6, 'repeated', 'repeated'),"
-    " (7, 'while-listed', 'while listed'), (8, 'voided', 'voided'))";
+    " (7, 'while-listed', 'while listed'), (8, 'voided', 'voided'), (9, 'friend', 'of friends'),"
+    " (10, 'unanswered', 'not told whether of friends'))";
 
 /* A column for each class, of the NUMBERs of TABLE, by what KEY and its name are in NAMES. */
 static char *by_class(const char *more, const char *names, const char *key, const char *name, const char *table)

@@ -67,6 +67,8 @@ static void free_snapshot(struct settings_snapshot *snapshot)
     free(settings->judge.ignored);
     free(settings->judge.probe_allowed);
     free(settings->judge.egress_hosts);
+    for (size_t i = 0; i < settings->judge.friend_zone_count; i++)
+        free(settings->judge.friend_zones[i]);
     free(snapshot);
 }
 

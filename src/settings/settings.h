@@ -36,7 +36,10 @@ enum probe_setting { PROBE_GREETING, PROBE_ENVELOPE };
 /* The `on_outage` of a `domain` section. */
 enum outage_setting { ON_OUTAGE_DEFER, ON_OUTAGE_ACCEPT };
 
-enum { SETTINGS_SERVER_MAX = 3 /* resolver(5) MAXNS */ };
+enum {
+    SETTINGS_SERVER_MAX = 3, /* resolver(5) MAXNS */
+    SETTINGS_ZONE_MAX = 8
+};
 
 struct settings_dns {
     struct sockaddr_storage servers[SETTINGS_SERVER_MAX]; /* none: the system's */
@@ -78,6 +81,8 @@ struct settings_judge {
     size_t ignored_count;
     struct ipnet *probe_allowed; /* private or loopback networks where primaries may be probed all the same */
     size_t probe_allowed_count;
+    char *friend_zones[SETTINGS_ZONE_MAX]; /* lists in DNS, normalized: whom one has is never recorded */
+    size_t friend_zone_count;
     struct ipaddr *egress_hosts; /* elsewhere, always up: they tell an outage from a net of ours that is gone */
     size_t egress_host_count;
 };

@@ -185,6 +185,23 @@ static const char *take_probe_network(struct settings *settings, const char *tex
     return NULL;
 }
 
+/* The longest name that is asked for is that of an IPv6 address, 64 bytes before the zone. */
+static const char *take_friend_zone(struct settings *settings, const char *text)
+{
+    struct settings_judge *judge = &settings->judge;
+    char normalized[DOMAIN_MAX + 1];
+
+    if (!domain_normalize(text, normalized) || strlen(normalized) > DOMAIN_MAX - 64)
+        return "is no zone";
+    for (size_t i = 0; i < judge->friend_zone_count; i++)
+        if (strcmp(judge->friend_zones[i], normalized) == 0)
+            return "is there twice";
+    if (judge->friend_zone_count == SETTINGS_ZONE_MAX)
+        return "is one too many (8 are taken)";
+    judge->friend_zones[judge->friend_zone_count++] = alloc_text(normalized);
+    return NULL;
+}
+
 static const char *take_egress_host(struct settings *settings, const char *text)
 {
     struct settings_judge *judge = &settings->judge;
@@ -288,6 +305,10 @@ const struct settings_row settings_rows[] = {
     {.name = "reply", .type = TYPE_TAKEN, .take = take_reply, .has_lines = true,
      .standard = "451 4.7.1 This host takes no mail. Please try the preferred mail server of the domain",
      .help = "What DATA is answered with. \\n begins a further line."},
+
+    {.section = "friends", .name = "zones", .type = TYPE_LIST, .standard = "{}", .take = take_friend_zone,
+     .right = "up to eight lists in DNS, such as list.dnswl.example",
+     .help = "Lists in DNS (DNSWL) of clients that are never recorded. Whom they do not tell about is not counted against."},
 
     {.section = "limits", .name = "connections", .type = TYPE_NUMBER, .standard = "20", .max = 100000,
      MEMBER(session.connections), .help = "Connections at once; one more is answered 421. 0: no limit."},

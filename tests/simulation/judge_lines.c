@@ -99,6 +99,16 @@ void mx_names_resolve(const struct settings_dns *config, const struct ipaddr *ad
     *found = (struct mx_names){.status = MX_OK};
 }
 
+enum friend_state mx_listed(const struct settings_dns *config, const char *zone, const struct ipaddr *address,
+                            const atomic_bool *stop)
+{
+    (void)config;
+    (void)zone;
+    (void)address;
+    (void)stop;
+    return FRIEND_NO;
+}
+
 enum liveness_state probe_address(const struct probe_config *config, const struct ipaddr *address, struct ipaddr *source)
 {
     char text[IPADDR_TEXT_SIZE];

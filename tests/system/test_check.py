@@ -182,6 +182,26 @@ def test_domains_in_dns(pg, dns, milter):
     assert "no name server answers" in check(sensor, "trap.example")["problem", "dns"]
 
 
+@pytest.mark.parametrize("records, level, line", [
+    (["2.0.0.127.white.example. A 127.0.0.10"], "ok", "white.example, a list of friends, answers; None"),
+    (["*.white.example. A 127.0.0.10"], "problem", "white.example has 127.0.0.1, and so everybody; take it out of friends.zones"),
+    (["*.white.example. A 198.51.100.80"], "problem", "white.example gives no answer of a list; "),
+    (["*.white.example. A 127.0.0.255"], "problem", "white.example gives no answer of a list; "),
+    (["7.113.0.203.white.example. A 127.0.0.10"], "warning", "white.example has not even 127.0.0.2, which each list must have; "),
+], ids=["well", "everybody", "another owner", "asked too much", "nobody"])
+def test_lists_of_friends(net, dns, milter, pg, records, level, line):
+    dns.add(*records)
+    found = check(alive(pg, milter(friends={"zones": ["white.example"]})), "trap.example")
+    assert [text for key, text in found.items() if key[1] == "friends"][0].startswith(line), found
+    assert (level, "friends") in found
+
+
+def test_a_list_of_friends_that_does_not_answer(dns, milter, pg, lying_dns):
+    lying_dns(lambda query, transport: None)
+    sensor = milter(friends={"zones": ["white.example"]}, dns={"nameservers": ["127.0.0.2"], "timeout": "1s", "attempts": 1})
+    assert check(alive(pg, sensor))["problem", "friends"].startswith("white.example gives no answer of a list; ")
+
+
 def test_probes_are_made_only_when_asked_for(pg, dns, milter, primaries):
     sensor = alive(pg, milter())
     before = primaries.backup.connections

@@ -26,7 +26,7 @@ RELATIONS = {
 }
 SENSOR, READER, OPERATOR = {"sensor"}, {"reader", "operator"}, {"operator"}
 FUNCTIONS = {
-    **dict.fromkeys(["sensor_hello", "record_batch", "sensor_heartbeat", "sensor_probes"], SENSOR),
+    **dict.fromkeys(["sensor_hello", "record_batch", "sensor_heartbeat", "sensor_probes", "sensor_friends"], SENSOR),
     **dict.fromkeys(["witness_hello", "witness_waiting", "witness_clients", "witness_found", "witness_watched", "witness_probes",
                      "witness_letters"], {"witness"}),
     "tick": SENSOR | OPERATOR, "sensor_brake": SENSOR, "publish_check": READER, "envelope_keys": SENSOR | OPERATOR,

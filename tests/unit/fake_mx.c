@@ -1,6 +1,7 @@
 #include "fake_mx.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -8,7 +9,7 @@
 #include "judge/mx.h"
 #include "mx_text.h"
 
-enum { ENTRY_MAX = 16 };
+enum { ENTRY_MAX = 16, KEY_SIZE = DOMAIN_MAX + IPADDR_TEXT_SIZE + 2 };
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct {
@@ -136,4 +137,25 @@ void mx_names_resolve(const struct settings_dns *config, const struct ipaddr *ad
         names->count = 1;
     }
     pthread_mutex_unlock(&mutex);
+}
+
+enum friend_state mx_listed(const struct settings_dns *config, const char *zone, const struct ipaddr *address,
+                            const atomic_bool *stop)
+{
+    enum friend_state state = FRIEND_NO;
+    char text[IPADDR_TEXT_SIZE], key[KEY_SIZE];
+    int i;
+
+    (void)config;
+    (void)stop;
+    snprintf(key, sizeof key, "%s %s", zone, ipaddr_format(address, text));
+    pthread_mutex_lock(&mutex);
+    i = find(key);
+    if (i >= 0) {
+        entries[i].asked++;
+        if (!friend_state_from_name(entries[i].text, &state))
+            abort();
+    }
+    pthread_mutex_unlock(&mutex);
+    return state;
 }

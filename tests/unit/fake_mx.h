@@ -9,7 +9,9 @@ void fake_mx_reset(void);
 /* TEXT as in mx_text.h.  Of an address: its name, or "unknown"; others have none, and are not counted. */
 void fake_mx_set(const char *domain, const char *text);
 
-/* How often DOMAIN (NULL: anything) was asked for. */
+/* Of "ZONE ADDRESS" TEXT is "yes" or "unanswered"; what is not set is in no list. */
+
+/* How often DOMAIN (NULL: anything) was asked for; of lists "ZONE ADDRESS", when it is set. */
 unsigned fake_mx_asked(const char *domain);
 
 /* While frozen, questions are answered only when they are told to stop: as unknown. */

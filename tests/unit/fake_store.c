@@ -236,6 +236,34 @@ enum db_status store_probes(struct store *store, const struct store_probe *probe
     return answer(fake.probes);
 }
 
+static int64_t client_number(const struct ipaddr *client)
+{
+    return client->bytes[2] * 256 + client->bytes[3];
+}
+
+/* As sensor_friends() does. */
+enum db_status store_friends(struct store *store, struct store_friend *friends, size_t *count, const struct ipaddr *after)
+{
+    int64_t behind = after->family == 0 ? -1 : client_number(after);
+
+    (void)store;
+    pthread_mutex_lock(&mutex);
+    if (fake.friends != DB_OK)
+        return answer(fake.friends);
+    fake.friend_reports++;
+    for (size_t i = 0; i < *count; i++)
+        for (size_t j = 0; j < fake.client_count; j++)
+            if (fake.clients[j].number == client_number(&friends[i].client) && friends[i].state != FRIEND_UNASKED)
+                fake.clients[j].state = friends[i].state;
+    *count = 0;
+    for (size_t i = 0; i < fake.client_count && *count < STORE_FRIENDS_MAX; i++)
+        if (fake.clients[i].state == FRIEND_UNANSWERED && fake.clients[i].number > behind)
+            friends[(*count)++] = (struct store_friend){
+                .client = {.family = 4, .bytes = {192, 0, (uint8_t)(fake.clients[i].number / 256), (uint8_t)fake.clients[i].number}},
+                .state = FRIEND_UNANSWERED};
+    return answer(DB_OK);
+}
+
 const char *store_why(const struct store *store)
 {
     const char *why;

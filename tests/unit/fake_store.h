@@ -11,9 +11,10 @@
 #include <stdint.h>
 
 #include "base/uuid.h"
+#include "base/words.h"
 #include "record/db.h"
 
-enum { FAKE_STORE_MAX = 4096, FAKE_LIVES_MAX = 8 };
+enum { FAKE_STORE_MAX = 4096, FAKE_LIVES_MAX = 8, FAKE_CLIENTS_MAX = 500 };
 
 struct fake_life {
     char life[UUID_SIZE], mark[UUID_SIZE];
@@ -28,6 +29,7 @@ struct fake_store {
     enum db_status heartbeat; /* the answer to each heartbeat */
     enum db_status tick;      /* the answer to each tick */
     enum db_status probes;    /* the answer to each report of probes */
+    enum db_status friends;   /* the answer to each report of friends */
     enum db_status record;   /* the answer to each batch that is not otherwise decided */
     const char *refuse_helo; /* a batch with such a hit is refused, */
     enum db_status refusal;  /* ... with this; 0: DB_REFUSED */
@@ -37,6 +39,12 @@ struct fake_store {
     int connects, batches, heartbeats, ticks;
     int probe_reports;      /* that had an answer, */
     int64_t probes_told, last_probe_us; /* ... and those that went through */
+    int friend_reports;     /* that went through */
+    struct fake_client {
+        int64_t number;     /* of 192.0.2.0, in the order of these */
+        enum friend_state state;
+    } clients[FAKE_CLIENTS_MAX]; /* with hits that wait to be told whether they are friends: FRIEND_UNANSWERED */
+    size_t client_count;
     int64_t last, recorded[FAKE_STORE_MAX]; /* in the order in which they came */
     char recorded_hits[FAKE_STORE_MAX][UUID_SIZE], recorded_links[FAKE_STORE_MAX][UUID_SIZE];
     size_t recorded_count;

@@ -1320,6 +1320,110 @@ static void test_names(void **state)
     }
 }
 
+static char white[] = "white.test", other_list[] = "list.test";
+
+/* A judge that asks lists of friends. */
+static struct judge *judge_with_zones(size_t zones)
+{
+    static struct settings settings; /* the judge holds it */
+    struct judge *judge;
+
+    settings = settings_default();
+    settings.judge.friend_zones[0] = white;
+    settings.judge.friend_zones[1] = other_list;
+    settings.judge.friend_zone_count = zones;
+    judge = judge_create(&settings, NULL);
+    assert_non_null(judge);
+    return judge;
+}
+
+static struct judge_answer ask_of(struct judge *judge, const char *client, const char *domain)
+{
+    const struct judge_question question = {.client = address_of(client), .domains = &domain, .domain_count = 1};
+
+    return ask(judge, &question);
+}
+
+/* One list that has a client is enough; that it is no friend, all of them have to say. */
+static void test_lists_of_friends(void **state)
+{
+    static const struct {
+        const char *client, *domain;
+        enum verdict verdict;
+        enum friend_state friend_state;
+    } list_cases[] = {
+        {"203.0.113.1", "trap.test", VERDICT_FRIEND, FRIEND_YES},
+        {"203.0.113.1", "d.test", VERDICT_FRIEND, FRIEND_YES},
+        {"203.0.113.2", "d.test", VERDICT_FRIEND, FRIEND_YES},  /* the second has it */
+        {"2001:db8::1", "trap.test", VERDICT_FRIEND, FRIEND_YES},
+        {"203.0.113.3", "d.test", VERDICT_OFFENCE, FRIEND_NO},
+        {"203.0.113.3", "else.test", VERDICT_NONE, FRIEND_UNASKED}, /* no offence: nobody is asked */
+        {"198.51.100.7", "trap.test", VERDICT_IGNORED, FRIEND_UNASKED},
+    };
+    struct judge *judge;
+
+    teardown(state);
+    *state = judge = judge_with_zones(2);
+    fake_mx_set("white.test 203.0.113.1", "yes");
+    fake_mx_set("list.test 203.0.113.2", "yes");
+    fake_mx_set("white.test 2001:db8::1", "yes");
+    fake_mx_set("else.test", "10 y.mx 192.0.2.70");
+    for (size_t i = 0; i < COUNT(list_cases); i++) {
+        struct judge_answer answer = ask_of(judge, list_cases[i].client, list_cases[i].domain);
+
+        if (answer.verdict != list_cases[i].verdict || answer.friend_state != list_cases[i].friend_state)
+            fail_msg("%s at %s: wanted %s, %s, got %s, %s", list_cases[i].client, list_cases[i].domain,
+                     verdict_name(list_cases[i].verdict), friend_state_name(list_cases[i].friend_state),
+                     verdict_name(answer.verdict), friend_state_name(answer.friend_state));
+    }
+    assert_int_equal(fake_mx_asked("white.test 203.0.113.1"), 1);
+}
+
+/* A list that does not answer is asked once a minute, whoever comes; who has no answer is recorded with that, at once. */
+static void test_a_list_that_does_not_answer_is_left_alone(void **state)
+{
+    struct judge *judge;
+
+    teardown(state);
+    *state = judge = judge_with_zones(2);
+    fake_mx_set("white.test 203.0.113.1", "unanswered");
+    fake_mx_set("white.test 203.0.113.2", "yes");
+    fake_mx_set("list.test 203.0.113.4", "yes");
+    assert_int_equal(ask_of(judge, "203.0.113.1", "trap.test").friend_state, FRIEND_UNANSWERED);
+    assert_verdict(ask_of(judge, "203.0.113.2", "trap.test").verdict, VERDICT_OFFENCE);
+    assert_int_equal(ask_of(judge, "203.0.113.2", "trap.test").friend_state, FRIEND_UNANSWERED);
+    assert_int_equal(fake_mx_asked("white.test 203.0.113.2"), 0);
+    assert_verdict(ask_of(judge, "203.0.113.4", "trap.test").verdict, VERDICT_FRIEND); /* the other one answers */
+    fake_clock_advance_ms(KNOWN_ZONE_REST_MS);
+    assert_verdict(ask_of(judge, "203.0.113.2", "trap.test").verdict, VERDICT_FRIEND);
+    assert_int_equal(fake_mx_asked("white.test 203.0.113.1"), 1);
+}
+
+/* What is asked for later, for hits that were recorded without an answer. */
+static void test_friends_asked_for_later(void **state)
+{
+    struct judge *judge;
+    struct ipaddr client = address_of("203.0.113.1");
+    static struct settings settings;
+
+    teardown(state);
+    *state = judge = judge_with_zones(1);
+    fake_mx_set("white.test 203.0.113.1", "unanswered");
+    assert_int_equal(ask_of(judge, "203.0.113.1", "trap.test").friend_state, FRIEND_UNANSWERED);
+    fake_mx_set("white.test 203.0.113.1", "yes");
+    assert_int_equal(judge_friend(judge, &client), FRIEND_UNANSWERED);
+    fake_clock_advance_ms(KNOWN_ZONE_REST_MS);
+    assert_int_equal(judge_friend(judge, &client), FRIEND_UNANSWERED); /* it does not wait */
+    await(fake_mx_asked, "white.test 203.0.113.1", 2);
+    while (judge_friend(judge, &client) != FRIEND_YES)
+        assert_int_equal(fake_mx_asked("white.test 203.0.113.1"), 2);
+    fake_clock_advance_ms(3600 * SECOND_MS - 1);
+    assert_int_equal(judge_friend(judge, &client), FRIEND_YES);
+    settings = settings_default(); /* other lists, here none: what the ones before said is forgotten */
+    judge_configure(judge, &settings);
+    assert_int_equal(judge_friend(judge, &client), FRIEND_UNASKED);
+}
+
 static void test_hurry(void **state)
 {
     struct judge *judge = *state;
@@ -1400,6 +1504,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_reached, setup, teardown),
         cmocka_unit_test(test_reached_is_bounded),
         cmocka_unit_test_setup_teardown(test_names, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_lists_of_friends, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_list_that_does_not_answer_is_left_alone, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_friends_asked_for_later, setup, teardown),
         cmocka_unit_test_setup_teardown(test_hurry, setup, teardown),
         cmocka_unit_test_setup_teardown(test_final, setup, teardown),
     };

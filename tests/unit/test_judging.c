@@ -80,7 +80,7 @@ enum spool_status spool_settle(struct spool *spool, const struct hit *hits, size
     return SPOOL_OK;
 }
 
-static bool names_wait; /* the judge knows all but the clients' names */
+static bool names_wait; /* the judge knows all but what DNS says of the clients */
 static size_t questions; /* the judge is asked in the order of the window */
 static enum verdict answer_all;
 static int64_t asked_taken_ms;
@@ -102,6 +102,7 @@ void judge_ask(struct judge *judge, const struct judge_question *question, struc
     if (answer->verdict == VERDICT_OFFENCE) {
         answer->class = CLASS_TRAP;
         strcpy(answer->domain, "trap.example");
+        answer->friend_state = FRIEND_UNANSWERED;
     }
 }
 

@@ -86,6 +86,16 @@ static const struct zone_record {
     {"negative-ttl.test", ns_t_mx, "10 b.mx.test", 0x80000001},
     {"shortrdata.test", ns_t_mx, "10 b.mx.test", 300},
     {"wrongid.test", ns_t_mx, "10 b.mx.test", 300},
+    {"1.113.0.203.white.test", ns_t_a, "127.0.5.1", 300},
+    {"1.113.0.203.white.test", ns_t_a, "127.0.0.2", 300},
+    {"2.113.0.203.white.test", ns_t_a, "127.0.0.255", 300}, /* asked too much */
+    {"3.113.0.203.white.test", ns_t_a, "127.255.255.254", 300},
+    {"4.113.0.203.white.test", ns_t_a, "192.0.2.80", 300}, /* of a domain that has another owner now */
+    {"5.113.0.203.white.test", ns_t_a, "127.0.0.2", 300},
+    {"5.113.0.203.white.test", ns_t_a, "127.0.0.255", 300},
+    {"6.113.0.203.white.test", ns_t_txt, "", 300},
+    {"7.113.0.203.white.test", ns_t_cname, "1.113.0.203.white.test", 300},
+    {"1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.white.test", ns_t_a, "127.0.0.2", 300},
     {"odd.test", ns_t_mx, "10 b\\032\\010x.test", 300},
 };
 
@@ -94,6 +104,8 @@ static const struct {
     enum behaviour behaviour;
 } behaviours[] = {
     {"servfail.test", SERVE_SERVFAIL},     {"refused.test", SERVE_REFUSED},
+    {"9.113.0.203.white.test", SERVE_SERVFAIL}, {"10.113.0.203.white.test", SERVE_REFUSED},
+    {"11.113.0.203.white.test", SERVE_GARBAGE},
     {"silent.test", SERVE_SILENT},              {"wrongid.test", SERVE_WRONG_ID},
     {"truncated.test", SERVE_TRUNCATED},        {"comploop.test", SERVE_COMPRESSION_LOOP},
     {"garbage.test", SERVE_GARBAGE},            {"shortrdata.test", SERVE_SHORT_RDATA},
@@ -530,6 +542,37 @@ static void test_aliases(void **state)
     }
 }
 
+static void test_lists(void **state)
+{
+    static const struct {
+        const char *address, *zone;
+        enum friend_state want;
+    } list_cases[] = {
+        {"203.0.113.1", "white.test", FRIEND_YES},         {"203.0.113.2", "white.test", FRIEND_UNANSWERED},
+        {"203.0.113.3", "white.test", FRIEND_UNANSWERED},  {"203.0.113.4", "white.test", FRIEND_UNANSWERED},
+        {"203.0.113.5", "white.test", FRIEND_UNANSWERED},  {"203.0.113.6", "white.test", FRIEND_NO},
+        {"203.0.113.7", "white.test", FRIEND_YES},         {"203.0.113.8", "white.test", FRIEND_NO},
+        {"203.0.113.9", "white.test", FRIEND_UNANSWERED},  {"203.0.113.10", "white.test", FRIEND_UNANSWERED},
+        {"203.0.113.11", "white.test", FRIEND_UNANSWERED}, {"2001:db8::1", "white.test", FRIEND_YES},
+        {"2001:db8::2", "white.test", FRIEND_NO},
+    };
+    struct settings_dns config = config_for(&nameserver.address);
+    const atomic_bool stop = false, stopped = true;
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(list_cases); i++) {
+        struct ipaddr address;
+        enum friend_state got;
+
+        assert_true(ipaddr_parse(list_cases[i].address, &address));
+        got = mx_listed(&config, list_cases[i].zone, &address, &stop);
+        if (got != list_cases[i].want)
+            fail_msg("%s in %s: wanted %s, got %s", list_cases[i].address, list_cases[i].zone,
+                     friend_state_name(list_cases[i].want), friend_state_name(got));
+        assert_int_equal(mx_listed(&config, list_cases[i].zone, &address, &stopped), FRIEND_UNANSWERED);
+    }
+}
+
 static void test_many(void **state)
 {
     struct mx_answer answer;
@@ -678,6 +721,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_answers, setup, teardown),
         cmocka_unit_test_setup_teardown(test_aliases, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_lists, setup, teardown),
         cmocka_unit_test_setup_teardown(test_many, setup, teardown),
         cmocka_unit_test_setup_teardown(test_stop, setup, teardown),
         cmocka_unit_test_setup_teardown(test_silence_is_bounded, setup, teardown),

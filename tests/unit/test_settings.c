@@ -13,6 +13,9 @@
 #include "settings/table.h"
 
 /* What was reported, a line each. */
+#define LABEL "a23456789b23456789c23456789d23456789e23456789f23456789g2345678."
+#define LONG_ZONE LABEL LABEL LABEL "example"
+
 static char reports[8192];
 
 static void report(void *context, const char *line)
@@ -107,6 +110,7 @@ static void an_empty_file_gives_the_defaults(void **state)
     assert_int_equal(settings->judge.dns.server_count, 0);
     assert_int_equal(settings->judge.dns.timeout_s, 5);
     assert_int_equal(settings->judge.dns.attempts, 2);
+    assert_int_equal(settings->judge.friend_zone_count, 0);
     assert_int_equal(settings->judge.own_name_count, 0);
     assert_int_equal(settings->judge.own_address_count, 0);
     assert_int_equal(settings->judge.probe_allowed_count, 0);
@@ -259,6 +263,9 @@ static void text_of_members(const struct settings *settings, FILE *out)
     fputs("\nliveness.egress_hosts=", out);
     for (size_t i = 0; i < judge->egress_host_count; i++)
         fprintf(out, "%s ", ipaddr_format(&judge->egress_hosts[i], text));
+    fputs("\nfriends.zones=", out);
+    for (size_t i = 0; i < judge->friend_zone_count; i++)
+        fprintf(out, "%s ", judge->friend_zones[i]);
     fputs("\ndomain.on_outage=", out);
     for (size_t i = 0; i < judge->rule_count; i++)
         fprintf(out, "%d ", (int)judge->rules[i].on_outage);
@@ -304,6 +311,7 @@ static const struct {
     {"exempt_localparts", "exempt_localparts = {g}"},
     {"record_envelope", "record_envelope = none"},
     {"reply", "reply = '451 4.7.1 h'"},
+    {"friends.zones", "friends { zones = {list.dnswl.example} }"},
     {"limits.connections", "limits { connections = 1002 }"},
     {"limits.connections_per_client", "limits { connections_per_client = 13 }"},
     {"limits.idle", "limits { idle = 1003s }"},
@@ -425,6 +433,12 @@ static void faults_are_told(void **state)
         {"dns { nameservers = {a} }", "1: dns.nameservers: \"a\" is no address"},
         {"dns { nameservers = {'192.0.2.1:0'} }", "1: dns.nameservers: \"192.0.2.1:0\" is no address with a port"},
         {"dns { nameservers = {192.0.2.1, 192.0.2.2, 192.0.2.3, 192.0.2.4} }", "\"192.0.2.4\" is one too many"},
+        {"friends { zones = {'a b'} }", "1: friends.zones: \"a b\" is no zone; up to eight lists in DNS, such as list.dnswl.example"},
+        {"friends { zones = {127.0.0.1/8} }", "1: friends.zones: \"127.0.0.1/8\" is no zone"},
+        {"friends { zones = {''} }", "1: friends.zones: \"\" is no zone"},
+        {"friends { zones = {" LONG_ZONE "} }", "is no zone"}, /* with an IPv6 address before it, the name is too long */
+        {"friends { zones = {a.example, b.example, A.Example.} }", "1: friends.zones: \"A.Example.\" is there twice"},
+        {"friends { zones = {a, b, c, d, e, f, g, h, i} }", "1: friends.zones: \"i\" is one too many (8 are taken)"},
         {"trap_host { names = {'a b'} }", "1: trap_host.names: \"a b\" is no host name"},
         {"trap_host { addresses = {mx} }", "1: trap_host.addresses: \"mx\" is no address"},
         {"ignore_clients = {192.0.2.1/24}", "1: ignore_clients: \"192.0.2.1/24\" is no network"},

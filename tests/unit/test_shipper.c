@@ -99,9 +99,23 @@ static size_t take_probes(void *context, struct store_probe *probes, size_t max)
     return count;
 }
 
+/* What is known of clients: of those whose number has no rest by 3. */
+static _Atomic bool lists_answer;
+static _Atomic unsigned friend_questions;
+
+static enum friend_state friend_state(void *context, const struct ipaddr *client)
+{
+    int number = client->bytes[2] * 256 + client->bytes[3];
+
+    (void)context;
+    friend_questions = friend_questions + 1;
+    return !lists_answer || number % 3 != 0 ? FRIEND_UNANSWERED : number % 2 == 0 ? FRIEND_YES : FRIEND_NO;
+}
+
 static struct shipper *start(void)
 {
-    return shipper_start(spool, "dbname=none", "sensor", "1.0", &(struct shipper_probes){.take = take_probes});
+    return shipper_start(spool, "dbname=none", "sensor", "1.0", &(struct shipper_probes){.take = take_probes},
+                         &(struct shipper_friends){.state = friend_state});
 }
 
 static bool has_last(const struct fake_store *fake, int64_t number)
@@ -137,6 +151,18 @@ static bool has_probe(const struct fake_store *fake, int64_t number)
 static bool has_probe_reports(const struct fake_store *fake, int64_t number)
 {
     return fake->probe_reports >= number;
+}
+
+static bool has_friend_reports(const struct fake_store *fake, int64_t number)
+{
+    return fake->friend_reports >= number;
+}
+
+static bool has_friends(const struct fake_store *fake, int64_t number)
+{
+    for (size_t i = 0; i < fake->client_count; i++)
+        number -= fake->clients[i].state == FRIEND_YES || fake->clients[i].state == FRIEND_NO;
+    return number <= 0;
 }
 
 static bool has_ticks(const struct fake_store *fake, int64_t number)
@@ -502,6 +528,37 @@ static void tells_of_probes(void **state)
     fake_store_unlock();
 }
 
+/* The database has more clients whose hits wait for that than go at once, and hears of those that are known, in turns. */
+static void tells_who_is_a_friend(void **state)
+{
+    static struct fake_store with_clients;
+    enum { CLIENTS = 2 * STORE_FRIENDS_MAX + 50 };
+    struct shipper *shipper;
+    struct fake_store *fake;
+
+    (void)state;
+    with_clients = (struct fake_store){.client_count = CLIENTS, .why = ""};
+    for (int i = 0; i < CLIENTS; i++)
+        with_clients.clients[i] = (struct fake_client){.number = i, .state = FRIEND_UNANSWERED};
+    fake_store_reset(&with_clients);
+    lists_answer = false;
+    shipper = start();
+    assert_true(fake_store_wait(has_friend_reports, 5));
+    assert_false(has_friends(fake_store_lock(), 1));
+    fake_store_unlock();
+    lists_answer = true;
+    assert_true(fake_store_wait(has_friends, CLIENTS / 3));
+    fake = fake_store_lock();
+    for (int i = 0; i < CLIENTS; i++)
+        assert_int_equal(fake->clients[i].state, i % 3 != 0 ? FRIEND_UNANSWERED : i % 2 == 0 ? FRIEND_YES : FRIEND_NO);
+    fake->friends = DB_REFUSED;
+    fake_store_unlock();
+    send_hits("a");
+    assert_true(fake_store_wait(has_last, 1)); /* no hit waits for it */
+    shipper_stop(&shipper, 10000);
+    lists_answer = false;
+}
+
 /* Nor does a backlog: eight batches of five seconds each, and a heartbeat each ten. */
 static void beats_while_there_is_much_to_ship(void **state)
 {
@@ -600,6 +657,7 @@ int main(void)
         TEST(waits_longer_each_time),
         TEST(one_errand_starves_no_other),
         TEST(tells_of_probes),
+        TEST(tells_who_is_a_friend),
         TEST(beats_while_there_is_much_to_ship),
         TEST(stops_in_time),
         TEST(stops_within_a_batch),

@@ -173,6 +173,7 @@ static void judge(struct hit *hit, enum hit_class class)
     hit->primaries[1] = alloc_text("mx2.example.org");
     hit->owner = alloc_text("example.org");
     hit->name_state = NAME_CONFIRMED;
+    hit->friend_state = FRIEND_UNANSWERED;
 }
 
 static void put_hits(struct spool *spool, int count)
@@ -308,6 +309,7 @@ static void expect_same(const struct hit *got, const struct hit *wanted)
         assert_string_equal(got->primaries[1], wanted->primaries[1]);
         assert_string_equal(got->owner, wanted->owner);
         assert_int_equal(got->name_state, wanted->name_state);
+        assert_int_equal(got->friend_state, wanted->friend_state);
     }
 }
 
@@ -793,6 +795,7 @@ static void carries_format_1_forward(void **state)
     assert_string_equal(hits[2].primary, "mx1.example.org");
     assert_string_equal(hits[2].owner, ""); /* format 5's */
     assert_int_equal(hits[2].name_state, NAME_UNKNOWN);
+    assert_int_equal(hits[2].friend_state, FRIEND_UNASKED); /* format 6's */
     clear_hits(hits, count);
     put_hits(spool, 1);
     assert_int_equal(spool_read_inbox(spool, 41, &hit, 1, &count), SPOOL_OK);
@@ -1108,7 +1111,7 @@ static void sets_a_damaged_row_aside(void **state)
     };
     static const char *const outbox_changes[] = {
         "class = 'none'", "class = 'Trap'", "domain = char(10)", "primary_age_ms = -1", "owner = char(10)", "primaries = x'00'",
-        "name_state = 'named'",
+        "name_state = 'named'", "friend = 'perhaps'",
     };
 
     (void)state;
