@@ -188,7 +188,11 @@ static void put_node(FILE *out, const struct picture *picture, const struct node
 
     fprintf(out, "<rect class=\"node\" x=\"%.1f\" y=\"%.2f\" width=\"%d\" height=\"%.2f\"/>\n", x, node->y, NODE_WIDTH,
             height > 1 ? height : 1);
-    chart_text(out, x + NODE_WIDTH + 5, node->y + (height > 14 ? height / 2 + 4 : 10), "start", node->name);
+    fprintf(out, "<text x=\"%.1f\" y=\"%.1f\">", x + NODE_WIDTH + 5, node->y + (height > 14 ? height / 2 + 4 : 10));
+    html_text(out, node->name);
+    if (node->layer < LAYERS_MAX - 1)
+        fprintf(out, " %.0f", node_size(node));
+    fputs("</text>\n", out);
 }
 
 void chart_flow(FILE *out, const char *title, const struct db_result *result, const char *zone)

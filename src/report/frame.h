@@ -12,7 +12,7 @@
 
 #include "record/db.h"
 
-enum { FRAME_TIMEOUT_MS = 60000, FRAME_COLUMNS = 11, FRAME_LANES = 12 };
+enum { FRAME_TIMEOUT_MS = 60000, FRAME_COLUMNS = 15, FRAME_LANES = 12 };
 
 struct frame {
     struct db_result *result;
@@ -25,7 +25,8 @@ void frame_free(struct frame *frame);
 
 /* The beginning of all statements, "WITH ...", which have the columns of the frame as parameters.
  * "span": its first and last bar, as the clock shows it, how long a bar is, the clock, and when it begins; "bars": all of them;
- * "hits": what they came to, with the bar "at"; "moves" of the list; "week": hits by day and hour, as the clock shows it. */
+ * "hits": what they came to, with the bar "at"; "moves" of the list; "listed": networks on it now;
+ * "week": hits by day and hour, as the clock shows it. */
 extern const char frame_sql[];
 
 void frame_parameters(const struct frame *frame, const char *parameters[FRAME_COLUMNS]);
