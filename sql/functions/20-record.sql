@@ -190,7 +190,9 @@ DECLARE
 BEGIN
     SELECT * INTO before FROM sensor WHERE name = p_sensor FOR UPDATE;
     UPDATE sensor
-    SET last_seen = now(), version = p_version, inbox = p_inbox, outbox = p_outbox, aside = p_aside, counters = p_counters,
+    SET last_seen = now(), version = p_version, inbox = p_inbox, outbox = p_outbox, aside = p_aside,
+        -- Ours are of some thousand bytes; who reads them is not to choke on others.
+        counters = CASE WHEN octet_length(p_counters::text) <= 65536 THEN p_counters ELSE '{}' END,
         instance = p_instance
     WHERE name = p_sensor;
     PERFORM make_partitions(ARRAY[current_date, current_date + 1]);

@@ -188,6 +188,11 @@ CREATE OR REPLACE FUNCTION hunnypot.clients_needed(unit cidr, policy hunnypot.po
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN CASE WHEN family($1) = 6 AND masklen($1) = 64 THEN ($2).prefix_clients ELSE 1 END;
 
+-- In seconds; never changed without a new table.
+CREATE OR REPLACE FUNCTION hunnypot.listing_delay_bounds() RETURNS int[]
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN '{60,600,3600,14400,18000,43200,86400,90000,172800,176400,345600,604800}'::int[];
+
 -- Bring the list up to date for NETWORKS, which must be without duplicates, and the /64 of each that is an IPv6 address.  To be
 -- called under list_lock().
 CREATE OR REPLACE FUNCTION hunnypot.refresh(networks cidr[]) RETURNS void
@@ -219,23 +224,25 @@ BEGIN
     ), known AS MATERIALIZED (
         -- All classes that a network has facts for or is listed under.
         SELECT n.network, k.class, k.facts, k.hits, k.proven_hits, k.all_hits, k.domains, k.first_seen, k.last_seen, k.is_named, k.was_listed,
-               was.entered, was.was_known,
+               k.was_witnessed, k.hit_time, was.entered, was.was_known,
                -- RFC 5782: 127.0.0.1 is never listed, nor is its IPv6 form; what else is in these networks are test entries.
                n.network <<= '127.0.0.0/8' OR n.network <<= '::/64'
                OR EXISTS (SELECT FROM allow a
                           WHERE a.network && n.network::inet AND (a.expires IS NULL OR a.expires > now())) AS is_allowed
         FROM looked_at n
         CROSS JOIN LATERAL (
-            SELECT class, f.facts, f.hits, f.proven_hits, f.all_hits, f.domains, f.first_seen, f.last_seen, f.is_named,
-                   coalesce(l.was_listed, false) AS was_listed
+            SELECT class, f.facts, f.hits, f.proven_hits, f.all_hits, f.domains, f.first_seen, f.last_seen, f.is_named, f.hit_time,
+                   coalesce(l.was_listed, false) AS was_listed, l.witnessed AS was_witnessed
             FROM (SELECT class, array_agg(o ORDER BY o.counted, o.first_seen, o.domain, o.day, o.named, o.witnessed, o.network) AS facts,
                          sum(o.hits)::bigint AS hits,
                          (sum(o.hits) FILTER (WHERE o.witnessed AND NOT o.while_listed))::bigint AS proven_hits,
                          (sum(o.hits) FILTER (WHERE NOT o.while_listed))::bigint AS all_hits,
                          count(DISTINCT o.domain) AS domains, min(o.first_seen) AS first_seen, max(o.last_seen) AS last_seen,
-                         bool_or(o.named) AS is_named
+                         bool_or(o.named) AS is_named,
+                         -- Of hits that are counted just now.
+                         max(o.last_seen) FILTER (WHERE now() IN (o.counted, o.counted_again) AND NOT o.while_listed) AS hit_time
                   FROM facts_of(n.network) o GROUP BY class) f
-            FULL JOIN (SELECT class, true AS was_listed FROM listed_network l WHERE l.network = n.network AND l.removed IS NULL) l
+            FULL JOIN (SELECT class, true AS was_listed, witnessed FROM listed_network l WHERE l.network = n.network AND l.removed IS NULL) l
                 USING (class)) k
         CROSS JOIN LATERAL (
             -- What left just now is not new when it comes back.
@@ -243,7 +250,8 @@ BEGIN
                             min(l.entered) FILTER (WHERE l.removed > now() - back_within)) AS entered, count(*) > 0 AS was_known
             FROM listed_network l WHERE l.network = n.network) was
     ), judged AS MATERIALIZED (
-        SELECT k.network, k.class, k.hits, k.domains, k.first_seen, k.last_seen, k.was_listed, k.was_known, k.entered, j.*, j.until IS NOT NULL AS is_listed,
+        SELECT k.network, k.class, k.hits, k.domains, k.first_seen, k.last_seen, k.was_listed, k.was_known, k.was_witnessed,
+               k.hit_time, k.entered, j.*, j.until IS NOT NULL AS is_listed,
                j.soft_until > now() AS is_soft
         FROM known k
         LEFT JOIN LATERAL (
@@ -298,6 +306,20 @@ BEGIN
         FROM judged WHERE is_listed AND NOT was_listed AND NOT was_known AND NOT (SELECT is_free FROM brake)
         GROUP BY 1, 2, 3
         ON CONFLICT (day, class, step) DO UPDATE SET number = d.number + excluded.number
+    ), counts AS (
+        INSERT INTO listing_count AS c (class, witnessed, number)
+        SELECT class, proof, sum(more)
+        FROM (SELECT class, witnessed AS proof, 1 AS more FROM judged WHERE is_listed
+              UNION ALL SELECT class, was_witnessed, -1 FROM judged WHERE was_listed) m
+        GROUP BY 1, 2 HAVING sum(more) <> 0 ORDER BY 1, 2
+        ON CONFLICT (class, witnessed) DO UPDATE SET number = c.number + excluded.number
+    ), brought AS (
+        INSERT INTO listing_delay AS d (class, place, number, seconds)
+        SELECT class, (SELECT count(*) FROM unnest(listing_delay_bounds()) bound WHERE bound < took), count(*), sum(took)
+        FROM (SELECT class, greatest(extract(epoch FROM now() - hit_time), 0) AS took FROM judged
+              WHERE is_listed AND NOT was_listed AND hit_time IS NOT NULL) t
+        GROUP BY 1, 2 ORDER BY 1, 2
+        ON CONFLICT (class, place) DO UPDATE SET number = d.number + excluded.number, seconds = d.seconds + excluded.seconds
     )
     SELECT (SELECT count(*) FROM written) + (SELECT count(*) FROM gone) AS number,
            count(*) FILTER (WHERE is_on AND NOT was_on) AS came, count(*) FILTER (WHERE was_on AND NOT is_on) AS went,

@@ -81,10 +81,10 @@ static int run_status(struct cli *cli, int argc, char **argv)
     static const char counters_text[] =
         "(SELECT string_agg(key || '=' || value, ' ' ORDER BY key) FROM"
         /* what a sensor sends may be anything */
-        " jsonb_each_text(CASE jsonb_typeof(s.counters) WHEN 'object' THEN s.counters - '{moments,hosts}'::text[] END)"
+        " jsonb_each_text(CASE jsonb_typeof(s.counters) WHEN 'object' THEN s.counters - '{moments,hosts,histograms}'::text[] END)"
         " WHERE value <> '0')";
     static const char counters_json[] =
-        "CASE jsonb_typeof(s.counters) WHEN 'object' THEN s.counters - '{moments,hosts}'::text[] ELSE s.counters END";
+        "CASE jsonb_typeof(s.counters) WHEN 'object' THEN s.counters - '{moments,hosts,histograms}'::text[] ELSE s.counters END";
     static const char hosts_text[] =
         "(SELECT string_agg(format('%s %s since %s', h->>'address', h->>'state',"
         "  CASE jsonb_typeof(h->'since') WHEN 'number' THEN date_trunc('second',"

@@ -91,10 +91,12 @@ static void prefetch(void *context, const char *domain, const struct ipaddr *loc
 static void put(void *context, struct hit *hit)
 {
     static _Atomic int64_t said_ms;
+    const int64_t begun_us = clock_monotonic_us();
     bool decided = judging_at_once(this.judging, hit);
     enum spool_status status = decided ? SPOOL_OK : spool_put(this.spool, hit);
 
     (void)context;
+    counter_took(HISTOGRAM_DATA_REPLY, clock_monotonic_us() - begun_us);
     if (status == SPOOL_OK) {
         counter_add(COUNTER_HITS, 1);
         counter_note(MOMENT_HIT, clock_realtime_us() / 1000);

@@ -311,6 +311,13 @@ size_t known_reached(struct known *known, struct reached_probe *probes, size_t m
     return count;
 }
 
+static const enum counter probe_counters[] = {
+    [LIVENESS_UNKNOWN] = COUNTER_PROBES_UNKNOWN,
+    [LIVENESS_DOWN] = COUNTER_PROBES_DOWN,
+    [LIVENESS_ACCEPTING] = COUNTER_PROBES_ACCEPTING,
+    [LIVENESS_DEFERRING] = COUNTER_PROBES_DEFERRING,
+};
+
 static void probe_run(struct known *known, const struct task *task)
 {
     const struct settings_judge *settings = &task->settings->judge;
@@ -324,12 +331,14 @@ static void probe_run(struct known *known, const struct task *task)
         .stop_fd = known->stop_fd,
     };
     const struct clock_moment started = clock_now();
+    const int64_t begun_us = clock_monotonic_us();
     struct ipaddr source;
     enum liveness_state state = probe_address(&probe, &task->address, &source);
     struct liveness_change change;
     unsigned all_failed;
 
-    counter_add(COUNTER_PROBES, 1);
+    counter_took(HISTOGRAM_PROBE, clock_monotonic_us() - begun_us);
+    counter_add(probe_counters[state], 1);
     if (known->stop)
         return;
     if (stood_still_since(&started)) {

@@ -76,6 +76,7 @@ struct session {
     bool decided;    /* DATA came: `conduct` holds for this transaction */
     enum session_conduct conduct;
     bool recorded;   /* this transaction's hit has been put */
+    enum counter outcome; /* what the session counts as in the end: the first of COUNTER_SESSIONS_* that applies */
     struct hit hit;  /* of the transaction that runs, with what is known of its client */
 };
 
@@ -165,6 +166,7 @@ static struct session *session_create(void)
 
     session->settings = calls.hold_settings(calls.context);
     session->may_take = settings_may_take(session->settings);
+    session->outcome = COUNTER_SESSIONS_EMPTY;
     session->hit.client_name = alloc_text("");
     session->hit.helo = alloc_text("");
     session->hit.mta_name = alloc_text("");
@@ -200,6 +202,13 @@ static const char *macro(SMFICTX *ctx, const char *name)
     return value == NULL ? "" : value;
 }
 
+/* Of what happens in a session, that counts which comes first in COUNTER_TABLE. */
+static void outcome_note(struct session *session, enum counter outcome)
+{
+    if (outcome < session->outcome)
+        session->outcome = outcome;
+}
+
 static void session_refuse(struct session *session, const struct refusal *refusal)
 {
     static _Atomic int64_t summary_ms;
@@ -209,6 +218,7 @@ static void session_refuse(struct session *session, const struct refusal *refusa
         return;
     session->refusal = refusal;
     counter_add(refusal->counter, 1);
+    outcome_note(session, COUNTER_SESSIONS_REFUSED);
     log_event(LOG_LEVEL_DEBUG, "refuse client=%s limit=%s", ipaddr_format(&session->hit.client, client),
               refusal->limit);
     if (log_is_due(&summary_ms, SUMMARY_INTERVAL_MS))
@@ -255,6 +265,7 @@ static void session_record(SMFICTX *ctx, struct session *session)
     hit->queue_id[strcspn(hit->queue_id, " ")] = '\0'; /* no MTA's has a blank, and in the log more keys follow it */
     hit_log(session);
     calls.put(calls.context, hit);
+    outcome_note(session, COUNTER_SESSIONS_HIT);
     session->recorded = true;
 }
 
@@ -270,7 +281,9 @@ static void session_decide(SMFICTX *ctx, struct session *session)
     if (!session->decided)
         session->conduct = calls.conduct_at_data(calls.context, session->settings, &session->hit, &session->bond);
     session->decided = true;
-    if (session->conduct == CONDUCT_DEFER && is_recordable(&session->hit))
+    if (session->conduct != CONDUCT_DEFER)
+        outcome_note(session, COUNTER_SESSIONS_PASSED);
+    else if (is_recordable(&session->hit))
         session_record(ctx, session);
 }
 
@@ -671,6 +684,7 @@ static sfsistat on_close(SMFICTX *ctx)
     DL_DELETE(registry.sessions, session);
     registry.count--;
     pthread_mutex_unlock(&registry.mutex);
+    counter_add(session->outcome, 1);
     log_event(LOG_LEVEL_DEBUG, "close client=%s", ipaddr_format(&session->hit.client, client));
     session_destroy(session);
     callback_end();

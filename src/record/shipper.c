@@ -210,10 +210,14 @@ static enum errand_end narrow_down(struct shipper *shipper, enum db_status statu
 static enum errand_end recorded(struct shipper *shipper, const struct hit *hits, size_t count, const char *mark, int64_t took_ms)
 {
     const struct hit *last = &hits[count - 1];
+    const int64_t now_us = clock_realtime_us();
 
     if (strcmp(mark, last->link) != 0)
         return agree(shipper, mark);
     counter_add(COUNTER_SHIPPED, count);
+    counter_add(COUNTER_BATCHES, 1);
+    for (size_t i = 0; i < count; i++)
+        counter_took(HISTOGRAM_RECORDED, now_us - hits[i].time_us);
     shipper->passed++;
     shipper->failures = 0;
     if (took_ms < EASY_MS)
@@ -283,6 +287,7 @@ static enum errand_end run_heartbeat(struct shipper *shipper)
     bool alone;
 
     spool_depth(shipper->spool, &depth);
+    counter_note(MOMENT_OLDEST, depth.oldest_us / 1000);
     counters = counter_json();
     status = store_heartbeat(shipper->store, shipper->version, depth.inbox, depth.outbox, depth.aside, counters, &alone);
     free(counters);

@@ -155,6 +155,20 @@ static void remember(struct spool *spool)
     }
 }
 
+/* At most once a second, however many calls there are. */
+static void look_at_age(struct spool *spool, int64_t *looked_ms)
+{
+    struct spool_depth *depth = &spool->own.file.tally.depth;
+    int64_t now_ms = clock_monotonic_ms();
+
+    if (depth->inbox + depth->outbox == 0) {
+        depth->oldest_us = 0;
+    } else if (now_ms - *looked_ms >= LOOK_AFTER_MS) {
+        *looked_ms = now_ms;
+        spool_file_look_at_age(&spool->own.file);
+    }
+}
+
 static void round_finish(struct spool *spool, struct spool_call *first)
 {
     pthread_mutex_lock(&spool->mutex);
@@ -174,6 +188,7 @@ static void *spool_thread(void *argument)
 {
     struct spool *spool = argument;
     struct spool_call *round;
+    int64_t age_looked_ms = 0;
 
     while (round_take(spool, &round)) {
         look_after_file(spool);
@@ -181,6 +196,7 @@ static void *spool_thread(void *argument)
             round_run(spool, round);
         else if (spool->own.file.tally.depth.kept > 0)
             round_run(spool, &(struct spool_call){.run = spool_call_keep_less});
+        look_at_age(spool, &age_looked_ms);
         remember(spool);
         round_finish(spool, round);
     }

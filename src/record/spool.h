@@ -41,6 +41,7 @@ struct spool;
 struct spool_depth {
     int64_t inbox, outbox, aside;
     int64_t kept; /* in the database, for all we know */
+    int64_t oldest_us; /* when the oldest of inbox and outbox came, as of a second ago; 0: there is none */
 };
 
 /* How far the database has the outbox. */

@@ -51,6 +51,8 @@ static const char *const statements[SPOOL_STATEMENT_COUNT] = {
     [SPOOL_DOUBT_ASIDE] = "UPDATE aside SET doubt = 1 WHERE doubt = 0",
     [SPOOL_COPY_OUTBOX] = COPY_ASIDE SPOOL_VERDICT_COLUMNS ", ?2 FROM outbox WHERE id = ?1",
     [SPOOL_LEAVE_OUTBOX] = "DELETE FROM outbox WHERE id = ?1",
+    [SPOOL_OLDEST] = "SELECT min(time_us) FROM (SELECT * FROM (SELECT time_us FROM inbox ORDER BY id LIMIT 1) UNION ALL "
+                     "SELECT * FROM (SELECT time_us FROM outbox WHERE id > ?1 ORDER BY id LIMIT 1))",
 };
 
 void spool_file_note(struct spool_file *file, const char *text)
@@ -75,6 +77,18 @@ int spool_file_run(struct spool_file *file, enum spool_statement which)
 
     sqlite3_reset(statement);
     return result == SQLITE_DONE ? SQLITE_OK : result;
+}
+
+void spool_file_look_at_age(struct spool_file *file)
+{
+    sqlite3_stmt *statement = file->prepared[SPOOL_OLDEST];
+
+    if (file->db == NULL)
+        return;
+    sqlite3_bind_int64(statement, 1, file->tally.mark.number);
+    if (sqlite3_step(statement) == SQLITE_ROW)
+        file->tally.depth.oldest_us = sqlite3_column_int64(statement, 0);
+    sqlite3_reset(statement);
 }
 
 /* Can every byte of it be read?  To quick_check a page that cannot is one that is wrong.  By SQLite's own descriptor: closing

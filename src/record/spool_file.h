@@ -36,6 +36,7 @@ enum spool_statement {
     SPOOL_DOUBT_OUTBOX, SPOOL_DOUBT_ASIDE,
     SPOOL_COPY_OUTBOX,  /* as SPOOL_COPY_INBOX */
     SPOOL_LEAVE_OUTBOX, /* number ?1 */
+    SPOOL_OLDEST,       /* when the first of the inbox, and of the outbox behind number ?1, came; or NULL */
     SPOOL_STATEMENT_COUNT
 };
 
@@ -86,6 +87,9 @@ void spool_file_note(struct spool_file *file, const char *text);
 
 /* Run a prepared statement that gives no rows. */
 int spool_file_run(struct spool_file *file, enum spool_statement which);
+
+/* Bring tally.depth.oldest_us up to date. */
+void spool_file_look_at_age(struct spool_file *file);
 
 /* What was set aside goes to the end of the outbox again.  When it cannot be done now, it stays aside. */
 void spool_file_retry_aside(struct spool_file *file);

@@ -1,9 +1,11 @@
 #include "report/metrics.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/counter.h"
 #include "base/words.h"
 
 enum { METRICS_TIMEOUT_MS = 10000 };
@@ -56,17 +58,27 @@ static const struct series sensor_series[] = {
      "CASE WHEN s.alive THEN greatest(round(s.grace, 1), 0) END"},
     {"hunnypot_mail_hosts_not_taking_mail", "gauge", "Mail hosts that deferred or did not answer; 20 stands for more.", NULL,
      "jsonb_array_length(s.hosts)"},
-    {"hunnypot_spool_hits", "gauge", "Hits in the spool: not judged yet, not in the database yet, refused by it.", "place=\"inbox\"",
+    {"hunnypot_spool_hits", "gauge", "Hits in the spool: not judged yet, not in the database yet, refused by it.",
+     "place=\"inbox\"",
      "s.inbox"},
     {.label = "place=\"outbox\"", .value = "s.outbox"},
     {.label = "place=\"aside\"", .value = "s.aside"},
+    {"hunnypot_spool_oldest_age_seconds", "gauge", "How old the oldest hit is that is not judged yet, or not in the database yet.",
+     NULL,
+     "CASE WHEN s.inbox = 0 AND s.outbox = 0 THEN 0 ELSE greatest(round(extract(epoch FROM now()) + s.skew - s.oldest, 1), 0) END"},
     {"hunnypot_connections_total", "counter", "Connections that the mail server reported.", NULL, COUNTED("sessions")},
+    {"hunnypot_sessions_total", "counter", "Connections that ended, by what came of them.",
+     "outcome=\"hit\"", COUNTED("sessions_hit")},
+    {.label = "outcome=\"refused\"", .value = COUNTED("sessions_refused")},
+    {.label = "outcome=\"passed\"", .value = COUNTED("sessions_passed")},
+    {.label = "outcome=\"empty\"", .value = COUNTED("sessions_empty")},
     {"hunnypot_limits_total", "counter", "Connections that a limit refused or closed.", "limit=\"connections\"",
      COUNTED("over_connections")},
     {.label = "limit=\"connections_per_client\"", .value = COUNTED("over_client_connections")},
     {.label = "limit=\"client_bytes\"", .value = COUNTED("over_bytes")},
     {.label = "limit=\"idle\"", .value = COUNTED("over_idle")},
-    {"hunnypot_hits_total", "counter", "Transactions that reached DATA and were judged at once or put into the spool.", NULL, COUNTED("hits")},
+    {"hunnypot_hits_total", "counter", "Transactions that reached DATA and were judged at once or put into the spool.",
+     NULL, COUNTED("hits")},
     {"hunnypot_data_repeated_total", "counter", "Further DATA commands of a transaction already counted.", NULL,
      COUNTED("repeated_data")},
     {"hunnypot_hits_lost_total", "counter", "Hits that could not be put into the spool, or were damaged in it.", NULL,
@@ -74,8 +86,13 @@ static const struct series sensor_series[] = {
     {"hunnypot_verdicts_total", "counter", "Hits by the verdict that they ended with.", NULL, NULL},
     VERDICT_TABLE(VERDICT_SERIES, )
     {"hunnypot_dns_queries_total", "counter", "DNS questions asked.", NULL, COUNTED("dns_queries")},
-    {"hunnypot_probes_total", "counter", "Mail hosts probed.", NULL, COUNTED("probes")},
+    {"hunnypot_probes_total", "counter", "Mail hosts probed, by how they were found.",
+     "state=\"accepting\"", COUNTED("probes_accepting")},
+    {.label = "state=\"deferring\"", .value = COUNTED("probes_deferring")},
+    {.label = "state=\"down\"", .value = COUNTED("probes_down")},
+    {.label = "state=\"unknown\"", .value = COUNTED("probes_unknown")},
     {"hunnypot_hits_recorded_total", "counter", "Hits recorded in the database.", NULL, COUNTED("shipped")},
+    {"hunnypot_batches_total", "counter", "Batches in which they were.", NULL, COUNTED("batches")},
     {"hunnypot_hits_set_aside_total", "counter", "Hits that the database refused, or that were damaged in the spool.", NULL,
      COUNTED("set_aside")},
     {"hunnypot_database_errors_total", "counter", "What failed at the database and is tried again.", NULL,
@@ -97,7 +114,8 @@ static const struct series fleet_series[] = {
     {"hunnypot_brake_came_networks", "gauge", "New networks, in the last hour and in the setting brake_time.", "within=\"hour\"",
      "b.hour_came"},
     {.label = "within=\"brake_time\"", .value = "b.came"},
-    {"hunnypot_brake_most_networks", "gauge", "How many may come in that time before the brake holds.", "within=\"hour\"", "b.hour_most"},
+    {"hunnypot_brake_most_networks", "gauge", "How many may come in that time before the brake holds.",
+     "within=\"hour\"", "b.hour_most"},
     {.label = "within=\"brake_time\"", .value = "b.most"},
 };
 
@@ -113,7 +131,13 @@ static const struct series class_series[] = {
     OUTCOME("repeated"),
     OUTCOME("excused"),
     OUTCOME("redeemed"),
-    {"hunnypot_list_moves", "gauge", "Networks that came on the list and left it, as far as the figures go back.", "move=\"listed\"",
+    OUTCOME("friend"),
+    OUTCOME("unanswered"),
+    {"hunnypot_listings", "gauge", "Listings, also those that pause and those that the brake holds back, by what proves them.",
+     "proof=\"witnessed\"", "coalesce(c.witnessed, 0)"},
+    {.label = "proof=\"inferred\"", .value = "coalesce(c.inferred, 0)"},
+    {"hunnypot_list_moves", "gauge", "Networks that came on the list and left it, as far as the figures go back.",
+     "move=\"listed\"",
      MOVE("listed")},
     {.label = "move=\"left\"", .value = MOVE("left")},
 };
@@ -138,14 +162,23 @@ static const struct series trouble_series[] = {
 
 #define SERIES(array) .series = (array), .count = sizeof(array) / sizeof *(array)
 
+/* Of hits that wait, millions in a flood, so much is counted: 64 MB of them, half a million; beyond that it is an estimate. */
+#define SHARE_SQL \
+    "WITH share AS (SELECT least(1, 8000.0 * current_setting('block_size')::int / greatest(pg_relation_size('hunnypot.waiting'), 1)) AS share)"
+#define RIPENING_SQL \
+    "(SELECT class, round(count(*) / (SELECT share FROM share)) AS hits FROM hunnypot.waiting" \
+    " TABLESAMPLE SYSTEM ((SELECT 100 * share FROM share)) GROUP BY 1)"
+
 static const struct group groups[] = {
     {"WITH " SENSORS_SQL, "format('sensor=\"%s\",id=\"%s\"', " LABEL_SQL("s.name") ", s.sensor_id)", "s ORDER BY s.sensor_id",
      SERIES(sensor_series)},
     {"", "NULL", "hunnypot.brake_state b", SERIES(fleet_series)},
-    {"", "format('class=\"%s\"', " LABEL_SQL("p.class") ")",
+    {SHARE_SQL, "format('class=\"%s\"', " LABEL_SQL("p.class") ")",
      "hunnypot.policy p LEFT JOIN (SELECT class, jsonb_object_agg(what, number) AS hits FROM"
      " (SELECT class, what, sum(number) AS number FROM hunnypot.hourly GROUP BY 1, 2) f GROUP BY 1) h USING (class)"
-     " LEFT JOIN (SELECT class, count(*) AS hits FROM hunnypot.waiting GROUP BY 1) w USING (class) ORDER BY p.rank",
+     " LEFT JOIN " RIPENING_SQL " w USING (class)"
+     " LEFT JOIN (SELECT class, sum(number) FILTER (WHERE witnessed) AS witnessed, sum(number) FILTER (WHERE NOT witnessed) AS inferred"
+     "  FROM hunnypot.listing_count GROUP BY 1) c USING (class) ORDER BY p.rank",
      SERIES(class_series)},
     {"", "format('witness=\"%s\",id=\"%s\"', " LABEL_SQL("w.machine") ", w.witness_id)",
      "(SELECT * FROM hunnypot.witness ORDER BY last_seen DESC, witness_id LIMIT " METRICS_SENSORS_MAX ") w ORDER BY w.witness_id",
@@ -216,12 +249,90 @@ static enum db_status write_group(struct db *db, FILE *out, const struct group *
     return status;
 }
 
+/* Of each sensor that told it soundly: all buckets, none of which can be negative or too much.  %s: its name, how many buckets it has, and
+ * their numbers with the most that they take. */
+static const char told_histogram_sql[] =
+    "WITH s AS (SELECT sensor_id, name, counters->'histograms'->'%s' AS h FROM hunnypot.sensor ORDER BY last_seen DESC, sensor_id"
+    "  LIMIT " METRICS_SENSORS_MAX "), told AS ("
+    " SELECT s.sensor_id, s.name, CASE jsonb_typeof(h->'sum_us') WHEN 'number' THEN (h->'sum_us')::text::numeric END AS sum_us, c.counts FROM s,"
+    "  LATERAL (SELECT array_agg(trunc(number) ORDER BY place) AS counts FROM (SELECT place, CASE jsonb_typeof(value) WHEN 'number'"
+    "   THEN value::text::numeric END AS number FROM jsonb_array_elements(CASE jsonb_typeof(h->'counts') WHEN 'array' THEN h->'counts'"
+    "   ELSE '[]' END) WITH ORDINALITY e(value, place)) n"
+    "   HAVING count(*) = %zu AND count(*) FILTER (WHERE number BETWEEN 0 AND 1e18) = count(*)) c)"
+    " SELECT format('sensor=\"%%s\",id=\"%%s\"', " LABEL_SQL("name") ", sensor_id), le,"
+    "  sum(counts[place]) OVER (PARTITION BY sensor_id ORDER BY place), round(sum_us / 1000000, 6)"
+    " FROM told, (VALUES %s) b (place, le) WHERE sum_us BETWEEN 0 AND 1e21 ORDER BY sensor_id, place";
+
+static const char listing_histogram_sql[] =
+    "SELECT format('class=\"%s\"', " LABEL_SQL("p.class") "), coalesce(b.bound::text, '+Inf'),"
+    " sum(coalesce(d.number, 0)) OVER (PARTITION BY p.class ORDER BY b.place), round(sum(coalesce(d.seconds, 0)) OVER (PARTITION BY p.class), 3)"
+    " FROM hunnypot.policy p CROSS JOIN unnest(hunnypot.listing_delay_bounds() || NULL::int) WITH ORDINALITY b (bound, place)"
+    " LEFT JOIN hunnypot.listing_delay d ON d.class = p.class AND d.place = b.place - 1 ORDER BY p.rank, b.place";
+
+static char *told_histogram(enum histogram histogram)
+{
+    const int64_t *bounds_us = counter_bounds_us(histogram);
+    char *places, *sql;
+    size_t length;
+    FILE *text = alloc_text_begin(&places, &length);
+
+    for (int i = 0; i < HISTOGRAM_BOUNDS; i++)
+        fprintf(text, "(%d, '%g'), ", i + 1, (double)bounds_us[i] / 1e6);
+    fprintf(text, "(%d, '+Inf')", HISTOGRAM_BOUNDS + 1);
+    alloc_text_end(text);
+    sql = alloc_format(told_histogram_sql, counter_histogram_name(histogram), (size_t)HISTOGRAM_BOUNDS + 1, places);
+    free(places);
+    return sql;
+}
+
+/* The rows of SQL, which is freed: labels, the most that a bucket takes, how many took no more, and in all rows the sum. */
+static enum db_status write_histogram(struct db *db, FILE *out, const char *name, const char *help, char *sql)
+{
+    struct db_result *result = NULL;
+    enum db_status status = db_query(db, METRICS_TIMEOUT_MS, sql, NULL, 0, &result);
+
+    if (status == DB_OK) {
+        fprintf(out, "# HELP %s %s\n# TYPE %s histogram\n", name, help, name);
+        for (size_t row = 0; row < db_rows(result); row++) {
+            const char *labels = db_value(result, row, 0), *le = db_value(result, row, 1), *number = db_value(result, row, 2);
+
+            fprintf(out, "%s_bucket{%s,le=\"%s\"} %s\n", name, labels, le, number);
+            if (strcmp(le, "+Inf") == 0)
+                fprintf(out, "%s_sum{%s} %s\n%s_count{%s} %s\n", name, labels, db_value(result, row, 3), name, labels, number);
+        }
+    }
+    db_result_free(&result);
+    free(sql);
+    return status;
+}
+
+static enum db_status write_histograms(struct db *db, FILE *out)
+{
+    static const struct {
+        const char *name, *help;
+    } told[HISTOGRAM_COUNT] = {
+        [HISTOGRAM_DATA_REPLY] = {"hunnypot_data_reply_seconds", "From DATA to its answer, of hits, also of those that were lost."},
+        [HISTOGRAM_PROBE] = {"hunnypot_probe_seconds", "How long probes of mail hosts took."},
+        [HISTOGRAM_RECORDED] = {"hunnypot_hit_to_row_seconds", "From a hit to its row in the database, by the clock of the sensor."},
+    };
+    enum db_status status = DB_OK;
+
+    for (int i = 0; i < HISTOGRAM_COUNT && status == DB_OK; i++)
+        status = write_histogram(db, out, told[i].name, told[i].help, told_histogram((enum histogram)i));
+    if (status == DB_OK)
+        status = write_histogram(db, out, "hunnypot_hit_to_listing_seconds", "From a hit to the listing that it brought about.",
+                                 alloc_text(listing_histogram_sql));
+    return status;
+}
+
 enum db_status metrics_write(struct db *db, FILE *out)
 {
     enum db_status status = db_script(db, METRICS_TIMEOUT_MS, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL jit = off");
 
     for (size_t i = 0; i < sizeof groups / sizeof *groups && status == DB_OK; i++)
         status = write_group(db, out, &groups[i]);
+    if (status == DB_OK)
+        status = write_histograms(db, out);
     if (status == DB_OK)
         status = db_script(db, METRICS_TIMEOUT_MS, "COMMIT");
     return status;

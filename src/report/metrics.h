@@ -20,10 +20,11 @@
  * sensor sends may be anything: what is no number that can be a time is left out. */
 #define METRICS_TOLD_SQL \
     "told AS MATERIALIZED (SELECT s.*, s.last_seen > now() - interval '30 seconds' AS alive," \
-    " m.session, m.hit, m.judging, round(m.sent - extract(epoch FROM s.last_seen), 1) AS skew," \
+    " m.session, m.hit, m.judging, m.oldest, round(m.sent - extract(epoch FROM s.last_seen), 1) AS skew," \
     " m.judging - m.sent - extract(epoch FROM now() - s.last_seen) AS grace, h.hosts FROM hunnypot.sensor s," \
     " LATERAL (SELECT max(at) FILTER (WHERE key = 'sent') AS sent, max(at) FILTER (WHERE key = 'session') AS session," \
-    "   max(at) FILTER (WHERE key = 'hit') AS hit, max(at) FILTER (WHERE key = 'judging') AS judging" \
+    "   max(at) FILTER (WHERE key = 'hit') AS hit, max(at) FILTER (WHERE key = 'judging') AS judging," \
+    "   max(at) FILTER (WHERE key = 'oldest') AS oldest" \
     "  FROM (SELECT key, CASE jsonb_typeof(value) WHEN 'number' THEN value::text::numeric / 1000 END AS at FROM" \
     "   jsonb_each(CASE jsonb_typeof(s.counters->'moments') WHEN 'object' THEN s.counters->'moments' ELSE '{}' END)) v" \
     "  WHERE at BETWEEN 0 AND 2e11) m," \

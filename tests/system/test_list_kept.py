@@ -38,6 +38,9 @@ def kept_and_rebuilt(pg):
             finish(cursor)
             cursor.execute(KEPT)
             kept = cursor.fetchall()
+            cursor.execute("""SELECT class, witnessed, number FROM hunnypot.listing_count WHERE number <> 0 EXCEPT ALL
+                SELECT class, witnessed, count(*) FROM hunnypot.listed_network WHERE removed IS NULL GROUP BY 1, 2""")
+            assert cursor.fetchall() == []
             cursor.execute("TRUNCATE hunnypot.listed_network; SELECT hunnypot.rebuild()")
             finish(cursor)
             cursor.execute(KEPT)

@@ -223,7 +223,7 @@ def test_zsh_completes(installed):
 
 # The pages of doc/, in the order in which one host goes through them; and what their names are here.
 PAGES = ["trap-domain", "backup-mx", "nolisting", "a-record", "beside-real-mail", "cloud-nat", "witnesses", "grades",
-         "greylisting", "web", "dnsbl", "privacy", "sizing", "upgrade", "backup-restore", "several-sensors", "troubleshooting",
+         "greylisting", "web", "monitoring", "dnsbl", "privacy", "sizing", "upgrade", "backup-restore", "several-sensors", "troubleshooting",
          "uninstall"]
 NAMES = {"old.example.com": "trap.example", "example.com": "backup.example", "apt purge": "apt-get -y -q purge"}
 # `hunnypot check` says how things are by its status.
@@ -306,6 +306,10 @@ def test_commands_of_pages(desk, syslog, dns, primaries, deliver, page):
     if page == "web":
         wait_for(lambda: "listening" in desk.read("/var/log/hunnypot-web.log"), what="hunnypot-web")
         assert "What the trap caught" in ask("127.0.0.1:9180", "/").text and ask("127.0.0.1:9180", "/readyz").text == "ready\n"
+    if page == "monitoring":
+        line, folder = desk.read("/etc/cron.d/hunnypot-metrics"), "/var/lib/prometheus/node-exporter"
+        desk.run(re.search("^[* ]+root (.*)$", line, re.M)[1])
+        assert "\nhunnypot_sensor_up{" in desk.read(f"{folder}/hunnypot.prom") and desk.run(f"ls {folder}").stdout == "hunnypot.prom\n"
     if page == "dnsbl":
         run("named-checkzone", "bl.example.org", desk.path / "var/lib/hunnypot-export/bind/list")
     if page == "uninstall":

@@ -341,6 +341,35 @@ static void the_hit_has_its_evidence(void **state)
     quit(&mta);
 }
 
+static void each_session_counts_once_as_what_came_of_it(void **state)
+{
+    static const enum counter outcomes[] = {COUNTER_SESSIONS_HIT, COUNTER_SESSIONS_REFUSED, COUNTER_SESSIONS_EMPTY};
+    uint64_t before[3];
+    char filler[1024];
+
+    (void)state;
+    for (size_t i = 0; i < 3; i++)
+        before[i] = counter_value(outcomes[i]);
+    snprintf(filler, sizeof filler, "%*s", settings->client_bytes, "");
+    for (int last = 1; last <= 3; last++) {
+        struct mta mta = postfix();
+
+        begin(&mta);
+        if (last > 2) /* two hits, and then too much, are one session with a hit */
+            for (int i = 0; i < 2; i++) {
+                wants_reply(&mta, reply_451);
+                rset(&mta);
+                mail(&mta, "<a@b.example>");
+                rcpt(&mta, "<x@example.org>");
+            }
+        if (last > 1)
+            assert_int_equal(fake_libmilter.xxfi_unknown(&mta.ctx, filler), SMFIS_TEMPFAIL);
+        quit(&mta);
+    }
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(counter_value(outcomes[i]) - before[i], 1);
+}
+
 static void one_transaction_is_one_hit(void **state)
 {
     struct mta mta = postfix();
@@ -867,6 +896,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_transaction_given_up_is_no_hit, setup, teardown),
         cmocka_unit_test_setup_teardown(without_recipient_or_address_there_is_no_hit, setup, teardown),
         cmocka_unit_test_setup_teardown(a_byte_over_the_limit_closes, setup, teardown),
+        cmocka_unit_test_setup_teardown(each_session_counts_once_as_what_came_of_it, setup, teardown),
         cmocka_unit_test_setup_teardown(esmtp_parameters_are_counted, setup, teardown),
         cmocka_unit_test_setup_teardown(too_many_connections_are_refused_at_connect, setup, teardown),
         cmocka_unit_test_setup_teardown(ipv4_inside_ipv6_is_one_client, setup, teardown),

@@ -572,6 +572,39 @@ static void forgets_what_was_kept_long_enough(void **state)
     spool_close(&spool);
 }
 
+static void awaits_oldest(struct spool *spool, int number)
+{
+    const int64_t wanted_us = number < 0 ? 0 : 1700000000000000 + number;
+    struct spool_depth depth;
+
+    for (int i = 0; i < 1000; i++) {
+        spool_depth(spool, &depth);
+        if (depth.oldest_us == wanted_us)
+            return;
+        fake_clock_advance_ms(1000);
+        usleep(10000);
+    }
+    fail_msg("the oldest hit: wanted %lld, got %lld", (long long)wanted_us, (long long)depth.oldest_us);
+}
+
+/* Of inbox and outbox, and not of what is only kept. */
+static void tells_how_old_the_oldest_hit_is(void **state)
+{
+    struct spool *spool = (keep_ms = 60000, open_spool(LIMIT));
+
+    (void)state;
+    awaits_oldest(spool, -1);
+    send_hits(spool, 3);
+    awaits_oldest(spool, 0);
+    assert_int_equal(confirm(spool, 2), SPOOL_OK);
+    awaits_oldest(spool, 2);
+    assert_int_equal(confirm(spool, 3), SPOOL_OK);
+    awaits_oldest(spool, -1);
+    put_hits(spool, 1);
+    awaits_oldest(spool, 0);
+    spool_close(&spool);
+}
+
 /* Removed, or another one put in its place, while it is open: what was promised is there at the next start. */
 static void keeps_what_lost_its_name(void **state)
 {
@@ -1325,6 +1358,7 @@ int main(void)
         TEST(ends_a_life_over_a_mark_that_is_not_ours),
         TEST(begins_a_life_in_a_copy),
         TEST(forgets_what_was_kept_long_enough),
+        TEST(tells_how_old_the_oldest_hit_is),
         TEST(keeps_what_lost_its_name),
         TEST(sets_one_aside),
         TEST(stops_at_the_limit),

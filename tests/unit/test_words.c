@@ -75,6 +75,25 @@ static void what_else_is_told_goes_with_the_counters(void **state)
     free(json);
 }
 
+static void what_takes_as_long_as_a_bound_is_within_it(void **state)
+{
+    const int64_t *bounds_us = counter_bounds_us(HISTOGRAM_PROBE);
+    char *json;
+
+    (void)state;
+    counter_took(HISTOGRAM_PROBE, -5);
+    counter_took(HISTOGRAM_PROBE, bounds_us[0]);
+    counter_took(HISTOGRAM_PROBE, bounds_us[0] + 1);
+    counter_took(HISTOGRAM_PROBE, bounds_us[HISTOGRAM_BOUNDS - 1]);
+    counter_took(HISTOGRAM_PROBE, bounds_us[HISTOGRAM_BOUNDS - 1] + 1);
+    json = counter_json();
+    assert_non_null(strstr(json, "\"probe\":{\"sum_us\":120010002,\"counts\":[2,1,0,0,0,0,0,0,0,0,0,0,1,1]}"));
+    free(json);
+    for (int i = 0; i < HISTOGRAM_COUNT; i++)
+        for (int bound = 1; bound < HISTOGRAM_BOUNDS; bound++)
+            assert_true(counter_bounds_us((enum histogram)i)[bound] > counter_bounds_us((enum histogram)i)[bound - 1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -82,6 +101,7 @@ int main(void)
         cmocka_unit_test(every_verdict_has_a_name_and_a_rank_of_its_own),
         cmocka_unit_test(every_final_verdict_counts_under_its_name_and_under_no_other),
         cmocka_unit_test(what_else_is_told_goes_with_the_counters),
+        cmocka_unit_test(what_takes_as_long_as_a_bound_is_within_it),
     };
 
     return cmocka_run_group_tests_name("words", tests, NULL, NULL);
