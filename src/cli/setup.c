@@ -17,22 +17,15 @@ enum { START_MS = 15000, STEP_MS = 100 };
 
 /* What was asked for */
 
-struct asked {
-    const char *mta;
-    struct cli_texts domains, addresses;
-    bool dry_run;
-};
-
-/* "NAME" or "NAME=ROLE" */
-static int take_one_domain(struct setup *setup, const char *text)
+int setup_take_domain(struct setup_domain *domain, const char *text)
 {
     static const char *const known[] = {"auto", "trap", "backup", "address"};
-    struct setup_domain *domain = &setup->domains[setup->domain_count++];
     char *name = alloc_format("%.*s", (int)strcspn(text, "="), text);
     const char *role = strchr(text, '=') == NULL ? "auto" : strchr(text, '=') + 1;
     bool fine = domain_normalize(name, domain->name);
 
     free(name);
+    domain->role = NULL;
     if (!fine)
         return cli_usage("%.*s is no domain", (int)strcspn(text, "="), text);
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
@@ -59,7 +52,7 @@ static void take_own_addresses(struct setup *setup)
     freeifaddrs(interfaces);
 }
 
-static int take_asked(struct setup *setup, const struct asked *asked)
+static int take_asked(struct setup *setup, const struct setup_asked *asked)
 {
     int status = CLI_OK;
 
@@ -73,7 +66,7 @@ static int take_asked(struct setup *setup, const struct asked *asked)
     if (asked->domains.count == 0)
         return cli_usage("which domains is this host to trap for? --domain NAME=trap, or NAME for a backup MX or A record");
     for (size_t i = 0; i < asked->domains.count && status == CLI_OK; i++)
-        status = take_one_domain(setup, asked->domains.texts[i]);
+        status = setup_take_domain(&setup->domains[setup->domain_count++], asked->domains.texts[i]);
     for (size_t i = 0; i < asked->addresses.count && status == CLI_OK; i++)
         if (i >= SETUP_ADDRESSES_MAX || !ipaddr_parse(asked->addresses.texts[i], &setup->addresses[setup->address_count++]))
             status = cli_usage("--address %s: is no address, or one too many", asked->addresses.texts[i]);
@@ -124,6 +117,36 @@ static int make_settings(const struct setup *setup, struct setup_change *change)
     return status;
 }
 
+/* A word as systemd's EnvironmentFile= and the shell read it. */
+static void put_environment(FILE *stream, const char *name, const char *value)
+{
+    fprintf(stream, "%s=\"", name);
+    for (; *value != '\0'; value++)
+        fprintf(stream, strchr("\"\\`$", *value) != NULL ? "\\%c" : "%c", *value);
+    fputs("\"\n", stream);
+}
+
+/* Which database hunnypot-expire.service works on, where it is not the one that it takes by itself. */
+static int make_expire(const struct setup *setup, struct setup_change *change)
+{
+    size_t size;
+    FILE *stream;
+
+    /* A role that is named is the sensor's, and another one may expire: what is there stays. */
+    if (setup->role_named || strcmp(setup->reader_conninfo, SETUP_DATABASE) == 0) {
+        change->new = alloc_text(setup->role_named || change->written == NULL ? change->old : NULL);
+        return CLI_OK;
+    }
+    stream = alloc_text_begin(&change->new, &size);
+    fputs("# By hunnypot setup, for hunnypot-expire.service\n", stream);
+    put_environment(stream, "HUNNYPOT_DATABASE", setup->reader_conninfo);
+    alloc_text_end(stream);
+    if (change->old == NULL || change->written != NULL || strcmp(change->old, change->new) == 0)
+        return CLI_OK;
+    setup_file_show(change);
+    return cli_fail("%s: is there already, and setup did not write it; what it would write is above", change->path);
+}
+
 /* The daemon */
 
 static bool daemon_listens(void)
@@ -139,9 +162,12 @@ static int start_daemon(bool changed)
 
     if (shell_run("hunnypot-milter --check") != 0)
         return cli_fail("hunnypot-milter does not take its settings (above)");
-    if (daemon_listens())
-        return !changed || shell_run("systemctl reload hunnypot-milter") == 0 ? CLI_OK : cli_fail("it cannot be reloaded");
-    status = shell_run("systemctl daemon-reload && systemctl enable --now hunnypot-milter hunnypot-expire.timer 2>&1");
+    if (daemon_listens() && !changed)
+        return CLI_OK;
+    /* A reload would leave the database as it was. */
+    status = shell_run(daemon_listens() ? "systemctl restart hunnypot-milter 2>&1"
+                                        : "systemctl daemon-reload && systemctl enable --now hunnypot-milter hunnypot-expire.timer"
+                                          " 2>&1");
     while (status == 0 && !daemon_listens() && clock_monotonic_ms() < until_ms)
         cli_stopped_within(&nobody, STEP_MS);
     return daemon_listens() ? CLI_OK : cli_fail("the daemon does not start; journalctl -u hunnypot-milter says why");
@@ -179,8 +205,10 @@ static int run_final_check(const struct setup *setup)
     char *command = alloc_format("%s --database %s check --config %s", setup->program, quoted, SETUP_SETTINGS);
     int status;
 
-    if (setup->remote)
+    if (strcmp(setup->reader_conninfo, SETUP_DATABASE) != 0)
         printf("To look, as root: export HUNNYPOT_DATABASE=%s\n", quoted);
+    if (setup->role_named)
+        puts("hunnypot-expire.service wants HUNNYPOT_DATABASE=..., with a role in hunnypot_operator, in " SETUP_EXPIRE);
     fputs("hunnypot check:\n", stdout);
     status = shell_run(command);
     free(command);
@@ -188,86 +216,135 @@ static int run_final_check(const struct setup *setup)
     return status == CHECK_PROBLEM ? CLI_FAILED : CLI_OK;
 }
 
-static int apply_changes(struct setup *setup, struct setup_change *settings, const struct setup_change *changes, size_t count,
-                         bool changed)
-{
-    bool new_settings = setup_file_differs(settings);
-    int status = setup_file_write(settings);
+/* The files that setup changes: our own, and the mail server's. */
+enum { OWN_SETTINGS, OWN_EXPIRE, OWN_CHANGES };
+struct changes {
+    struct setup_change own[OWN_CHANGES], mta[SETUP_MTA_CHANGES];
+    size_t mta_count;
+};
 
+static int apply_changes(struct setup *setup, const struct changes *changes, bool changed)
+{
+    bool new_settings = setup_file_differs(&changes->own[OWN_SETTINGS]);
+    int status = CLI_OK;
+
+    for (size_t i = 0; i < OWN_CHANGES && status == CLI_OK; i++)
+        status = setup_file_write(&changes->own[i]);
     if (status == CLI_OK && setup->sendmail)
-        status = setup_file_write(&changes[SETUP_MTA_UNIT]);
+        status = setup_file_write(&changes->mta[SETUP_MTA_UNIT]);
     if (status == CLI_OK)
         status = start_daemon(new_settings);
     if (status == CLI_OK)
-        status = write_mta(setup, changes, count);
+        status = write_mta(setup, changes->mta, changes->mta_count);
     if (status == CLI_OK && !changed)
         puts("nothing was to be changed");
     return status == CLI_OK ? run_final_check(setup) : status;
 }
 
-static int undo_changes(const struct setup *setup, struct setup_change *settings, const struct setup_change *changes,
-                        size_t count)
+static int undo_changes(const struct setup *setup, struct changes *changes)
 {
-    int status = write_mta(setup, changes, count);
+    struct setup_change *settings = &changes->own[OWN_SETTINGS], *expire = &changes->own[OWN_EXPIRE];
+    int status = write_mta(setup, changes->mta, changes->mta_count);
 
-    free(settings->new);
     settings->new = settings->base == NULL || *settings->base == '\0' ? NULL : alloc_text(settings->base);
+    expire->new = alloc_text(expire->written == NULL ? expire->old : NULL);
     if (status == CLI_OK && shell_run("systemctl disable --now hunnypot-milter hunnypot-expire.timer 2>&1") != 0)
         status = cli_fail("systemctl disable --now hunnypot-milter failed");
-    if (status == CLI_OK)
-        status = setup_file_write(settings);
+    for (size_t i = 0; i < OWN_CHANGES && status == CLI_OK; i++)
+        status = setup_file_write(&changes->own[i]);
     if (status == CLI_OK)
         puts("The database, its roles, passwords, the key and the spool stay.");
     return status;
 }
 
-/* What would be refused is, before anything is made. */
-static int prepare(struct setup *setup, struct setup_change *settings, struct setup_change *changes, size_t *count,
-                   bool *changed)
+static void show(const struct setup_change *changes, size_t count, bool *changed)
 {
-    int status = setup_mta_prepare(setup, changes, count);
+    for (size_t i = 0; i < count; i++) {
+        setup_file_show(&changes[i]);
+        *changed = *changed || setup_file_differs(&changes[i]);
+    }
+}
+
+/* What would be refused is, before anything is made. */
+static int prepare(struct setup *setup, struct changes *changes, bool *changed)
+{
+    int status = setup_mta_prepare(setup, changes->mta, &changes->mta_count);
 
     if (status == CLI_OK)
-        status = setup_file_open(settings, SETUP_SETTINGS, "#");
+        status = setup_file_open(&changes->own[OWN_SETTINGS], SETUP_SETTINGS, "#");
+    if (status == CLI_OK)
+        status = setup_file_open(&changes->own[OWN_EXPIRE], SETUP_EXPIRE, NULL);
     if (status == CLI_OK && !setup->undo)
-        status = make_settings(setup, settings);
+        status = make_settings(setup, &changes->own[OWN_SETTINGS]);
+    if (status == CLI_OK && !setup->undo)
+        status = make_expire(setup, &changes->own[OWN_EXPIRE]);
     if (status == CLI_OK && setup->apply && getpwnam("hunnypot") == NULL && shell_run("systemd-sysusers 2>&1") != 0)
         status = cli_fail("there is no user hunnypot, and systemd-sysusers does not make it");
     if (status == CLI_OK && !setup->undo)
         status = setup_database(setup, changed);
-    for (size_t i = 0; i < *count && status == CLI_OK; i++) {
-        setup_file_show(&changes[i]);
-        *changed = *changed || setup_file_differs(&changes[i]);
-    }
-    if (status == CLI_OK && !setup->undo) {
-        setup_file_show(settings);
-        *changed = *changed || setup_file_differs(settings);
-    }
+    if (status == CLI_OK)
+        show(changes->mta, changes->mta_count, changed);
+    if (status == CLI_OK && !setup->undo)
+        show(changes->own, OWN_CHANGES, changed);
     return status;
 }
 
-static int setup_host(struct setup *setup)
+/* *CHANGED: something was, or would be. */
+static int setup_host(struct setup *setup, bool *changed)
 {
-    struct setup_change changes[SETUP_MTA_CHANGES] = {{.path = NULL}}, settings = {.path = NULL};
-    size_t count = 0;
-    bool changed = false;
-    int status = prepare(setup, &settings, changes, &count, &changed);
+    struct changes changes = {.mta_count = 0};
+    int status;
 
+    *changed = false;
+    status = prepare(setup, &changes, changed);
     if (status == CLI_OK && setup->undo)
-        status = undo_changes(setup, &settings, changes, count);
+        status = undo_changes(setup, &changes);
     else if (status == CLI_OK && setup->apply)
-        status = apply_changes(setup, &settings, changes, count, changed);
+        status = apply_changes(setup, &changes, *changed);
     else if (status == CLI_OK)
-        puts(changed ? "Nothing was changed yet; --apply does all this." : "Nothing is to be changed.");
-    for (size_t i = 0; i < count; i++)
-        setup_file_free(&changes[i]);
-    setup_file_free(&settings);
+        puts(*changed ? "Nothing was changed yet; --apply does all this." : "Nothing is to be changed.");
+    for (size_t i = 0; i < changes.mta_count; i++)
+        setup_file_free(&changes.mta[i]);
+    for (size_t i = 0; i < OWN_CHANGES; i++)
+        setup_file_free(&changes.own[i]);
+    return status;
+}
+
+/* Whether it was called with no option but --database, by a person at a terminal. */
+static bool is_to_ask(const struct setup *setup, const struct setup_asked *asked)
+{
+    return asked->mta == NULL && asked->domains.count + asked->addresses.count == 0 && setup->key_file == NULL &&
+           !asked->dry_run && !setup->apply && !setup->undo && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
+}
+
+/* What was asked for, or answered, is done. */
+static int run_asked(struct setup *setup, struct setup_asked *asked)
+{
+    bool ask = is_to_ask(setup, asked), changed;
+    int status = ask && geteuid() != 0 ? cli_fail("setup is for root") : CLI_OK;
+
+    if (status == CLI_OK && ask)
+        status = setup_ask(setup, asked);
+    if (status == CLI_OK)
+        status = take_asked(setup, asked);
+    if (status == CLI_OK && geteuid() != 0)
+        status = cli_fail("setup is for root");
+    if (status == CLI_OK)
+        status = setup_take_database(setup, setup->cli->database);
+    if (status == CLI_OK && ask)
+        setup_ask_print(setup, asked);
+    if (status == CLI_OK)
+        status = setup_host(setup, &changed);
+    if (status == CLI_OK && ask && changed && setup_ask_apply()) {
+        setup->apply = true;
+        status = setup_host(setup, &changed);
+    }
     return status;
 }
 
 static int run_setup(struct cli *cli, int argc, char **argv)
 {
-    struct asked asked = {.mta = NULL};
+    struct setup_asked asked = {.mta = NULL};
     struct setup setup = {.cli = cli};
     const struct cli_option options[] = {
         {.name = "mta", .argument = "MTA", .help = "postfix or sendmail", .text = &asked.mta},
@@ -290,25 +367,22 @@ static int run_setup(struct cli *cli, int argc, char **argv)
         return status;
     if (first < argc)
         return cli_usage("takes no argument: %s", argv[first]);
-    if ((status = take_asked(&setup, &asked)) != CLI_OK)
-        return status;
-    if (geteuid() != 0)
-        return cli_fail("setup is for root");
     length = readlink("/proc/self/exe", program, sizeof program - 1);
     program[length > 0 ? length : 0] = '\0';
     setup.program = shell_quote(program);
-    status = setup_take_database(&setup, cli->database);
-    if (status == CLI_OK)
-        status = setup_host(&setup);
+    status = run_asked(&setup, &asked);
     free(setup.program);
     free(setup.conninfo);
     free(setup.daemon_conninfo);
     free(setup.reader_conninfo);
+    free(asked.database);
+    free(asked.line);
+    free(asked.key);
     return status;
 }
 
 const struct cli_command setup_commands[] = {
-    {.name = "setup", .arguments = "--mta MTA --domain DOMAIN... [--apply]", .help = "Make this host a trap, or --undo that",
+    {.name = "setup", .arguments = "[--mta MTA --domain DOMAIN... [--apply]]", .help = "Make this host a trap, or --undo that",
      .run = run_setup},
     {.name = NULL},
 };

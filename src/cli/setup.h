@@ -1,4 +1,4 @@
-/* setup.h - `hunnypot setup`: what it is asked for, and the files that it changes.
+/* setup.h - `hunnypot setup`: what it is asked for, by options or answers, and the files that it changes.
  *
  * A file is changed in a block of our own between two marks, or is ours as a whole.  What we wrote is kept in SETUP_FOLDER, so
  * that lines which somebody changed since can be told: these are left alone.  So is the file as it was before (FILE.before).
@@ -16,6 +16,8 @@
 
 #define SETUP_FOLDER HP_SYSCONFDIR "/hunnypot/setup"
 #define SETUP_SETTINGS HP_SYSCONFDIR "/hunnypot.conf"
+#define SETUP_EXPIRE HP_SYSCONFDIR "/hunnypot/expire"   /* hunnypot-expire.service's environment */
+#define SETUP_DATABASE "dbname=hunnypot"                /* what all take where nothing is said */
 #define SETUP_SOCKET "/run/hunnypot/milter.sock"
 
 enum { SETUP_ADDRESSES_MAX = 32 };
@@ -36,7 +38,24 @@ struct setup {
     char *program;        /* our own, as a word of a command */
     char *conninfo, *daemon_conninfo, *reader_conninfo; /* the database as given, and as the daemon and root reach it */
     bool remote;
+    bool role_named; /* in the database as given: who does that cares for the roles */
 };
+
+/* What options say, or answers. */
+struct setup_asked {
+    const char *mta;
+    struct cli_texts domains, addresses;
+    bool dry_run;
+    char *database, *line, *key; /* answers: of these, LINE is what `domains` point into */
+};
+
+/* "NAME" or "NAME=ROLE"; CLI_OK or CLI_USAGE. */
+int setup_take_domain(struct setup_domain *domain, const char *text);
+
+/* Ask the person at the terminal for all of ASKED, whose answers the caller frees, and for SETUP's key_file. */
+int setup_ask(struct setup *setup, struct setup_asked *asked);
+void setup_ask_print(const struct setup *setup, const struct setup_asked *asked);
+bool setup_ask_apply(void);
 
 /* One file. */
 struct setup_change {
@@ -73,6 +92,9 @@ int setup_mta_reload(const struct setup *setup);
 
 /* Where the database is: TEXT is what --database takes, "" for the usual one. */
 int setup_take_database(struct setup *setup, const char *text);
+
+/* What --database was when setup wrote DATABASE into the settings; the caller frees. */
+char *setup_database_given(const char *database);
 
 /* Database, schema, roles and the key of envelopes: say what is missing, and with `apply` make it.  *CHANGED: something was. */
 int setup_database(struct setup *setup, bool *changed);

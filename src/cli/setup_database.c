@@ -354,13 +354,23 @@ static char *as_role(const struct setup *setup, bool wanted, size_t role)
                   : alloc_text(setup->conninfo);
 }
 
+char *setup_database_given(const char *database)
+{
+    char *added = alloc_format(" user=%s passfile=%s", roles[0].role, roles[0].passfile);
+    size_t length = strlen(database), more = strlen(added);
+    bool is_ours = length > more && strcmp(database + length - more, added) == 0;
+
+    free(added);
+    return alloc_format("%.*s", (int)(length - (is_ours ? more : 0)), database);
+}
+
 int setup_take_database(struct setup *setup, const char *text)
 {
     char *host, *address, *service, *user, *name;
     int status = CLI_OK;
 
     setup->conninfo = strchr(text, '=') == NULL && strstr(text, "://") == NULL
-        ? alloc_format("dbname=%s", *text == '\0' ? "hunnypot" : text) : alloc_text(text);
+        ? *text == '\0' ? alloc_text(SETUP_DATABASE) : alloc_format("dbname=%s", text) : alloc_text(text);
     host = conninfo_value(setup->conninfo, "host");
     address = conninfo_value(setup->conninfo, "hostaddr");
     service = conninfo_value(setup->conninfo, "service");
@@ -372,6 +382,7 @@ int setup_take_database(struct setup *setup, const char *text)
         status = cli_usage("--database: a server elsewhere as \"host=... dbname=...\", please");
     else if (name == NULL)
         status = cli_usage("--database: which one? (dbname=hunnypot)");
+    setup->role_named = user != NULL;
     setup->daemon_conninfo = as_role(setup, setup->remote && user == NULL, 0);
     setup->reader_conninfo = as_role(setup, setup->remote && user == NULL, 1);
     free(name);

@@ -20,8 +20,8 @@ static const char unit_path[] = "/etc/systemd/system/hunnypot-milter.service.d/s
 /* Is WORD, which the mail server's list says, DOMAIN?  A table is asked by Postfix' own program. */
 static bool means_domain(const char *word, const char *domain)
 {
-    char *quoted, *command, *answer;
-    bool means = strcasecmp(word, domain) == 0;
+    char *quoted, *command, *answer, name[DOMAIN_MAX + 1];
+    bool means = domain_normalize(word, name) && strcmp(name, domain) == 0;
 
     if (means || strchr(word, ':') == NULL)
         return means;
@@ -35,16 +35,45 @@ static bool means_domain(const char *word, const char *domain)
     return means;
 }
 
-/* The domain of SETUP that is in LIST (of words), or NULL. */
+/* The first domain of SETUP that WORD means, or NULL. */
+static const char *domain_of_word(const struct setup *setup, const char *word)
+{
+    for (size_t i = 0; i < setup->domain_count; i++)
+        if (means_domain(word, setup->domains[i].name))
+            return setup->domains[i].name;
+    return NULL;
+}
+
+static const char separators[] = ", \t\n";
+
+/* The domain of SETUP that is in TEXT, a file of words and comments, or NULL. */
+static const char *domain_in_file(const struct setup *setup, char *text)
+{
+    const char *found = NULL;
+    char *word;
+
+    for (char *hash = strchr(text, '#'); hash != NULL; hash = strchr(hash, '#'))
+        memset(hash, ' ', strcspn(hash, "\n"));
+    while (found == NULL && (word = strsep(&text, separators)) != NULL)
+        if (*word != '\0')
+            found = domain_of_word(setup, word);
+    return found;
+}
+
+/* The domain of SETUP that is in LIST (of words), or NULL.  A word that is a path stands for what is in that file. */
 static const char *domain_in(const struct setup *setup, const char *list)
 {
     const char *found = NULL;
-    char *copy = alloc_text(list), *rest = copy, *word;
+    char *copy = alloc_text(list), *rest = copy, *word, *inside;
 
-    while (found == NULL && (word = strsep(&rest, ", \t\n")) != NULL)
-        for (size_t i = 0; i < setup->domain_count && found == NULL; i++)
-            if (*word != '\0' && means_domain(word, setup->domains[i].name))
-                found = setup->domains[i].name;
+    while (found == NULL && (word = strsep(&rest, separators)) != NULL) {
+        if (*word == '/' && file_read(word, &inside) == CLI_OK) {
+            found = domain_in_file(setup, inside);
+            free(inside);
+        } else if (*word != '\0') {
+            found = domain_of_word(setup, word);
+        }
+    }
     free(copy);
     return found;
 }

@@ -25,6 +25,7 @@ real port 25 and the programs' default paths.  What a test may ask for:
                  shipped configuration and these settings on top
     sendmail     sendmail(replace={...}, extra="...") likewise
     mta          runs the test twice: mta() starts Postfix, then sendmail
+    hub          the host that takes the mail of example.org, and so that of the trap host itself; .taken() is how many
     smtp         smtp("203.0.113.7") is a raw SMTP session from that address (testbed.smtp.Smtp)
     deliver      deliver("203.0.113.7", "a@trap.example") is one whole transaction; returns the reply to DATA
     hunnypot     hunnypot("list", "--class", "trap") runs the command line; hunnypot_json(...) parses its JSON
@@ -218,6 +219,16 @@ def stop_all(started):
 def postfix(dns):
     started = []
     yield starter(Postfix, started)
+    stop_all(started)
+
+
+@pytest.fixture
+def hub(dns):
+    started = []
+    dns.add("mail.example.org. A 198.51.100.9", "example.org. MX 10 mail.example.org.")
+    yield starter(Postfix, started)(name="hub", trap=False, master=["198.51.100.9:25 inet n - n - - smtpd"],
+                                    main={"myhostname": "mail.example.org", "mydestination": "", "relay_domains": "example.org",
+                                          "relay_recipient_maps": ""})
     stop_all(started)
 
 

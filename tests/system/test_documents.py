@@ -4,14 +4,11 @@ import re
 import pytest
 
 from testbed.base import TOP, run, wait_for
-from testbed.clean import CleanRoot, commands_in
-from testbed.postfix import Postfix, logical_lines
-from testbed.smtp import Smtp
+from testbed.clean import CleanRoot, commands_in, own_mail_goes_out
+from testbed.postfix import logical_lines
 
 BUILDS = ("clean-root", "quickstart")
 README = (TOP / "README").read_text()
-HUB = "198.51.100.9"
-OWN = "Subject: from cron\n\nhello\n"
 
 
 @pytest.fixture
@@ -43,18 +40,6 @@ def clean(dns):
         root.remove()
 
 
-@pytest.fixture
-def hub(dns):
-    """The host that takes the organisation's mail, and so that of the trap host itself."""
-    dns.add(f"mail.example.org. A {HUB}")
-    server = Postfix("hub", trap=False, master=[f"{HUB}:25 inet n - n - - smtpd"],
-                     main={"myhostname": "mail.example.org", "mydestination": "", "relay_domains": "example.org",
-                           "relay_recipient_maps": ""})
-    server.start()
-    yield server
-    server.stop()
-
-
 def caught(root):
     return root.run("runuser -u postgres -- hunnypot list").stdout
 
@@ -66,17 +51,6 @@ def trap_works(root, deliver):
     assert deliver("203.0.113.8", "a@forgotten.example").startswith("4")
     wait_for(lambda: "203.0.113.7/32" in caught(root) and "2001:db8:c::7/128" in caught(root), what="both in the list")
     assert "203.0.113.8" not in caught(root)
-
-
-def own_mail_goes_out(root, hub):
-    """Of a program that calls sendmail, as cron does, and of one that speaks SMTP."""
-    root.run(f"printf '{OWN}' | sendmail root".replace("\n", "\\n"))
-    wait_for(lambda: hub.taken() == 1, 20, "the mail from cron at the hub")
-    with Smtp("127.0.0.1", server="127.0.0.1") as session:
-        assert session.transaction("admin@example.org", sender="root@mx2.example.org").startswith("354")
-        session.send(OWN.replace("\n", "\r\n").encode() + b".\r\n")
-        assert session.reply().startswith("250")
-    wait_for(lambda: hub.taken() == 2, 20, "the mail over SMTP at the hub")
 
 
 def test_postfix_on_a_host_that_does_nothing_else(clean, hub, syslog, deliver):

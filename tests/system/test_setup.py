@@ -4,12 +4,14 @@ import re
 import pytest
 
 from testbed.base import TOP, run, wait_for
-from testbed.clean import CleanRoot, commands_in
+from testbed.clean import PATH, CleanRoot, commands_in, own_mail_goes_out
 from testbed.milter import hunnypot
 from testbed.smtp import Smtp
+from testbed.terminal import Terminal
 
 README = [command for command in commands_in((TOP / "README").read_text()) if command.startswith("hunnypot setup")]
 BUILDS = ("clean-root", "quickstart")
+pytestmark = pytest.mark.timeout(300)
 TRAP = "--domain trap.example=trap --address 192.0.2.1 --address 2001:db8::1"
 MASTER, MC, CONF = "/etc/postfix/master.cf", "/etc/mail/sendmail.mc", "/etc/hunnypot.conf"
 
@@ -31,7 +33,7 @@ def fresh(dns, syslog):
 
 
 def setup_host(root, mta, words, check=True):
-    done = root.run(f"hunnypot setup --mta {mta} {words}", check=False, timeout=100)
+    done = root.run(f"hunnypot setup --mta {mta} {words}", check=False, timeout=250)
     assert not check or done.returncode == 0, done.stdout + done.stderr
     return done
 
@@ -63,9 +65,15 @@ def trap_works(root, deliver):
     wait_for(lambda: "203.0.113.7/32" in caught(root) and "2001:db8:c::7/128" in caught(root), what="both in the list")
 
 
-def test_postfix(fresh, deliver):
+def roots_mail_goes_to_its_admin(root):
+    root.write("/etc/aliases", "root: admin@example.org\n")
+    root.run("newaliases")
+
+
+def test_postfix(fresh, hub, deliver):
     """A fresh host: dry run, apply, again, a changed line, undo."""
     root = fresh("postfix")
+    roots_mail_goes_to_its_admin(root)
     root.run("/etc/init.d/postfix start")
     # Settings that somebody else wrote.
     root.write(CONF, 'domain "mine.example" { role = trap }\n')
@@ -79,6 +87,7 @@ def test_postfix(fresh, deliver):
     done = root.run(applied)
     assert "hunnypot check:" in done.stdout and not re.search("^problem", done.stdout, re.M)
     trap_works(root, deliver)
+    own_mail_goes_out(root, hub)
     assert root.run("hunnypot status", check=False).returncode == 0
     assert root.run("stat -c '%a %G' /etc/hunnypot/envelope.key").stdout.strip() == "640 hunnypot"
     # Again: nothing changes, also of what the first run noted.
@@ -109,13 +118,20 @@ def test_postfix_beside_real_mail(fresh, deliver):
     root.write("/etc/postfix/virtual", "virtual.example anything\n")
     for setting in ("relay_domains = real.example", "smtpd_milters = inet:127.0.0.1:11332", "milter_default_action = accept",
                     "non_smtpd_milters = $smtpd_milters", "relay_transport = discard:", "relay_recipient_maps =",
-                    "virtual_alias_maps = hash:/etc/postfix/virtual", "mydestination = $myhostname, own.example"):
+                    "virtual_alias_maps = hash:/etc/postfix/virtual", "mydestination = $myhostname, own.example, /etc/postfix/more",
+                    "virtual_mailbox_domains = b\u00fccher.example, regexp:/etc/postfix/many", "virtual_alias_domains = alias.example"
+                    " $virtual_alias_maps"):
         root.run(f"postconf -e '{setting}'")
+    root.write("/etc/postfix/more", "# not.example\nfile.example\n")
+    root.write("/etc/postfix/many", "/^many[0-9]\\.example$/ yes\n")
     root.run("postmap /etc/postfix/virtual")
     refused(root, "postfix", f"{TRAP} --apply", r"takes other mail .*relay_domains = real.example.*--address")
     root.run("postconf -e 'inet_interfaces = 192.0.2.2, 127.0.0.1'")
-    for domain in ("own.example", "virtual.example"):
-        refused(root, "postfix", f"--domain {domain}=trap --address 192.0.2.1 --apply", f"{domain} is delivered by this host")
+    for domain, where in (("own.example", "mydestination"), ("file.example", "mydestination"), ("alias.example", "virtual_alias_domains"),
+                          ("virtual.example", "virtual_alias_domains"), ("xn--bcher-kva.example", "virtual_mailbox_domains"),
+                          ("many7.example", "virtual_mailbox_domains")):
+        refused(root, "postfix", f"--domain not.example=trap --domain {domain}=trap --address 192.0.2.1 --apply",
+                f"{domain} is delivered by this host .{where}")
     root.run("/etc/init.d/postfix start")
     settings, services = (root.run(command).stdout for command in ("postconf -n", "postconf -M"))
     setup_host(root, "postfix", f"{TRAP} --apply")
@@ -157,6 +173,21 @@ def test_the_key_belongs_to_the_database(fresh):
     refused(root, "postfix", f"{TRAP} --apply --key-file /root/other.key", "is there already, with another key")
 
 
+def test_a_database_of_another_name(fresh):
+    """What looks and what expires by itself is told of it; a file that somebody else wrote stays."""
+    root = fresh("postfix")
+    root.write("/etc/hunnypot/expire", "HUNNYPOT_DATABASE=dbname=mine\n")
+    refused(root, "postfix", f"{TRAP} --database 'host=/run/postgresql dbname=a$b' --apply", "/etc/hunnypot/expire: is there already")
+    root.run("rm /etc/hunnypot/expire")
+    done = setup_host(root, "postfix", f"{TRAP} --database 'host=/run/postgresql dbname=a$b' --apply")
+    (said,) = re.findall(r"export (HUNNYPOT_DATABASE='.*')", done.stdout)
+    assert "mx2.example.org" in root.run(f"{said} hunnypot status", check=False).stdout
+    assert "removed" in root.run("systemctl start hunnypot-expire").stdout
+    # With the usual one again there is nothing to be told.
+    setup_host(root, "postfix", f"{TRAP} --apply")
+    assert not (root.path / "etc/hunnypot/expire").exists()
+
+
 def test_a_database_elsewhere(fresh, deliver):
     """The SQL is printed; done by its operator, it is what the second run needs."""
     root = fresh("postfix")
@@ -181,6 +212,66 @@ def test_a_database_elsewhere(fresh, deliver):
     root.run("/etc/init.d/postfix start")
     assert deliver("203.0.113.7", "a@trap.example").startswith("451 4.7.1")
     wait_for(lambda: "203.0.113.7/32" in root.run(f"{said} hunnypot list").stdout, what="the hit")
+    # What the timer starts gets there too: there is no database of the usual name.
+    assert "removed" in root.run("systemctl start hunnypot-expire").stdout
+    expire = root.read("/etc/hunnypot/expire")
+    root.write("/etc/hunnypot/expire", expire + "PGOPTIONS=\n")
+    assert "+PGOPTIONS" in refused(root, "postfix", "--undo", "changed since").stdout
+    root.write("/etc/hunnypot/expire", expire)
+    setup_host(root, "postfix", "--undo")
+    assert not (root.path / "etc/hunnypot/expire").exists()
+    assert root.run("systemctl start hunnypot-expire", check=False).returncode != 0
+
+
+def at_terminal(root):
+    return Terminal(["chroot", root.path, "hunnypot", "setup"], {"PATH": PATH, "HOME": "/root", "LC_ALL": "C.UTF-8"})
+
+
+def answer_all(terminal, mta="\n", database="\n", domains="trap.example=trap\n"):
+    said = terminal.answer("Which mail server", mta) + terminal.answer("Which PostgreSQL", database)
+    return said + terminal.answer("Which domains", domains)
+
+
+def test_questions_at_a_terminal(fresh, deliver):
+    """Without options it asks, shows what it would do, and does it only after a yes; nobody is asked who is no terminal."""
+    root = fresh("postfix")
+    root.run("/etc/init.d/postfix start")
+    before = files(root)
+    done = root.run("hunnypot setup </dev/null", check=False)
+    assert done.returncode == 64 and "--mta is postfix or sendmail" in done.stderr and done.stdout == ""
+    # What is no answer is asked again; one who leaves, or says no, has changed nothing.
+    person = at_terminal(root)
+    person.answer("Which mail server", "exim\n")
+    person.answer("Which mail server", "\x04")
+    status, said = person.end()
+    assert status == 1 and "no answer; nothing was done" in said
+    person = at_terminal(root)
+    assert "[postfix]" in person.answer("Which mail server", "Postfix\n")
+    person.answer("Which PostgreSQL", "host=x password=y\n")
+    assert "without the password" in person.answer("Which PostgreSQL", "\n")
+    person.answer("Which domains", "a..b\n")
+    assert "a..b is no domain" in person.answer("Which domains", "trap.example=drop\n")
+    assert "a role is auto" in person.answer("Which domains", "trap.example=trap, other.example\n")
+    person.answer("Which file", "/root/nothing\n")
+    assert "there is no such file" in person.answer("Which file", "\n")
+    said = person.answer("Apply all this?", "\n")
+    assert "--mta postfix --database 'hunnypot' --domain trap.example=trap --domain other.example --apply" in said
+    assert "+domain \"other.example\" { role = auto }" in said and "database hunnypot would be made" in said
+    status, said = person.end()
+    assert status == 0 and "Nothing was changed." in said and files(root) == before
+    # Yes; then what is there is the default, and nothing is to be done.
+    person = at_terminal(root)
+    answer_all(person)
+    person.answer("Which file", "\n")
+    person.answer("Apply all this?", "yes\n")
+    status, said = person.end()
+    assert status == 0 and "hunnypot check:" in said, said
+    assert deliver("203.0.113.7", "a@trap.example").startswith("451 4.7.1")
+    after = files(root)
+    person = at_terminal(root)
+    assert "[trap.example=trap]" in answer_all(person, domains="\n")
+    status, said = person.end()
+    assert status == 0 and "Nothing is to be changed." in said and files(root) == after
 
 
 @pytest.mark.parametrize("words, line", [
@@ -196,13 +287,18 @@ def test_usage(net, words, line):
     assert done.returncode == 64 and line in done.stderr
 
 
-def test_sendmail(fresh, deliver):
+def test_sendmail(fresh, hub, deliver):
     """Debian's sendmail as it is installed: apply, again, a configuration that cannot be built, undo."""
     root = fresh("sendmail")
+    roots_mail_goes_to_its_admin(root)
+    root.write("/etc/mail/local-host-names", "localhost\nreal.example\n")
+    root.write("/etc/mail/sendmail.mc", root.read("/etc/mail/sendmail.mc") + "VIRTUSER_DOMAIN(`virtual.example')dnl\n")
+    root.run("make -C /etc/mail")
     root.run("/etc/init.d/sendmail start")
     before = files(root)
     assert "+RELAY_DOMAIN(`trap.example')" in setup_host(root, "sendmail", TRAP).stdout and files(root) == before
-    refused(root, "sendmail", "--domain localhost=trap --apply", "localhost is delivered by this host")
+    for domain in ("localhost", "real.example", "virtual.example"):
+        refused(root, "sendmail", f"--domain {domain}=trap --apply", f"{domain} is delivered by this host .class w or VirtHost")
     # It takes other mail, or would lose a line that is in its .cf only.
     mc, made = root.read(MC), root.read("/etc/mail/sendmail.cf")
     root.write("/etc/mail/sendmail.cf", made + "Kmine hash /etc/mail/mine\n")
@@ -222,6 +318,7 @@ def test_sendmail(fresh, deliver):
     done = setup_host(root, "sendmail", f"{TRAP} --apply")
     assert "hunnypot check:" in done.stdout and not re.search("^problem", done.stdout, re.M)
     trap_works(root, deliver)
+    own_mail_goes_out(root, hub)
     after = files(root)
     assert "nothing was to be changed" in setup_host(root, "sendmail", f"{TRAP} --apply").stdout and files(root) == after
     mc = root.read(MC)

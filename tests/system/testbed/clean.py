@@ -9,11 +9,13 @@ import shutil
 import textwrap
 
 from testbed.base import STATE, TOP, make, run, wait_for
+from testbed.smtp import Smtp
 
 ROOTS = TOP / "build/roots"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # There is no systemd in there.  What is left to it is done by this, by its name.
 SYSTEMCTL = TOP / "tests/system/testbed/systemctl"
+OWN_MAIL = "Subject: from cron\n\nhello\n"
 
 
 class CleanRoot:
@@ -80,3 +82,14 @@ def commands_in(text, indent="    "):
     """The commands of a document: what is indented, a line that ends with a backslash going on in the next."""
     lines = re.sub(r"\\\n\s*", "", text).splitlines()
     return [line[len(indent):].strip() for line in lines if line.startswith(indent) and line[len(indent):].strip()]
+
+
+def own_mail_goes_out(root, hub):
+    """Of a program that calls sendmail, as cron does, and of one that speaks SMTP."""
+    root.run(f"printf '{OWN_MAIL}' | sendmail root".replace("\n", "\\n"))
+    wait_for(lambda: hub.taken() == 1, 20, "the mail from cron at the hub")
+    with Smtp("127.0.0.1", server="127.0.0.1") as session:
+        assert session.transaction("admin@example.org", sender="root@mx2.example.org").startswith("354")
+        session.send(OWN_MAIL.replace("\n", "\r\n").encode() + b".\r\n")
+        assert session.reply().startswith("250")
+    wait_for(lambda: hub.taken() == 2, 20, "the mail over SMTP at the hub")
