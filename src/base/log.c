@@ -88,14 +88,42 @@ static size_t print_prefix(char *line, size_t size, enum log_level level)
     return (size_t)snprintf(line, size, "%s %s ", stamp, levels[level].name);
 }
 
+/* A quote that belongs to the line, while it is made: no text from outside has this byte (text_printable). */
+enum { QUOTE = '\001', ESCAPED_QUOTE = 4 /* bytes of \x22 */, FORMAT_MAX = 512 };
+
+/* Put TEXT behind USED bytes of LINE, cut where it is too long: the format's quotes become such, and those between two of them
+ * \x22. */
+static size_t append_quoted(char line[LOG_LINE_MAX], size_t used, const char *text)
+{
+    bool within = false;
+
+    for (; *text != '\0'; text++) {
+        bool escape = within && *text == '"';
+        size_t wants = escape ? ESCAPED_QUOTE : 1;
+
+        if (used + wants >= LOG_LINE_MAX - 1)
+            break;
+        within = within != (*text == QUOTE);
+        if (escape)
+            memcpy(line + used, "\\x22", wants);
+        else
+            line[used] = (char)(*text == QUOTE ? '"' : *text);
+        used += wants;
+    }
+    return used;
+}
+
 /* Returns the length of the whole line. */
 static size_t print_event(char line[LOG_LINE_MAX], enum log_level level, const char *format, va_list arguments)
 {
+    char marked[FORMAT_MAX], text[LOG_LINE_MAX];
     size_t used = print_prefix(line, LOG_LINE_MAX, level);
-    int wrote = vsnprintf(line + used, LOG_LINE_MAX - used - 1, format, arguments);
 
-    if (wrote > 0)
-        used += (size_t)wrote < LOG_LINE_MAX - used - 1 ? (size_t)wrote : LOG_LINE_MAX - used - 2;
+    snprintf(marked, sizeof marked, "%s", format);
+    for (char *c = marked; (c = strchr(c, '"')) != NULL;)
+        *c = QUOTE;
+    vsnprintf(text, sizeof text, marked, arguments);
+    used = append_quoted(line, used, text);
     line[used++] = '\n';
     return used;
 }

@@ -1,7 +1,8 @@
 /* log.h - one event, one line: "verb key=value ...", to standard error.
  *
  * Under systemd's journal each line carries its priority ("<6>"); elsewhere it carries the UTC time.
- * The one who decides logs; nobody both logs and returns.  Text from outside goes through text_printable() first.
+ * The one who decides logs; nobody both logs and returns.  Text from outside goes through text_printable() first.  The quotes
+ * of the format stand around a value; a quote within one becomes \x22, so that a line can be taken apart.
  *
  * Nobody who logs ever waits for the one who reads: lines go into a ring (RING_BYTES), and a thread of its own takes them
  * out and writes them.  While there is no such thread, the line is written at once if standard error takes it just then.
@@ -9,7 +10,7 @@
  * have been; debug and info leave the last quarter of the ring to the graver ones.
  * Threads:  any; lines of one thread stay in order.  A line is in one write, with others perhaps.  errno is kept.
  * Fails:    never; a line that cannot be written is gone, and counted.
- * Limits:   a line is cut at LOG_LINE_MAX bytes.
+ * Limits:   a line is cut at LOG_LINE_MAX bytes, and a format has less than 512.
  */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H

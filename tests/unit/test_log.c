@@ -334,6 +334,24 @@ static void a_long_line_is_cut_and_errno_is_kept(void **state)
     end(&child);
 }
 
+static void act_quotes(void)
+{
+    log_event(LOG_LEVEL_WARNING, "database-error errand=%s reason=\"%s\" effect=\"%s\"", "hits", "role \"a\" why=\"b\"", "");
+    log_event(LOG_LEVEL_ERROR, "settings-fault %s", "conf:1: \"x\" is no number");
+    log_event(LOG_LEVEL_INFO, "tell why=\"%.*s", LOG_LINE_MAX, "\"\"");
+}
+
+static void quotes_within_a_quoted_value_are_escaped(void **state)
+{
+    struct child child = start(act_quotes);
+
+    (void)state;
+    assert_string_equal(next(&child), "database-error errand=hits reason=\"role \\x22a\\x22 why=\\x22b\\x22\" effect=\"\"");
+    assert_string_equal(next(&child), "settings-fault conf:1: \"x\" is no number");
+    assert_string_equal(next(&child), "tell why=\"\\x22\\x22");
+    end(&child);
+}
+
 /* How far the numbers of standard error's file are off in JOURNAL_STREAM. */
 static unsigned device_off, inode_off;
 
@@ -384,6 +402,7 @@ int main(void)
         cmocka_unit_test(lines_that_cannot_be_written_are_counted),
         cmocka_unit_test(a_descriptor_that_does_not_block_loses_nothing_more),
         cmocka_unit_test(a_long_line_is_cut_and_errno_is_kept),
+        cmocka_unit_test(quotes_within_a_quoted_value_are_escaped),
         cmocka_unit_test(a_priority_is_only_for_the_journals_own_stream),
     };
 
