@@ -15,6 +15,42 @@ FROM (SELECT network, class, domain, first_seen, last_seen, hits,
       UNION ALL SELECT network, class, domain, hit_time, hit_time, 1, why FROM hunnypot.pardoned) o
 GROUP BY network, class, domain;
 
+-- The offences that were seen last, of a class, a domain, within a network, since then (each may be NULL): found by their newest
+-- rows, as to add up all of ten million takes minutes.  That is not enough where the newest rows are of few offences; then it
+-- looks at more of them.
+CREATE OR REPLACE FUNCTION hunnypot.newest_offences(at_most int, p_class text, p_domain text, p_within cidr, p_since timestamptz)
+RETURNS SETOF hunnypot.offence
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = hunnypot, pg_temp SET plan_cache_mode = force_custom_plan AS $$
+DECLARE
+    looked_at bigint := at_most * 4::bigint;
+    seen bigint;
+    networks cidr[];
+    classes text[];
+    domains text[];
+BEGIN
+    LOOP
+        SELECT coalesce(sum(k.seen), 0), array_agg(k.network) FILTER (WHERE k.place <= at_most),
+               array_agg(k.class) FILTER (WHERE k.place <= at_most), array_agg(k.domain) FILTER (WHERE k.place <= at_most)
+        INTO seen, networks, classes, domains
+        FROM (SELECT r.network, r.class, r.domain, count(*) AS seen,
+                     row_number() OVER (ORDER BY max(r.last_seen) DESC, r.network, r.class, r.domain) AS place
+              FROM (SELECT a.* FROM (SELECT network, class, domain, last_seen FROM offence_day
+                                     UNION ALL SELECT network, class, domain, time FROM waiting
+                                     UNION ALL SELECT network, class, domain, hit_time FROM pardoned) a
+                    WHERE (p_class IS NULL OR a.class = p_class) AND (p_domain IS NULL OR a.domain = p_domain)
+                      AND (p_within IS NULL OR a.network <<= p_within) AND (p_since IS NULL OR a.last_seen >= p_since)
+                    ORDER BY a.last_seen DESC LIMIT looked_at) r
+              GROUP BY r.network, r.class, r.domain) k;
+        EXIT WHEN seen < looked_at OR cardinality(networks) = at_most;
+        looked_at := looked_at * 8;
+    END LOOP;
+    -- OFFSET 0: each by its key, never all of them added up to be joined.
+    RETURN QUERY SELECT o.* FROM unnest(networks, classes, domains) AS n (network, class, domain)
+        CROSS JOIN LATERAL (SELECT * FROM offence o WHERE o.network = n.network AND o.class = n.class AND o.domain = n.domain
+                            OFFSET 0) o;
+END
+$$;
+
 -- Hits whose letter arrived.
 CREATE OR REPLACE VIEW hunnypot.redeemed AS
 SELECT hit_id, time, mx, told FROM hunnypot.pardoned WHERE why = 'redeemed';

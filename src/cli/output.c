@@ -123,6 +123,7 @@ static void print_waiting(struct output *output)
     if (output->fitted)
         return;
     output->fitted = true;
+    output_page_begin();
     print_padded(output, output->names);
     for (size_t i = 0; i < output->waiting_count; i++) {
         print_padded(output, output->waiting[i]);
@@ -329,6 +330,11 @@ static void finish(struct output *output)
 
 int output_query(struct cli *cli, enum output_format format, const char *sql)
 {
+    return output_query_rows(cli, format, sql, NULL);
+}
+
+int output_query_rows(struct cli *cli, enum output_format format, const char *sql, size_t *rows)
+{
     static const char *const copies[] = {
         [OUTPUT_TABLE] = "COPY (%s) TO STDOUT",
         [OUTPUT_JSON] = "COPY (SELECT row_to_json(q) FROM (%s) AS q) TO STDOUT",
@@ -353,6 +359,8 @@ int output_query(struct cli *cli, enum output_format format, const char *sql)
         else if (!cli_output_failed())
             exit_status = cli_db_fail(cli, status);
     }
+    if (rows != NULL)
+        *rows = output.rows;
     for (size_t i = 0; i < output.waiting_count; i++)
         free_row(&output, output.waiting[i]);
     for (size_t i = 0; i < output.columns; i++)

@@ -29,6 +29,16 @@ int output_format_parse(const char *text, enum output_format *format);
 /* Print what SQL (one SELECT) gives.  Column names are the headings, "_" as a space. */
 int output_query(struct cli *cli, enum output_format format, const char *sql);
 
+/* The same; *ROWS (may be NULL): how many there were. */
+int output_query_rows(struct cli *cli, enum output_format format, const char *sql, size_t *rows);
+
+/* From here on a table at a terminal, and all behind it, goes through PAGER, or less where that is there. */
+void output_page_tables(void);
+
+/* The first line of such a table is there; wait until the pager has ended. */
+void output_page_begin(void);
+void output_page_end(void);
+
 /* Take the next value of a row in COPY's text format, from *ROW, in place, and undo its escapes; *ROW is moved behind
  * it, or to NULL after the last one.  Returns the value, NULL for SQL's NULL. */
 char *output_next_value(char **row);

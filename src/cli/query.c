@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/domain.h"
@@ -20,18 +21,6 @@ static void append(char **sql, char *more)
     free(*sql);
     free(more);
     *sql = joined;
-}
-
-/* " AND column = 'value'"; nothing when VALUE is NULL. */
-static void append_equal(char **sql, const char *column, const char *value)
-{
-    char *literal;
-
-    if (value == NULL)
-        return;
-    literal = cli_literal(value);
-    append(sql, alloc_format(" AND %s = %s", column, literal));
-    free(literal);
 }
 
 /* TEXT, a duration back from now or a time as people here write it, as an SQL expression in new memory; NULL: *STATUS is to be
@@ -111,7 +100,7 @@ static const char offences_sql[] =
     " date_trunc('second', o.last_seen) AS last_seen,"
     " (SELECT date_trunc('second', max(l.until)) FROM hunnypot.listing l"
     "  WHERE l.network IN (o.network, hunnypot.neighbours(o.network)) AND l.class = o.class) AS listed_until"
-    " FROM hunnypot.offence o";
+    " FROM %s o WHERE true";
 
 /* list */
 
@@ -123,53 +112,123 @@ static bool is_class(const char *text)
     return class_from_name(text, &class) && class != CLASS_NONE;
 }
 
+struct list_asked {
+    const char *class, *domain, *network, *since, *min_hits, *limit;
+};
+
+enum { LIST_SCREEN = 1000 };
+
+/* The statement for what is asked; NULL: *STATUS is to be returned. */
+static char *list_sql(struct cli *cli, const struct list_asked *asked, int *status)
+{
+    const char *limit = strcmp(asked->limit, "0") == 0 ? NULL : asked->limit;
+    char *class = asked->class == NULL ? alloc_text("NULL") : cli_literal(asked->class);
+    char *domain = asked->domain == NULL ? alloc_text("NULL") : cli_literal(asked->domain);
+    char *network = alloc_format(asked->network == NULL ? "NULL" : "'%s'", asked->network);
+    char *since = asked->since == NULL ? alloc_text("NULL") : moment(cli, asked->since, status);
+    char *from = NULL, *sql = NULL;
+
+    /* How many hits there are is known only when all are added up. */
+    if (since != NULL && limit != NULL && asked->min_hits == NULL)
+        from = alloc_format("hunnypot.newest_offences(%s, %s, %s, %s, %s)", limit, class, domain, network, since);
+    if (since != NULL) {
+        sql = alloc_format(offences_sql, from == NULL ? "hunnypot.offence" : from);
+        if (asked->class != NULL)
+            append(&sql, alloc_format(" AND o.class = %s", class));
+        if (asked->domain != NULL)
+            append(&sql, alloc_format(" AND o.domain = %s", domain));
+        if (asked->network != NULL)
+            append(&sql, alloc_format(" AND o.network <<= inet %s", network));
+        if (asked->since != NULL)
+            append(&sql, alloc_format(" AND o.last_seen >= %s", since));
+        if (asked->min_hits != NULL)
+            append(&sql, alloc_format(" AND o.hits >= %s", asked->min_hits));
+        append(&sql, alloc_text(" ORDER BY o.last_seen DESC, o.network, o.class, o.domain"));
+        if (limit != NULL)
+            append(&sql, alloc_format(" LIMIT %s", limit));
+    }
+    free(class);
+    free(domain);
+    free(network);
+    free(since);
+    free(from);
+    return sql;
+}
+
+/* Behind as many rows as were to be shown. */
+static void say_there_are_more(struct cli *cli, const char *limit)
+{
+    struct db_result *result = NULL;
+
+    if (db_query(cli->db, CLI_TIMEOUT_MS, "SELECT reltuples::bigint FROM pg_class WHERE oid = 'hunnypot.offence_day'::regclass"
+                                          " AND reltuples > 0", NULL, 0, &result) == DB_OK && db_rows(result) > 0)
+        printf("\nThese are the %s newest, in about %s records of days.", limit, db_value(result, 0, 0));
+    else
+        printf("\nThese are the %s newest; there may be more.", limit);
+    puts("  Fewer: --since, --class, --domain, --network.  All: --limit 0.");
+    db_result_free(&result);
+}
+
+static int print_list(struct cli *cli, enum output_format format, const struct list_asked *asked, bool to_person)
+{
+    int status = cli->db != NULL ? CLI_OK : cli_open(cli);
+    char *sql = status == CLI_OK ? list_sql(cli, asked, &status) : NULL;
+    size_t rows = 0;
+
+    if (to_person)
+        output_page_tables();
+    if (sql != NULL)
+        status = output_query_rows(cli, format, sql, &rows);
+    if (status == CLI_OK && to_person && rows > 0 && rows == strtoul(asked->limit, NULL, 10))
+        say_there_are_more(cli, asked->limit);
+    free(sql);
+    return status;
+}
+
 static int run_list(struct cli *cli, int argc, char **argv)
 {
-    const char *class = NULL, *domain = NULL, *network = NULL, *since = NULL, *min_hits = NULL, *format_name = "table";
+    struct list_asked asked = {.limit = NULL};
+    const char *format_name = "table";
     const struct cli_option options[] = {
-        {.name = "class", .argument = "CLASS", .help = "trap, backup, address or null-sender", .text = &class},
-        {.name = "domain", .argument = "DOMAIN", .help = "this recipient domain", .text = &domain},
+        {.name = "class", .argument = "CLASS", .help = "trap, backup, address or null-sender", .text = &asked.class},
+        {.name = "domain", .argument = "DOMAIN", .help = "this recipient domain", .text = &asked.domain},
         {.name = "network", .argument = "NETWORK", .help = "within this network, for example 192.0.2.0/24",
-         .text = &network},
-        {.name = "since", .argument = "TIME", .help = "last seen since then: 2h, 7d, 2026-11-23, ...", .text = &since},
-        {.name = "min-hits", .argument = "N", .help = "at least so many hits", .text = &min_hits},
+         .text = &asked.network},
+        {.name = "since", .argument = "TIME", .help = "last seen since then: 2h, 7d, 2026-11-23, ...", .text = &asked.since},
+        {.name = "min-hits", .argument = "N", .help = "at least so many hits", .text = &asked.min_hits},
+        {.name = "limit", .argument = "N", .help = "at most so many, the newest; 0: all (1000 at a terminal)",
+         .text = &asked.limit},
         OUTPUT_FORMAT_OPTION(&format_name),
         {.name = NULL},
     };
     enum output_format format = OUTPUT_TABLE;
     struct ipnet net;
-    char *sql, text[IPADDR_TEXT_SIZE], normalized[DOMAIN_MAX + 1];
+    char text[IPADDR_TEXT_SIZE], normalized[DOMAIN_MAX + 1], screen[16];
+    bool to_person;
     int status, first = cli_options(cli, argc, argv, options, &status);
 
     if (first < 0 || (status = output_format_parse(format_name, &format)) != CLI_OK)
         return status;
     if (first < argc)
         return cli_usage("takes no argument: %s", argv[first]);
-    if (domain != NULL && domain_normalize(domain, normalized))
-        domain = normalized; /* as it is recorded; what is no domain was recorded as it came */
-    if (class != NULL && !is_class(class))
-        return cli_usage("--class is trap, backup, address or null-sender, not %s", class);
-    if (network != NULL && !ipnet_parse(network, &net))
-        return cli_usage("--network: %s is no network (192.0.2.0/24)", network);
-    if (min_hits != NULL && !is_number(min_hits))
-        return cli_usage("--min-hits: %s is no number", min_hits);
-    sql = alloc_format("%s WHERE true", offences_sql);
-    append_equal(&sql, "o.class", class);
-    append_equal(&sql, "o.domain", domain);
-    if (network != NULL && (status = open_to_read(cli, &net, text)) != CLI_OK) {
-        free(sql);
+    if (asked.domain != NULL && domain_normalize(asked.domain, normalized))
+        asked.domain = normalized; /* as it is recorded; what is no domain was recorded as it came */
+    if (asked.class != NULL && !is_class(asked.class))
+        return cli_usage("--class is trap, backup, address or null-sender, not %s", asked.class);
+    if (asked.network != NULL && !ipnet_parse(asked.network, &net))
+        return cli_usage("--network: %s is no network (192.0.2.0/24)", asked.network);
+    if (asked.min_hits != NULL && !is_number(asked.min_hits))
+        return cli_usage("--min-hits: %s is no number", asked.min_hits);
+    if (asked.limit != NULL && !is_number(asked.limit))
+        return cli_usage("--limit: %s is no number", asked.limit);
+    to_person = format == OUTPUT_TABLE && isatty(STDOUT_FILENO);
+    snprintf(screen, sizeof screen, "%d", to_person ? LIST_SCREEN : 0);
+    if (asked.limit == NULL)
+        asked.limit = screen;
+    if (asked.network != NULL && (status = open_to_read(cli, &net, text)) != CLI_OK)
         return status;
-    }
-    if (network != NULL)
-        append(&sql, alloc_format(" AND o.network <<= inet '%s'", text));
-    if ((status = append_since(cli, &sql, "o.last_seen", since)) != CLI_OK) {
-        free(sql);
-        return status;
-    }
-    if (min_hits != NULL)
-        append(&sql, alloc_format(" AND o.hits >= %s", min_hits));
-    append(&sql, alloc_text(" ORDER BY o.last_seen DESC, o.network, o.class, o.domain"));
-    return open_and_print(cli, format, sql);
+    asked.network = asked.network == NULL ? NULL : text;
+    return print_list(cli, format, &asked, to_person);
 }
 
 /* show */
@@ -186,11 +245,17 @@ static const char verdicts_sql[] =
     "SELECT v.what FROM (SELECT cidr '%s' AS unit) n, hunnypot.verdicts(n.unit) v"
     " WHERE n.unit = hunnypot.client_network(n.unit) OR (family(n.unit) = 6 AND masklen(n.unit) = 64)";
 
+static char *offences_within(const char *network)
+{
+    char *sql = alloc_format(offences_sql, "hunnypot.offence");
+
+    append(&sql, alloc_format(" AND o.network <<= inet '%s' ORDER BY o.last_seen DESC, o.class, o.domain", network));
+    return sql;
+}
+
 static int print_evidence(struct cli *cli, enum output_format format, const char *network, const char *limit)
 {
-    char *verdicts = alloc_format(verdicts_sql, network);
-    char *offences = alloc_format("%s WHERE o.network <<= inet '%s' ORDER BY o.last_seen DESC, o.class, o.domain",
-                                  offences_sql, network);
+    char *verdicts = alloc_format(verdicts_sql, network), *offences = offences_within(network);
     char *hits = alloc_format(hits_sql, network, limit);
     char *both = alloc_format("SELECT json_build_object('network', '%s',"
                               " 'offences', (SELECT coalesce(json_agg(o), '[]') FROM (%s) o),"

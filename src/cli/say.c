@@ -7,6 +7,7 @@
 
 #include "base/text.h"
 #include "cli/cli.h"
+#include "cli/output.h"
 
 static const struct cli_command *running;
 static int output_error; /* errno of the first write that failed */
@@ -70,6 +71,7 @@ int cli_close_output(int status)
 {
     if (!cli_output_failed() && fflush(stdout) != 0)
         output_error = errno;
+    output_page_end();
     if (output_error == 0 || output_error == EPIPE)
         return status;
     cli_fail("standard output: %s", strerror(output_error));
