@@ -274,9 +274,12 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = hunnypot, pg_temp AS $$
                    SELECT FROM witness_probe p JOIN witness v USING (witness_id)
                    WHERE v.mx = w.mx AND p.source = m.source
                      AND p.time BETWEEN m.time - interval '60 seconds' AND m.time + interval '60 seconds')) AS unseen
-        FROM (SELECT DISTINCT mx FROM witness) w JOIN probe m ON m.mx = w.mx
-        WHERE m.time BETWEEN now() - interval '1 hour' AND now() - interval '5 minutes'
-          AND EXISTS (SELECT FROM witness_probe p JOIN witness v USING (witness_id)
+        FROM (SELECT DISTINCT mx FROM witness) w
+        -- The newest: of many sensors' there may be hundreds of thousands.
+        CROSS JOIN LATERAL (SELECT p.time, p.source FROM probe p
+                            WHERE p.mx = w.mx AND p.time BETWEEN now() - interval '1 hour' AND now() - interval '5 minutes'
+                            ORDER BY p.time DESC LIMIT 500) m
+        WHERE EXISTS (SELECT FROM witness_probe p JOIN witness v USING (witness_id)
                       WHERE v.mx = w.mx AND p.time > now() - interval '7 days')
         GROUP BY w.mx
     )
@@ -286,7 +289,8 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = hunnypot, pg_temp AS $$
                           ELSE format('the witness %s is behind: it watched until %s', name, date_trunc('second', watched)) END
     FROM named WHERE NOT silent AND coalesce(watched, first_seen) < now() - interval '2 hours'
     UNION ALL
-    SELECT 'blind', format('the witnesses of %s are blind: %s of %s probes of the last hour are not in their logs', mx, unseen, probes)
+    SELECT 'blind', format('the witnesses of %s are blind: %s of %s probes of the last hour (500 at most) are not in their logs', mx,
+                           unseen, probes)
     FROM made WHERE unseen > 0
     UNION ALL
     SELECT 'key', format('the witness %s has another key than this database: %s', name, array_to_string(keys, ','))

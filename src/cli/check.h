@@ -17,6 +17,7 @@
 #include "judge/mx.h"
 #include "judge/probe.h"
 #include "judge/role.h"
+#include "record/spool_head.h"
 #include "settings/settings.h"
 
 /* Also the exit status for the worst finding, as monitoring plugins have it. */
@@ -53,7 +54,7 @@ struct check_host {
     gid_t socket_gid;
     int connect_error;         /* as the caller */
     int spool_error;           /* of the file: 0 or an errno */
-    bool spool_is_sqlite;      /* or empty, or not there */
+    enum spool_head spool_head;
     bool user_exists;
     uid_t user_uid, spool_uid, spool_folder_uid;
     mode_t spool_folder_mode;
@@ -94,6 +95,7 @@ struct check_domain {
     bool may_relay, delivered; /* by the mail server, when its lists can be read */
     bool relay_unknown;
     enum liveness_state states[MX_MAX][MX_ADDRESS_MAX]; /* with --probe, of the primaries */
+    char said[MX_MAX][MX_ADDRESS_MAX][PROBE_SAID_SIZE];
 };
 
 /* A list of friends. */

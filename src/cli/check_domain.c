@@ -74,8 +74,10 @@ static void probe_primaries(const struct settings_judge *judge, struct check_dom
     for (size_t i = 0; i < domain->role.primary_count; i++) {
         const struct mx_addresses *addresses = &domain->answer.hosts[domain->role.primaries[i]].addresses;
 
-        for (size_t j = 0; j < addresses->count; j++)
+        for (size_t j = 0; j < addresses->count; j++) {
+            config.said = domain->said[i][j];
             domain->states[i][j] = probe_address(&config, &addresses->list[j], &source);
+        }
     }
 }
 
@@ -190,16 +192,18 @@ static void check_primary(const struct check_domain *domain, size_t primary, str
 
     for (size_t i = 0; i < host->addresses.count; i++) {
         enum liveness_state state = domain->states[primary][i];
-        const char *address = ipaddr_format(&host->addresses.list[i], text);
+        const char *address = ipaddr_format(&host->addresses.list[i], text), *said = domain->said[primary][i];
 
         if (state == LIVENESS_ACCEPTING)
-            check_say(report, CHECK_OK, NULL, "%s [%s], a primary of %s, takes mail", host->name, address, domain->name);
+            check_say(report, CHECK_OK, NULL, "%s [%s], a primary of %s, takes mail: %s", host->name, address, domain->name,
+                      said);
         else
             check_say(report, CHECK_WARNING,
                       state == LIVENESS_DOWN ? "is outgoing port 25 open here (telnet ADDRESS 25)? no hit counts that needs it"
                       : state == LIVENESS_DEFERRING ? "see why its greeting is not 220; no hit counts that needs it"
                                                     : "a private address needs liveness.probe_networks",
-                      "%s [%s], a primary of %s, is %s", host->name, address, domain->name, liveness_state_name(state));
+                      "%s [%s], a primary of %s, is %s%s%s", host->name, address, domain->name, liveness_state_name(state),
+                      *said == '\0' ? "" : ": ", said);
     }
 }
 

@@ -164,7 +164,10 @@ static void check_spool(const struct check_facts *facts, struct check_report *re
     else if (host->spool_error != 0)
         check_say(report, CHECK_PROBLEM, "start the daemon, which makes it; its folder must be its own", "%s: %s",
                   host->settings->spool, strerror(host->spool_error));
-    else if (!host->spool_is_sqlite)
+    else if (host->spool_head == SPOOL_HEAD_NEWER)
+        check_say(report, CHECK_PROBLEM, "run that version again, or move the file away, and its -wal with it, to start a new one",
+                  "%s was written by a newer hunnypot-milter", host->settings->spool);
+    else if (host->spool_head == SPOOL_HEAD_OTHER)
         check_say(report, CHECK_PROBLEM, "name another file as spool, or move this one away", "%s is no spool",
                   host->settings->spool);
     else if (host->user_exists && (host->spool_uid != host->user_uid || (host->spool_folder_uid != host->user_uid &&
@@ -218,15 +221,6 @@ static void gather_exports(struct check_host *host)
     globfree(&found);
 }
 
-static bool begins_as_sqlite(int fd)
-{
-    static const char magic[16] = "SQLite format 3";
-    char head[sizeof magic];
-    ssize_t got = read(fd, head, sizeof head);
-
-    return got == 0 || (got == sizeof head && memcmp(head, magic, sizeof magic) == 0);
-}
-
 static void gather_spool(struct check_host *host)
 {
     const char *path = host->settings->spool, *slash = strrchr(path, '/');
@@ -244,7 +238,7 @@ static void gather_spool(struct check_host *host)
     if (fd >= 0) {
         if (fstat(fd, &status) == 0)
             host->spool_uid = status.st_uid;
-        host->spool_is_sqlite = begins_as_sqlite(fd);
+        host->spool_head = spool_head_read(fd);
         close(fd);
     }
     free(folder);

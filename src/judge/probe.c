@@ -123,6 +123,18 @@ static int reply_look(const char *text, size_t length)
     return REPLY_PARTIAL;
 }
 
+/* The first line of TEXT. */
+static void note_said(char said[PROBE_SAID_SIZE], const char *text, size_t length)
+{
+    size_t used = 0;
+
+    while (used < length && used < PROBE_SAID_SIZE - 1 && strchr("\r\n", text[used]) == NULL) {
+        said[used] = text[used];
+        used++;
+    }
+    said[used] = '\0';
+}
+
 /* *STOPPED: this end gave up, so that REPLY_NONE says nothing about the other. */
 static int reply_read(const struct probe_config *config, int fd, int64_t deadline_ms, bool *stopped)
 {
@@ -145,6 +157,8 @@ static int reply_read(const struct probe_config *config, int fd, int64_t deadlin
             return REPLY_NONE;
         length += (size_t)got;
         code = reply_look(text, length);
+        if (config->said != NULL)
+            note_said(config->said, text, length);
     }
     return code == REPLY_PARTIAL ? REPLY_NONE : code;
 }

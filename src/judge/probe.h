@@ -15,7 +15,7 @@
 
 #include "base/ipaddr.h"
 
-enum { PROBE_GREETING_MAX = 4096 };
+enum { PROBE_GREETING_MAX = 4096, PROBE_SAID_SIZE = 128 };
 
 /* In rising order: the state of a host with several addresses is the highest of theirs. */
 enum liveness_state {
@@ -32,6 +32,7 @@ struct probe_config {
     size_t allowed_count;
     const char *name; /* of this host, for EHLO and the sender of a probe that looks deeper than the greeting; NULL: it does not */
     const char *domain; /* whose postmaster is the recipient then */
+    char *said;  /* NULL, or PROBE_SAID_SIZE bytes for the beginning of what the host said last, as it came; "" for nothing */
     int stop_fd; /* ends the probe with LIVENESS_UNKNOWN when it becomes readable; -1: none */
 };
 

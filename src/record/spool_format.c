@@ -6,8 +6,8 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "record/spool_head.h"
 
-enum { APPLICATION_ID = 0x48756e79 /* marks a file as ours */ };
 
 /* Format 1.  AUTOINCREMENT: a number is never given twice, also when the table was empty in between. */
 #define HIT_1 \
@@ -72,7 +72,7 @@ static const char *const steps[] = {
     NAMES_5("outbox") NAMES_5("aside"),
     FRIEND_6("outbox") FRIEND_6("aside"),
 };
-enum { FORMAT = sizeof steps / sizeof *steps };
+_Static_assert(SPOOL_FORMAT == sizeof steps / sizeof *steps, "spool_head.h");
 
 int spool_format_number(sqlite3 *db, const char *sql, int64_t *number)
 {
@@ -111,7 +111,7 @@ static int step_forward(sqlite3 *db, int64_t version, const struct spool_birth *
 {
     char *step = version == 0 ? birth_script(birth) : alloc_text(steps[version]);
     char *script = alloc_format("BEGIN IMMEDIATE; %s PRAGMA application_id = %d; PRAGMA user_version = %lld; COMMIT", step,
-                                APPLICATION_ID, (long long)version + 1);
+                                SPOOL_APPLICATION_ID, (long long)version + 1);
     int result = sqlite3_exec(db, script, NULL, NULL, NULL);
 
     free(step);
@@ -130,21 +130,21 @@ int spool_format_upgrade(sqlite3 *db, const struct spool_birth *birth, char *why
         (result = spool_format_number(db, "PRAGMA user_version", &found)) != SQLITE_OK ||
         (result = spool_format_number(db, "SELECT count(*) FROM sqlite_schema", &tables)) != SQLITE_OK)
         return result;
-    if (application != APPLICATION_ID && (application != 0 || tables != 0)) {
+    if (application != SPOOL_APPLICATION_ID && (application != 0 || tables != 0)) {
         snprintf(why, why_size, "this is a database of another program (application_id %lld)", (long long)application);
         return SQLITE_MISUSE;
     }
-    if (found < 0 || found > FORMAT) {
+    if (found < 0 || found > SPOOL_FORMAT) {
         snprintf(why, why_size,
                  "written by a newer hunnypot-milter (format %lld, this one knows %d): run that one again, or move the file "
-                 "away, and its -wal with it, to start a new one", (long long)found, FORMAT);
+                 "away, and its -wal with it, to start a new one", (long long)found, SPOOL_FORMAT);
         return SQLITE_MISUSE;
     }
     if (tables == 0)
         found = 0;
-    for (int64_t version = found; version < FORMAT && result == SQLITE_OK; version++)
+    for (int64_t version = found; version < SPOOL_FORMAT && result == SQLITE_OK; version++)
         result = step_forward(db, version, birth);
-    if (result == SQLITE_OK && found > 0 && found < FORMAT)
-        log_event(LOG_LEVEL_INFO, "spool-upgraded from=%lld to=%d", (long long)found, FORMAT);
+    if (result == SQLITE_OK && found > 0 && found < SPOOL_FORMAT)
+        log_event(LOG_LEVEL_INFO, "spool-upgraded from=%lld to=%d", (long long)found, SPOOL_FORMAT);
     return result;
 }

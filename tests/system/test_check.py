@@ -3,6 +3,7 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import time
 from pathlib import Path
 
@@ -207,12 +208,17 @@ def test_probes_are_made_only_when_asked_for(pg, dns, milter, primaries):
     before = primaries.backup.connections
     assert not [name for _, name in check(sensor, "backup.example") if name == "primaries"]
     assert primaries.backup.connections == before
-    assert "takes mail" in check(sensor, "backup.example", "--probe")["ok", "primaries"]
+    assert "takes mail: 220 " in check(sensor, "backup.example", "--probe")["ok", "primaries"]
     primaries.backup.set("defer")
     primaries.backup6.set("defer")
-    assert "is deferring" in check(sensor, "backup.example", "--probe")["warning", "primaries"]
-    primaries.backup.set("refuse")
+    assert "is deferring: 4" in check(sensor, "backup.example", "--probe")["warning", "primaries"]
+    # One that is silent, in one family, and then all.
+    primaries.backup.set("accept")
     primaries.backup6.set("refuse")
+    found = check(sensor, "backup.example", "--probe")
+    assert "mx1.backup.example [2001:db8:100::1], a primary of backup.example, is down" in found["warning", "primaries"]
+    assert "mx1.backup.example [198.51.100.1]" in found["ok", "primaries"] and ("problem", "primaries") not in found
+    primaries.backup.set("refuse")
     found = check(sensor, "backup.example", "--probe")
     assert "outgoing port 25 may be blocked" in found["problem", "primaries"]
     dns.add("bare.example. MX 5 bare.example.", "bare.example. MX 20 mx2.example.org.")
@@ -266,6 +272,18 @@ def test_the_database(pg, dns, milter):
     assert "start the server" in found()["problem", "database"]
     pg.start()
     sensor.start()  # the fixture stops it again
+
+
+def test_a_server_that_is_too_old(pg, dns, milter):
+    """Debian 12 has none: this one says of itself what such a server would."""
+    sensor = alive(pg, milter())
+    pg.query("CREATE SCHEMA older; GRANT USAGE ON SCHEMA older TO PUBLIC; CREATE FUNCTION older.current_setting(text) RETURNS text"
+             " LANGUAGE sql AS $$SELECT '130014'$$; ALTER DATABASE hunnypot SET search_path = older, pg_catalog")
+    assert "PostgreSQL 13 is too old, 14 is needed" in check(sensor)["problem", "server version"]
+    pg.query("DROP SCHEMA hunnypot CASCADE")
+    done = hunnypot("db", "init", check=False)
+    assert done.returncode == 1 and "PostgreSQL 13" in done.stderr and "14" in done.stderr
+    assert pg.query("SELECT to_regnamespace('hunnypot')")[0][0] is None
 
 
 WITNESSES = [
@@ -362,6 +380,11 @@ def test_the_spool(pg, dns, milter):
     run("chown", "hunnypot:hunnypot", sensor.spool)
     sensor.configure(spool="/etc/passwd")
     assert "is no spool" in check(sensor)["problem", "spool"]
+    for statements, line in (("PRAGMA application_id = 7", "is no spool"), ("PRAGMA application_id = 0x48756e79; PRAGMA user_version = 99",
+                                                                          "was written by a newer hunnypot-milter")):
+        sqlite3.connect("/run/other.db").executescript(f"CREATE TABLE IF NOT EXISTS t (a); {statements}").close()
+        sensor.configure(spool="/run/other.db")
+        assert line in check(sensor)["problem", "spool"]
     Path("/run/small").mkdir()
     run("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", "/run/small")
     sensor.configure(spool="/run/small/spool.db")
