@@ -9,7 +9,7 @@ DECLARE
 BEGIN
     FOR missing IN
         SELECT name FROM unnest(ARRAY['hunnypot_owner', 'hunnypot_sensor', 'hunnypot_reader',
-                                        'hunnypot_operator', 'hunnypot_witness']) name
+                                        'hunnypot_operator', 'hunnypot_witness', 'hunnypot_door']) name
         WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name)
     LOOP
         EXECUTE format('CREATE ROLE %I NOLOGIN', missing);

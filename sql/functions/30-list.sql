@@ -167,6 +167,16 @@ BEGIN
     END IF;
 END $$;
 
+-- The policy for who was taken off the list on request: the next hit puts it there again, where it takes several by inference.
+CREATE OR REPLACE FUNCTION hunnypot.strict(policy hunnypot.policy) RETURNS hunnypot.policy
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+BEGIN
+    policy.min_hits := 1;
+    policy.min_days := 1;
+    policy.min_span := '0';
+    RETURN policy;
+END $$;
+
 -- What UNIT is judged by: what a client did, or of an IPv6 /64 what its addresses did of late, of each class so much that it
 -- tells whether they are several, however many there are.
 CREATE OR REPLACE FUNCTION hunnypot.facts_of(unit cidr) RETURNS SETOF hunnypot.offence_day
@@ -221,10 +231,12 @@ BEGIN
                       GROUP BY p.class
                       HAVING sum(o.hits) >= p.min_hits
                           OR sum(o.hits) FILTER (WHERE o.witnessed) >= least(p.witnessed_hits, p.named_hits))
+           OR (SELECT count(*) FROM request r WHERE r.network = n.network AND r.state = 'removed') > 0
     ), known AS MATERIALIZED (
         -- All classes that a network has facts for or is listed under.
         SELECT n.network, k.class, k.facts, k.hits, k.proven_hits, k.all_hits, k.domains, k.first_seen, k.last_seen, k.is_named, k.was_listed,
                k.was_witnessed, k.hit_time, was.entered, was.was_known,
+               (SELECT count(*) FROM request r WHERE r.network = n.network AND r.state = 'removed') > 0 AS was_taken_off,
                -- RFC 5782: 127.0.0.1 is never listed, nor is its IPv6 form; what else is in these networks are test entries.
                n.network <<= '127.0.0.0/8' OR n.network <<= '::/64'
                OR EXISTS (SELECT FROM allow a
@@ -257,7 +269,7 @@ BEGIN
         LEFT JOIN LATERAL (
             SELECT p.rank, j.*
             FROM policy p
-            CROSS JOIN LATERAL judge(p, k.facts, k.proven_hits, k.all_hits,
+            CROSS JOIN LATERAL judge(CASE WHEN k.was_taken_off THEN strict(p) ELSE p END, k.facts, k.proven_hits, k.all_hits,
                                      CASE WHEN k.is_named AND p.named_share > 0 THEN letters_accepted(k.network) ELSE 0 END,
                                      clients_needed(k.network, p), now()) j
             WHERE p.class = k.class AND p.listed AND NOT k.is_allowed AND k.facts IS NOT NULL) j ON true
@@ -378,7 +390,8 @@ END $$;
 -- Count at most so many hits that are ripe; the networks that they came from.  To be called under list_lock().
 -- A hit of a friend, of which lists told only after it was recorded, does not count.  One of which no list told waits for that, as long
 -- as the policy says, and then does not count either.
--- A hit whose client has a confirmed name and was seen at a primary is excused.  One that some witness should have watched, and
+-- A hit whose client has a confirmed name and was seen at a primary is excused; one that came before its client was taken off the
+-- list on request is voided.  One that some witness should have watched, and
 -- did not, waits for it.  One of a client that was on the list does not count, unless it is proven that it did not come because
 -- of that.  A trap has no primary: what came there is proven; but of a client with a name all tries of one letter are one hit.
 CREATE OR REPLACE FUNCTION hunnypot.count_ripe(at_most int, OUT looked_at bigint, OUT networks cidr[])
@@ -393,7 +406,9 @@ BEGIN
                                 FOR UPDATE SKIP LOCKED))
         RETURNING *
     ), told AS MATERIALIZED (
-        SELECT r.*, e.client, e.primaries, e.key_id, e.whole
+        SELECT r.*, e.client, e.primaries, e.key_id, e.whole,
+               (SELECT count(*) FROM request q WHERE q.network IN (r.network, neighbours(r.network)) AND q.state = 'removed'
+                                                 AND q.decided >= r.time) > 0 AS is_void
         FROM ripe r LEFT JOIN envelope e ON e.hit_id = r.hit_id AND r.class <> 'trap'
     ), letters AS MATERIALIZED (
         SELECT primaries, key_id, watched_times(primaries, key_id, min(time) - interval '24 hours', max(ripe)) AS times,
@@ -412,7 +427,7 @@ BEGIN
         FROM told t LEFT JOIN policy p ON p.class = t.class
         LEFT JOIN letters l ON l.primaries = t.primaries AND l.key_id = t.key_id AND t.whole
     ), weighed AS MATERIALIZED (
-        SELECT f.*, CASE WHEN friend THEN 'friend' WHEN name_state = 'confirmed' AND was_seen THEN 'excused'
+        SELECT f.*, CASE WHEN friend THEN 'friend' WHEN is_void THEN 'voided' WHEN name_state = 'confirmed' AND was_seen THEN 'excused'
                          WHEN asks IS NOT NULL AND now() >= recorded + coalesce(friend_waits, '0') THEN 'unanswered' END AS pardon,
                CASE WHEN asks IS NOT NULL THEN recorded + friend_waits
                     WHEN NOT is_proven AND has_witnesses THEN greatest(time, recorded) + waits END AS waits_until

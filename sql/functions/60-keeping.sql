@@ -24,6 +24,7 @@ DECLARE
     below cidr := network(client_address($1));
     part cidr;
 BEGIN
+    PERFORM request_lock();
     PERFORM list_lock();
     what := 'hits';
     DELETE FROM hit WHERE client <<= below;
@@ -37,6 +38,9 @@ BEGIN
     DELETE FROM trap_letter WHERE network <<= below;
     DELETE FROM waiting WHERE network <<= below;
     DELETE FROM offence_day WHERE network <<= below;
+    RETURN NEXT;
+    what := 'requests';
+    removed := request_forget(below);
     RETURN NEXT;
     part := judge_anew(below);
     WHILE EXISTS (SELECT FROM rework WHERE range = part) LOOP
@@ -97,6 +101,9 @@ BEGIN
     RETURN NEXT;
     what := 'envelopes';
     removed := witness_forget(at_most);
+    RETURN NEXT;
+    what := 'requests';
+    removed := request_expire(at_most);
     RETURN NEXT;
     -- A few for each hour, and about nobody: no row of what was removed.
     PERFORM figures_expire();

@@ -81,6 +81,7 @@ BEGIN
         "time" := p.told;
         state := p.why;
         what := CASE p.why WHEN 'redeemed' THEN 'so this hit is redeemed, and does not count'
+                           WHEN 'voided' THEN 'this hit does not count any more: its client was taken off the list on request'
                            WHEN 'repeated' THEN 'this hit does not count: its letter was counted already when it was tried before'
                            WHEN 'friend' THEN 'a list of friends has the client: this hit does not count'
                            WHEN 'unanswered' THEN 'no list of friends told whether the client is one: this hit is watched, and does not count'
@@ -250,7 +251,7 @@ BEGIN
     ), forgiven AS (
         SELECT p.class, count(*) FILTER (WHERE p.why = 'redeemed') AS redeemed, count(*) FILTER (WHERE p.why = 'excused') AS excused,
                count(*) FILTER (WHERE p.why = 'repeated') AS repeated, count(*) FILTER (WHERE p.why = 'friend') AS friends,
-               count(*) FILTER (WHERE p.why = 'unanswered') AS unanswered
+               count(*) FILTER (WHERE p.why = 'unanswered') AS unanswered, count(*) FILTER (WHERE p.why = 'voided') AS voided
         FROM pardoned p WHERE p.network <<= unit GROUP BY 1
     ), facts AS (
         SELECT o.class, array_agg(o ORDER BY o.counted, o.first_seen, o.domain, o.day, o.named, o.witnessed, o.network) AS facts,
@@ -279,7 +280,11 @@ BEGIN
            || coalesce('; ' || count_text(nullif(g.repeated, 0), 'hit') || ' more with the same letters', '')
            || coalesce('; ' || count_text(nullif(g.friends, 0), 'hit') || ' of a friend', '')
            || coalesce('; ' || count_text(nullif(g.unanswered, 0), 'hit') || ' of which no list told whether it is a friend', '')
-    FROM policy p
+           || coalesce('; ' || count_text(nullif(g.voided, 0), 'hit') || ' voided', '')
+           || coalesce('; it was taken off on request at ' || time_text(off.at) || ', and one hit that counts lists it again', '')
+    FROM policy o
+    CROSS JOIN (SELECT max(r.decided) AS at FROM request r WHERE r.network = unit AND r.state = 'removed') off
+    CROSS JOIN LATERAL unnest(ARRAY[CASE WHEN off.at IS NULL THEN o ELSE strict(o) END]) p
     LEFT JOIN facts f ON f.class = p.class
     LEFT JOIN undecided w ON w.class = p.class
     LEFT JOIN forgiven g ON g.class = p.class

@@ -121,6 +121,8 @@ struct check_database {
     bool clients_private;         /* all of them */
     char *witness_troubles;       /* "KIND TEXT" (hunnypot.witness_troubles), a line each; NULL: none */
     char *held_why;               /* by the brake; NULL: it does not */
+    int64_t requests_waiting;     /* for a person */
+    bool requests_unchecked;      /* nobody looks for the TXT records of others */
 };
 
 struct check_facts {

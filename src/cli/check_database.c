@@ -100,6 +100,11 @@ static const char clients_sql[] =
 static const char witnesses_sql[] =
     "SELECT string_agg(kind || ' ' || trouble, E'\\n') FROM hunnypot.witness_troubles() WHERE $1::text IS NOT NULL";
 
+static const char requests_sql[] =
+    "SELECT count(*) FILTER (WHERE state = 'waiting'),"
+    " coalesce(bool_or(state = 'unproven' AND proof = 'name' AND coalesce(checked, asked) < now() - interval '1 hour'), false)"
+    " FROM hunnypot.request WHERE state IN ('waiting', 'unproven') AND $1::text IS NOT NULL";
+
 static const char brake_sql[] = "SELECT hunnypot.publish_check() WHERE $1::text IS NOT NULL";
 
 /* One row of SQL, which takes the sensor's name; what keeps it from being read is kept.  The caller frees *RESULT. */
@@ -136,6 +141,11 @@ static void gather_seen(struct check_database *database, struct db *db, const ch
     db_result_free(&result);
     if (one_row(database, db, brake_sql, sensor, &result) && db_rows(result) > 0)
         database->held_why = alloc_text(db_value(result, 0, 0));
+    db_result_free(&result);
+    if (one_row(database, db, requests_sql, sensor, &result)) {
+        database->requests_waiting = number_or(result, 0, 0);
+        database->requests_unchecked = truth_at(result, 1);
+    }
     db_result_free(&result);
 }
 
@@ -347,9 +357,20 @@ static void check_brake(const struct check_facts *facts, struct check_report *re
                   facts->database.held_why);
 }
 
+static void check_requests(const struct check_facts *facts, struct check_report *report)
+{
+    if (reader_got_through(facts) && facts->database.requests_waiting > 0)
+        check_say(report, CHECK_WARNING, "decide: hunnypot requests", "%lld requests to be taken off the list wait for a person",
+                  (long long)facts->database.requests_waiting);
+    if (reader_got_through(facts) && facts->database.requests_unchecked)
+        check_say(report, CHECK_WARNING, "run: systemctl enable --now hunnypot-requests.timer, where hunnypot-operator may connect",
+                  "nobody looked for an hour for TXT records that requests wait for");
+}
+
 const struct check check_database_table[] = {
     {"database", check_reached}, {"server version", check_server}, {"clock", check_clock},
     {"schema", check_schema},    {"reading", check_reading},       {"rights", check_rights},
     {"partition", check_partition}, {"sensor", check_sensor},      {"clients", check_clients},
-    {"witnesses", check_witnesses}, {"brake", check_brake},        {NULL, NULL},
+    {"witnesses", check_witnesses}, {"brake", check_brake},        {"requests", check_requests},
+    {NULL, NULL},
 };

@@ -17,7 +17,7 @@ enum {
     CLI_FAILED = 1,
     CLI_USAGE = 64, /* EX_USAGE of sysexits.h */
 
-    CLI_SCHEMA_VERSION = 9,    /* the oldest schema that this program works with: the number of a file in sql/ */
+    CLI_SCHEMA_VERSION = 10,    /* the oldest schema that this program works with: the number of a file in sql/ */
     CLI_TIMEOUT_MS = 10000,    /* to connect, and for what is done at once */
     CLI_WORK_MS = 24 * 3600000 /* for what takes as long as it takes */
 };
@@ -37,7 +37,7 @@ struct cli_command {
 
 /* The commands of each file, ended by one without a name. */
 extern const struct cli_command query_commands[], policy_commands[], schema_commands[], manage_commands[], export_commands[],
-    witness_commands[], check_commands[], setup_commands[], status_commands[], report_commands[];
+    witness_commands[], check_commands[], setup_commands[], status_commands[], report_commands[], request_commands[];
 
 enum { CLI_TEXTS_MAX = 64 };
 struct cli_texts {
@@ -104,6 +104,9 @@ int cli_stop_on_signals(struct cli *cli);
 
 /* Wait; true when it is to end before MS have gone by. */
 bool cli_stopped_within(const struct cli *cli, int64_t ms);
+
+/* Who runs this, into new memory: behind sudo, the person and not root. */
+char *cli_author(void);
 
 /* TEXT as an SQL literal, into new memory. */
 char *cli_literal(const char *text);

@@ -9,7 +9,7 @@
 
 static const struct cli_command *const groups[] = {
     setup_commands,  query_commands,  status_commands,  report_commands, check_commands,
-    policy_commands, manage_commands, export_commands, witness_commands, schema_commands};
+    policy_commands, manage_commands, request_commands, export_commands, witness_commands, schema_commands};
 
 static void print_commands(void)
 {

@@ -136,8 +136,7 @@ static int allow_all(struct cli *cli, struct allow *allow, const char *path, cha
     return status;
 }
 
-/* Who asks: behind sudo, the person and not root. */
-static char *find_author(void)
+char *cli_author(void)
 {
     const char *sudo = getenv("SUDO_USER");
     const struct passwd *user = getpwuid(getuid());
@@ -175,7 +174,7 @@ static int run_allow_add(struct cli *cli, int argc, char **argv)
     if (expires != NULL && (ms = text_duration_ms(expires)) <= 0)
         return cli_usage("--expires: %s is no duration (12h, 30d)", expires);
     allow = (struct allow){.reason = reason,
-                           .author = find_author(),
+                           .author = cli_author(),
                            .force = force,
                            .expires = expires == NULL ? alloc_text("") : alloc_format("%lld", ms)};
     status = allow_all(cli, &allow, path, argv + first);

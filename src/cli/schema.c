@@ -120,7 +120,7 @@ static int apply_numbered(struct cli *cli, const struct schema_files *files, int
 /* What is wrong with roles, owners and rights: a row each.  pg_restore leaves such a database where the roles are not. */
 static const char wrong_sql[] =
     "WITH role (name) AS (VALUES ('hunnypot_owner'), ('hunnypot_sensor'), ('hunnypot_reader'), ('hunnypot_operator'),"
-    "  ('hunnypot_witness')),"
+    "  ('hunnypot_witness'), ('hunnypot_door')),"
     " ours (what, name, owner) AS ("
     "  SELECT 'schema', nspname::text, nspowner FROM pg_namespace WHERE nspname = 'hunnypot'"
     "  UNION ALL SELECT 'table, view or sequence', relname, relowner FROM pg_class"
@@ -131,7 +131,7 @@ static const char wrong_sql[] =
     "    AND (t.typtype IN ('d', 'e', 'r') OR (t.typtype = 'c' AND c.relkind = 'c'))),"
     " called (name, by) AS (VALUES ('record_batch', 'hunnypot_sensor'), ('tick', 'hunnypot_sensor'),"
     "  ('listed', 'hunnypot_reader'), ('publish_check', 'hunnypot_reader'), ('forget', 'hunnypot_operator'),"
-    "  ('expire', 'hunnypot_operator'), ('witness_hello', 'hunnypot_witness')),"
+    "  ('expire', 'hunnypot_operator'), ('witness_hello', 'hunnypot_witness'), ('door_look_up', 'hunnypot_door')),"
     " read (name, by) AS (VALUES ('listing', 'hunnypot_reader'), ('hit', 'hunnypot_reader'),"
     "  ('schema_version', 'hunnypot_witness'))"
     " SELECT format('there is no role %s', name) FROM role WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name)"
@@ -334,7 +334,7 @@ static const char status_sql[] =
     "   FROM pg_auth_members m JOIN pg_roles u ON u.oid = m.member WHERE m.roleid = r.oid) || ')', ''), ', '"
     "   ORDER BY r.rolname) FROM pg_roles r"
     "  WHERE r.rolname IN ('hunnypot_owner', 'hunnypot_sensor', 'hunnypot_reader', 'hunnypot_operator',"
-    "   'hunnypot_witness')) AS roles,"
+    "   'hunnypot_witness', 'hunnypot_door')) AS roles,"
     " (SELECT string_agg(format('%%s %%s, about %%s rows', t.name, pg_size_pretty(t.bytes), t.rows), '; ' ORDER BY t.name)"
     "  FROM (SELECT root.relname AS name, sum(pg_total_relation_size(leaf.oid))::bigint AS bytes,"
     "    sum(greatest(leaf.reltuples, 0))::bigint AS rows FROM pg_class root JOIN pg_class leaf ON leaf.oid = root.oid"

@@ -442,3 +442,45 @@ enum friend_state mx_listed(const struct settings_dns *config, const char *zone,
         return FRIEND_UNANSWERED;
     return entry.listed ? FRIEND_YES : FRIEND_NO;
 }
+
+struct text_search {
+    const char *wanted;
+    bool found;
+};
+
+/* RFC 7208 3.3: the strings of a record belong together, without anything in between. */
+static bool text_take(void *into, const ns_msg *message, const ns_rr *record)
+{
+    struct text_search *search = into;
+    const unsigned char *at = ns_rr_rdata(*record), *end = at + ns_rr_rdlen(*record);
+    size_t wanted = strlen(search->wanted), matched = 0;
+    bool same = true;
+
+    (void)message;
+    while (at < end) {
+        size_t length = *at++;
+
+        if (length > (size_t)(end - at))
+            return false;
+        same = same && length <= wanted - matched && memcmp(search->wanted + matched, at, length) == 0;
+        matched += same ? length : 0;
+        at += length;
+    }
+    search->found = search->found || (same && matched == wanted);
+    return true;
+}
+
+enum mx_status mx_text_find(const struct settings_dns *config, const char *name, const char *text, const atomic_bool *stop)
+{
+    struct text_search search = {.wanted = text};
+    struct lookup lookup = {.stop = stop};
+    enum mx_status status;
+
+    if (strlen(name) > DOMAIN_MAX || !resolver_open(config, &lookup.resolver))
+        return MX_UNKNOWN;
+    lookup.message = alloc_zeroed(1, MESSAGE_MAX);
+    status = records_ask(&lookup, name, ns_t_txt, text_take, &search);
+    free(lookup.message);
+    res_nclose(&lookup.resolver);
+    return search.found ? MX_OK : status == MX_UNKNOWN ? MX_UNKNOWN : MX_NXDOMAIN;
+}

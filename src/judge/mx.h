@@ -63,6 +63,9 @@ struct mx_names {
  * what is not known yet is MX_UNKNOWN. */
 void mx_resolve(const struct settings_dns *config, const char *domain, const atomic_bool *stop, struct mx_answer *answer);
 
+/* Is TEXT what a TXT record of NAME says?  MX_OK: it is; MX_NXDOMAIN: it is not. */
+enum mx_status mx_text_find(const struct settings_dns *config, const char *name, const char *text, const atomic_bool *stop);
+
 /* Ask for the names of ADDRESS, and for the addresses of each. */
 void mx_names_resolve(const struct settings_dns *config, const struct ipaddr *address, const atomic_bool *stop,
                       struct mx_names *names);

@@ -59,6 +59,9 @@ static const char style[] =
     "th,td{padding:.2rem .75rem .2rem 0;text-align:left;border-bottom:1px solid var(--line)}\n"
     "td{font-variant-numeric:tabular-nums}footer{color:var(--soft);font-size:.875rem}\n"
     "@media(max-width:40rem){body{padding:.5rem}section{padding:.75rem}svg{font-size:24px}.flows{min-width:44rem;font-size:14px}}\n"
+    "form{margin:.75rem 0}input,button{font:inherit;max-width:100%;padding:.3rem .5rem}dt{margin-top:.5rem;color:var(--soft)}dd{margin:0}\n"
+    "li{margin:.25rem 0}a{color:var(--s1)}code{overflow-wrap:anywhere;color:var(--ink)}\n"
+    ".notice{padding:.5rem .75rem;border-left:.3rem solid var(--s0);color:var(--ink)}\n"
     "@media"
         ""
             " print{:root{--back:#fff;--card:#fff;--ink:#000;--soft:#444;--line:#bbb;--ground:#eee;--s0:#c4501b;--s1:#0b66a8;--s2:#a86e00;--s3:#6e7781}"
@@ -67,13 +70,23 @@ static const char style[] =
     "details::details-content{content-visibility:visible;display:block}summary{display:none}"
     "svg{print-color-adjust:exact;-webkit-print-color-adjust:exact}}\n";
 
+static void put_head(FILE *out, const char *language)
+{
+    fprintf(out, "<!DOCTYPE html>\n<html lang=\"%s\">\n<head>\n<meta charset=\"utf-8\">\n", language);
+    fputs("<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
+          "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"referrer\" content=\"no-referrer\">\n", out);
+}
+
+void html_begin_in(FILE *out, const char *language, const char *title)
+{
+    put_head(out, language);
+    fprintf(out, "<title>%s</title>\n<style>\n%s</style>\n</head>\n<body>\n<main>\n<h1>%s</h1>\n", title, style, title);
+}
+
 void html_begin(FILE *out, const char *title)
 {
-    fputs("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-          "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
-          "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"referrer\""
-          " content=\"no-referrer\">\n<title>",
-          out);
+    put_head(out, "en");
+    fputs("<title>", out);
     html_text(out, title);
     fprintf(out, "</title>\n<style>\n%s</style>\n</head>\n<body>\n<main>\n<h1>", style);
     html_text(out, title);

@@ -14,8 +14,10 @@
 /* TEXT (NULL counts as "") as text or attribute value: what is not printable ASCII as \xNN, as everywhere (text.h). */
 void html_text(FILE *out, const char *text);
 
-/* The page up to its first section, and from the last one on. */
+/* The page up to its first section, and from the last one on; in English; or in another LANGUAGE with a TITLE that is
+ * fit for HTML. */
 void html_begin(FILE *out, const char *title);
+void html_begin_in(FILE *out, const char *language, const char *title);
 void html_end(FILE *out);
 
 /* A heading, and what it is about; both may be HTML. */

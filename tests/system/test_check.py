@@ -259,6 +259,12 @@ def test_the_database(pg, dns, milter):
     assert "the brake holds 40 networks back from exports" in found()["warning", "brake"]
     pg.query("SELECT hunnypot.brake_release()")
     assert ("warning", "brake") not in found()
+    pg.query("""INSERT INTO hunnypot.request (network, address, asker, listed, entered, proof, code, state, asked)
+        SELECT a, a, a, '', 0, 'name', '', s, now() - interval '2 hours'
+        FROM (VALUES (cidr '203.0.113.1', 'waiting'), ('203.0.113.2', 'unproven')) v (a, s)""")
+    assert "TXT records" in found()["warning", "requests"]
+    pg.query("UPDATE hunnypot.request SET state = 'waiting'")
+    assert found()["warning", "requests"].startswith("2 requests to be taken off the list wait for a person")
     sensor.configure(database="user=witness")
     assert "may not record" in found()["problem", "rights"]
     sensor.configure(database="user=nobody-of-this-name")

@@ -384,7 +384,7 @@ def test_why_tells_it_in_order(caught, hunnypot, hunnypot_json):
 
 def test_forget(caught, hunnypot, hunnypot_json):
     removed = hunnypot_json("forget", "203.0.113.0/24")
-    assert {row["what"]: row["removed"] for row in removed} == {"hits": 3, "offences": 2}
+    assert {row["what"]: row["removed"] for row in removed} == {"hits": 3, "offences": 2, "requests": 0}
     assert [row["network"] for row in hunnypot_json("list")] == ["2001:db8:c:1::5/128"]
     assert hunnypot_json("show", "203.0.113.0/24")["hits"] == []
 

@@ -12,7 +12,7 @@ from seccomp import Arch, resolve_syscall
 from testbed.base import BUILD, TOP, make, run
 from testbed.milter import confined, environment
 
-UNITS = ["hunnypot-milter", "hunnypot-expire", "hunnypot-witness", "hunnypot-export@", "hunnypot-web"]
+UNITS = ["hunnypot-milter", "hunnypot-expire", "hunnypot-witness", "hunnypot-export@", "hunnypot-web", "hunnypot-requests"]
 PYTHON = "/usr/bin/python3"
 
 
@@ -35,7 +35,7 @@ def test_systemd_reads_the_unit_without_complaint(units, tmp_path, name):
 
 
 @pytest.mark.parametrize("name, most", [("hunnypot-milter", 15), ("hunnypot-expire", 13), ("hunnypot-witness", 14),
-                                        ("hunnypot-export@", 13), ("hunnypot-web", 14)])
+                                        ("hunnypot-export@", 13), ("hunnypot-web", 14), ("hunnypot-requests", 13)])
 def test_exposure_does_not_grow_and_the_unit_says_why_it_is_left(units, name, most):
     """In tenths of the points that systemd gives, 0 to 10; newer versions of it weigh a little differently."""
     command = ["systemd-analyze", "security", "--offline=true", "--no-pager"]

@@ -475,7 +475,7 @@ def test_forget_removes_what_is_known_below_a_network(pg, network, hits, offence
         add_hit(pg, client, DAY)
         offend(pg, client)
     add_hit(pg, CLIENT, 3 * DAY)
-    assert removed(pg, f"forget('{network}')") == {"hits": hits, "offences": offences}
+    assert removed(pg, f"forget('{network}')") == {"hits": hits, "offences": offences, "requests": 0}
     for table, column in (("hit", "client"), ("offence", "network"), ("offence_day", "network"), ("listing", "network")):
         assert pg.query(f"SELECT count(*) FROM hunnypot.{table} WHERE {column} <<= %s", network) == [(0,)], table
     assert pg.query("SELECT count(*) FROM hunnypot.hit") == [(5 - hits,)]
@@ -493,10 +493,10 @@ def test_expire_drops_old_partitions_and_forgotten_offences(pg):
     pg.query("SELECT hunnypot.allow_add('10.0.0.1', '', 'me', now() - interval '1 s')")
     pg.query("SELECT hunnypot.allow_add('10.0.0.2', '', 'me', now() + interval '1 day')")
     assert removed(pg, "expire()") == {
-        "hit partitions": 0, "hits": 2, "offences": 1, "envelopes": 0, "allows": 1}
+        "hit partitions": 0, "hits": 2, "offences": 1, "envelopes": 0, "requests": 0, "allows": 1}
     pg.query("UPDATE hunnypot.setting SET value = '10 days' WHERE name = 'keep_hits'")
     assert removed(pg, "expire()") == {
-        "hit partitions": 2, "hits": 0, "offences": 0, "envelopes": 0, "allows": 0}
+        "hit partitions": 2, "hits": 0, "offences": 0, "envelopes": 0, "requests": 0, "allows": 0}
     assert pg.query("SELECT count(*) FROM hunnypot.hit") == [(1,)]
     assert pg.query("SELECT network FROM hunnypot.offence ORDER BY 1") == [("203.0.113.1/32",), ("203.0.113.2/32",)]
 

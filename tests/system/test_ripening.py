@@ -34,7 +34,8 @@ class Ripening:
                 "hit": "recorded time", "probe": "time", "witness_probe": "time", "waiting": "due ripe recorded time", "offence_day": "first_seen last_seen counted counted_again",
                 "listed_network": "since until soft_until worse_until removed last_seen due", "allow": "expires",
                 "envelope": "recorded time", "trap_letter": "first_seen", "witness_found": "time", "pardoned": "hit_time told",
-                "witness_stretch": "since until", "brake": "since"}.items()) % {"by": f"interval '{by.total_seconds()} s'"})
+                "witness_stretch": "since until", "brake": "since", "request": "asked checked decided",
+                "request_token": "expires"}.items()) % {"by": f"interval '{by.total_seconds()} s'"})
         self.pg.query("""SET session_replication_role = replica;
             UPDATE hunnypot.offence_day SET day = day - 20000;
             UPDATE hunnypot.offence_day SET day = (first_seen AT TIME ZONE 'UTC')::date""")

@@ -9,7 +9,7 @@ import pytest
 from testbed.base import TOP
 from testbed.milter import environment
 
-ROLES = ["sensor", "reader", "operator", "witness", "nobody"]
+ROLES = ["sensor", "reader", "operator", "witness", "door", "nobody"]
 READ, CHANGE = {"SELECT"}, {"SELECT", "INSERT", "UPDATE", "DELETE"}
 READERS = {"reader": READ, "operator": READ}
 WITNESSES = {**READERS, "witness": READ}
@@ -20,7 +20,8 @@ RELATIONS = {
     "rework": READERS, "suspect": READERS, "pardoned": READERS, "brake_growth": {}, "brake": {},
     "brake_state": READERS, "held": READERS, "trap_letter": {}, "redeemed": READERS, "envelope": READERS, "envelope_key": READERS, "witness": READERS,
     "witness_stretch": READERS, "witness_probe": READERS, "witness_found": READERS, "witness_letters": READERS,
-    "turn_list": {}, "turn_record": {}, "turn_partitions": {}, "probe": READERS, "hourly": READERS, "outage": READERS, "reached": READERS,
+    "turn_list": {}, "turn_record": {}, "turn_partitions": {}, "turn_request": {}, "request": READERS, "request_token": {}, "request_request_id_seq": {},
+    "probe": READERS, "hourly": READERS, "outage": READERS, "reached": READERS,
     "left_alone": READERS, "busiest": READERS, "delay": READERS, "listing_count": READERS, "listing_delay": READERS, "setting": CHANGED, "policy": CHANGED, "allow": CHANGED,
     "hit_DAY": {}, "sensor_sensor_id_seq": {}, "witness_witness_id_seq": {}, "listed_network": {}, "listed_serial": {}, "change": {},
 }
@@ -36,14 +37,17 @@ FUNCTIONS = {
                      "was_watched", "mx_watched", "machine_watched", "brake_room", "policy_tradeoff", "delay_steps", "listing_delay_bounds",
                      "dnsbl", "dnsbl_address", "dnsbl_zone"], READER),
     **dict.fromkeys(["are_nat64_prefixes", "brake_release", "allow_add", "allow_del", "forget", "expire", "rebuild", "policy_enable",
-                     "witness_remove", "witness_forget"], OPERATOR),
+                     "witness_remove", "witness_forget", "request_to_check", "request_checked", "request_decide"], OPERATOR),
+    **dict.fromkeys(["door_look_up", "door_token", "door_ask"], {"door"}),
     **dict.fromkeys(["make_partitions", "find_sensor", "no_link", "counted_class", "letter_of", "count_ripe", "lasting", "is_enough", "judge",
                      "clients_needed", "facts_of",
                      "judge_anew", "rework_step", "refresh", "list_lock", "list_changed", "policy_changed",
                      "allow_changed", "setting_changed", "brake_why", "brake_turn", "rework_whole", "last_within",
                      "listing_term", "letters_accepted", "watched_times", "redeem", "from_micros", "find_witness",
                      "name_pattern", "helo_pattern", "busiest_add", "figures_expire", "note_counters", "note_outages", "note_reached", "policy_step",
-                     "time_text", "span_text", "count_text", "fact_of", "unproven_text", "watched_until", "hit_story", "tally", "arithmetic"], set()),
+                     "time_text", "span_text", "count_text", "fact_of", "unproven_text", "watched_until", "hit_story", "tally", "arithmetic",
+                     "strict", "void", "request_lock", "request_remove", "request_proven", "request_is_full", "request_close", "request_expire", "request_forget",
+                     "door_listing", "door_code", "door_may_remove", "door_way"], set()),
 }
 
 

@@ -119,7 +119,7 @@ class Postgres:
         """An initialised "hunnypot", and logins named after the roles that they have."""
         self.query("CREATE DATABASE hunnypot", database="postgres")
         initialise()
-        for role in ("sensor", "reader", "operator", "witness"):
+        for role in ("sensor", "reader", "operator", "witness", "door"):
             self.query(f"CREATE ROLE {role} LOGIN IN ROLE hunnypot_{role}", database="postgres")
         self.query('CREATE ROLE "hunnypot-web" LOGIN NOINHERIT IN ROLE hunnypot_reader', database="postgres")
 
