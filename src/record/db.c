@@ -23,7 +23,7 @@ enum {
     SQLSTATE_SIZE = 6,
     CONNECT_TIMEOUT_MIN_S = 2, /* libpq takes less for 2 */
     CANCEL_WAIT_MS = 500,
-    THREADS_MAX = 4 /* attempts at once; one at a time is what there is when all is well */
+    THREADS_MAX = 16 /* attempts at once: one for each connection of a program that has many, all of which may time out */
 };
 
 struct db {

@@ -30,6 +30,9 @@ enum http_status {
 
 #define HTTP_TEXT "text/plain; charset=utf-8"
 #define HTTP_HTML "text/html; charset=utf-8"
+#define HTTP_JSON "application/json; charset=utf-8"
+
+enum { HTTP_HEADER_SIZE = 200 };
 
 struct page;
 
@@ -38,11 +41,14 @@ struct exchange {
     struct request request;
     const char *fault; /* what is wrong with it, or NULL */
     const struct page *page;
-    bool post;
+    bool post; /* its form has taken the place of the parameters */
+    char accept[HTTP_HEADER_SIZE], accept_language[HTTP_HEADER_SIZE]; /* cut when longer */
+    struct ipaddr client; /* no address: nobody knows */
+    bool client_is_sure;  /* nobody else can have put it there */
 
     /* The answer, whole when STATUS is not 0. */
     int status;
-    const char *type; /* static, as all texts here */
+    const char *type, *language; /* static; no language: NULL */
     char *body;       /* from malloc() */
     size_t length;
     int retry_s; /* when to come again; 0: nothing to say about it */
@@ -50,7 +56,9 @@ struct exchange {
     bool given; /* to the crew */
     int64_t given_ms;
     struct exchange *prev, *next;
-    void *connection, *place; /* the listener's */
+    void *connection, *place; /* the listener's, as is what follows */
+    char *form;               /* NULL: none yet */
+    size_t form_length;
 };
 
 struct page {
@@ -67,6 +75,7 @@ struct site {
     const char *role;         /* whose rights its connections have */
     const struct page *pages; /* ended by one without a path */
     bool for_this_host;       /* see request_names_this_host() */
+    bool for_everybody;       /* and so by rate.h */
     unsigned workers, places; /* connections to the database, and of clients */
     /* Write what goes with STATUS in place of a page; WHY (printable, or NULL) tells of the inside. */
     void (*refuse)(struct exchange *exchange, int status, const char *why, FILE *out);
@@ -74,7 +83,7 @@ struct site {
     enum db_status (*begin)(struct db *db, char **why);
 };
 
-extern const struct site private_site;
+extern const struct site private_site, public_site;
 
 /* Make the answer: of PAGE with DB, or of STATUS and WHY. */
 enum db_status exchange_write(const struct site *site, struct exchange *exchange, struct db *db);

@@ -4,6 +4,7 @@
 #include <microhttpd.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -11,6 +12,7 @@
 #include "base/clock.h"
 #include "web/connections.h"
 #include "web/crew.h"
+#include "web/rate.h"
 
 enum { PLACES_SLACK = 50 /* those that were cut, and are still to be closed */ };
 
@@ -19,6 +21,7 @@ struct listener {
     const struct web_options *options;
     struct connections *connections;
     struct crew *crew;
+    struct rate *rate; /* NULL: no limit */
     struct MHD_Daemon *daemon;
 };
 
@@ -46,6 +49,8 @@ static enum MHD_Result send_answer(struct MHD_Connection *connection, struct exc
     for (size_t i = 0; i < sizeof headers / sizeof *headers; i++)
         (void)MHD_add_response_header(response, headers[i].name, headers[i].value);
     (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, exchange->type);
+    if (exchange->language != NULL)
+        (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_LANGUAGE, exchange->language);
     if (exchange->status == HTTP_METHOD_NOT_ALLOWED)
         (void)MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW,
                                       exchange->page->takes_post ? "GET, HEAD, POST" : "GET, HEAD");
@@ -77,6 +82,50 @@ static const struct page *find_page(const struct site *site, const char *path)
     return NULL;
 }
 
+/* The last header of that name has what the server in front of us wrote. */
+static enum MHD_Result take_forwarded(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+    const char **last = context;
+
+    (void)kind;
+    if (strcasecmp(name, "X-Forwarded-For") == 0 && value != NULL)
+        *last = value;
+    return MHD_YES;
+}
+
+/* Who asks: the peer, or whom a server in front of us says it asks for.  Of what comes over loopback or a socket nobody knows. */
+static void find_client(const struct listener *listener, struct MHD_Connection *connection, struct exchange *exchange)
+{
+    const struct sockaddr *peer = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr;
+    struct ipaddr client = {.family = 0};
+    const char *forwarded = NULL;
+
+    (void)ipaddr_from_sockaddr(peer, &client, NULL);
+    if (options_trust(listener->options, &client)) {
+        MHD_get_connection_values(connection, MHD_HEADER_KIND, take_forwarded, &forwarded);
+        client = (struct ipaddr){.family = 0};
+        if (forwarded != NULL)
+            (void)request_last_forwarded(forwarded, &client);
+    }
+    exchange->client = ipaddr_client(&client, NULL, 0);
+    exchange->client_is_sure = !ipaddr_is_unusable(&exchange->client);
+}
+
+static void copy_header(struct MHD_Connection *connection, const char *name, char copy[HTTP_HEADER_SIZE])
+{
+    const char *value = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, name);
+
+    snprintf(copy, HTTP_HEADER_SIZE, "%s", value == NULL ? "" : value);
+}
+
+static bool has_form(struct MHD_Connection *connection)
+{
+    static const char type[] = "application/x-www-form-urlencoded";
+    const char *given = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_TYPE);
+
+    return given != NULL && strncasecmp(given, type, sizeof type - 1) == 0;
+}
+
 /* What can be said of a request by its header; 0: it is fine. */
 static int judge_header(const struct listener *listener, struct MHD_Connection *connection, struct exchange *exchange,
                         const char *method)
@@ -94,12 +143,47 @@ static int judge_header(const struct listener *listener, struct MHD_Connection *
         return HTTP_NOT_FOUND;
     if (!get && !(exchange->post && exchange->page->takes_post))
         return HTTP_METHOD_NOT_ALLOWED;
-    return exchange->fault != NULL ? HTTP_BAD_REQUEST : 0;
+    if (exchange->fault == NULL && exchange->post && !has_form(connection))
+        exchange->fault = "no application/x-www-form-urlencoded";
+    if (exchange->fault != NULL)
+        return HTTP_BAD_REQUEST;
+    if (listener->rate != NULL)
+        exchange->retry_s = rate_take(listener->rate, &exchange->client, clock_monotonic_ms());
+    return exchange->retry_s > 0 ? HTTP_TOO_MANY : 0;
+}
+
+/* A piece of the body: of a form, or of what nobody asked for. */
+static void take_body(struct exchange *exchange, const char *piece, size_t length)
+{
+    if (!exchange->post)
+        return;
+    if (exchange->form == NULL)
+        exchange->form = alloc_zeroed(REQUEST_FORM_MAX, 1);
+    if (length > REQUEST_FORM_MAX - exchange->form_length)
+        exchange->status = HTTP_TOO_LARGE;
+    if (exchange->status != 0)
+        return;
+    memcpy(exchange->form + exchange->form_length, piece, length);
+    exchange->form_length += length;
+}
+
+/* What is wrong with the form; 0: nothing. */
+static int judge_form(struct exchange *exchange)
+{
+    if (exchange->status == 0)
+        exchange->fault = request_read_form(exchange->form, exchange->form_length, &exchange->request);
+    return exchange->fault != NULL ? HTTP_BAD_REQUEST : exchange->status;
 }
 
 /* All of it is there.  What the crew gets is the crew's until the connection is resumed. */
 static enum MHD_Result begin_answer(const struct listener *listener, struct MHD_Connection *connection, struct exchange *exchange)
 {
+    int status = exchange->post ? judge_form(exchange) : 0;
+
+    if (status != 0) {
+        exchange_refuse(listener->site, exchange, status, exchange->fault);
+        return send_answer(connection, exchange);
+    }
     if (!exchange->page->asks_database) {
         (void)exchange_write(listener->site, exchange, NULL);
         return send_answer(connection, exchange);
@@ -118,8 +202,12 @@ static enum MHD_Result begin_answer(const struct listener *listener, struct MHD_
 static enum MHD_Result take_header(const struct listener *listener, struct MHD_Connection *connection, struct exchange *exchange,
                                    const char *method)
 {
-    int status = judge_header(listener, connection, exchange, method);
+    int status;
 
+    copy_header(connection, MHD_HTTP_HEADER_ACCEPT, exchange->accept);
+    copy_header(connection, MHD_HTTP_HEADER_ACCEPT_LANGUAGE, exchange->accept_language);
+    find_client(listener, connection, exchange);
+    status = judge_header(listener, connection, exchange, method);
     exchange->connection = connection;
     exchange->place = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
     exchange->status = 0;
@@ -138,10 +226,10 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
 
     (void)url;
     (void)version;
-    (void)upload;
     if (exchange->connection == NULL)
         return take_header(listener, connection, exchange, method);
-    if (*upload_length > 0) { /* which nobody asked for */
+    if (*upload_length > 0) {
+        take_body(exchange, upload, *upload_length);
         *upload_length = 0;
         return MHD_YES;
     }
@@ -175,6 +263,7 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
     (void)code;
     if (exchange == NULL)
         return;
+    free(exchange->form);
     free(exchange->body);
     free(exchange);
     *request = NULL;
@@ -229,6 +318,8 @@ struct listener *listener_start(const struct site *site, const struct web_option
     listener->site = site;
     listener->options = options;
     listener->connections = connections_create(places);
+    if (site->for_everybody && options->rate > 0)
+        listener->rate = rate_create(options->rate);
     listener->crew = crew_start(site, conninfo, on_answered);
     if (listener->crew != NULL)
         listener->daemon = start_daemon(listener, fd, places);
@@ -256,6 +347,7 @@ void listener_stop(struct listener **out)
     if (listener->daemon != NULL)
         MHD_stop_daemon(listener->daemon);
     connections_destroy(&listener->connections);
+    rate_destroy(&listener->rate);
     free(listener);
     *out = NULL;
 }

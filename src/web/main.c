@@ -1,5 +1,6 @@
 /* main.c - hunnypot-web: opens its listeners, and waits until it is to end. */
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -9,6 +10,7 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "web/listener.h"
 #include "web/options.h"
 
@@ -28,24 +30,26 @@ static int open_signals(void)
     return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-static bool start(const struct site *site, const char *text, const struct place *place, const struct web_options *options,
-                  const char *conninfo, struct listener **listener)
+static bool start(const struct site *site, const struct web_place *place, const struct web_options *options,
+                  struct listener **listener)
 {
-    char *why;
+    char *why, *at;
     int fd;
 
-    if (text == NULL)
+    if (place->text == NULL)
         return true;
-    fd = place_open(place, &why);
+    at = text_printable_new(place->text, PATH_MAX);
+    fd = place_open(&place->place, &why);
     if (fd >= 0)
-        *listener = listener_start(site, options, conninfo, fd, &why);
+        *listener = listener_start(site, options, place->database, fd, &why);
     if (*listener != NULL) {
-        log_event(LOG_LEVEL_INFO, "listening site=%s at=%s", site->name, text);
-        return true;
+        log_event(LOG_LEVEL_INFO, "listening site=%s at=%s", site->name, at);
+    } else {
+        log_event(LOG_LEVEL_ERROR, "not-listening site=%s at=%s why=\"%s\"", site->name, at, why);
+        free(why);
     }
-    log_event(LOG_LEVEL_ERROR, "not-listening site=%s at=%s why=\"%s\"", site->name, text, why);
-    free(why);
-    return false;
+    free(at);
+    return *listener != NULL;
 }
 
 static void wait_for_end(int signals, struct listener *const *listeners, size_t count)
@@ -61,7 +65,7 @@ static void wait_for_end(int signals, struct listener *const *listeners, size_t 
 int main(int argc, char **argv)
 {
     struct web_options options;
-    struct listener *listeners[1] = {NULL};
+    struct listener *listeners[2] = {NULL};
     int signals, status = options_read(argc, argv, &options);
 
     if (status != OPTIONS_GO_ON)
@@ -72,8 +76,9 @@ int main(int argc, char **argv)
         return EXIT_FAILURE;
     }
     status = EXIT_FAILURE;
-    if (start(&private_site, options.private_text, &options.private_place, &options, options.database, &listeners[0])) {
-        wait_for_end(signals, listeners, 1);
+    if (start(&private_site, &options.for_us, &options, &listeners[0]) &&
+        start(&public_site, &options.for_all, &options, &listeners[1])) {
+        wait_for_end(signals, listeners, 2);
         log_event(LOG_LEVEL_INFO, "stopping");
         status = EXIT_SUCCESS;
     }

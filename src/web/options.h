@@ -12,15 +12,27 @@
 
 #include "web/place.h"
 
-struct web_options {
-    const char *private_text; /* NULL: no such listener */
-    struct place private_place;
+enum { OPTIONS_GO_ON = -1, OPTIONS_PROXIES_MAX = 64 };
+
+/* Of one site: where it is served, and its database. */
+struct web_place {
+    const char *text; /* NULL: it is not served */
+    struct place place;
     const char *database; /* "": libpq's defaults */
 };
 
-enum { OPTIONS_GO_ON = -1 };
+struct web_options {
+    struct web_place for_us, for_all; /* private, public */
+    unsigned rate;                    /* requests a minute; 0: no limit */
+    struct ipnet proxies[OPTIONS_PROXIES_MAX];
+    size_t proxy_count;
+    bool trust_unix;
+};
 
 /* OPTIONS_GO_ON, or the status to end with. */
 int options_read(int argc, char **argv, struct web_options *options);
+
+/* Is PEER (no address: of a unix socket) one that tells whom it asks for? */
+bool options_trust(const struct web_options *options, const struct ipaddr *peer);
 
 #endif

@@ -223,7 +223,7 @@ def test_zsh_completes(installed):
 
 # The pages of doc/, in the order in which one host goes through them; and what their names are here.
 PAGES = ["trap-domain", "backup-mx", "nolisting", "a-record", "beside-real-mail", "cloud-nat", "witnesses", "grades",
-         "greylisting", "web", "monitoring", "dnsbl", "privacy", "sizing", "upgrade", "backup-restore", "several-sensors", "troubleshooting",
+         "greylisting", "web", "monitoring", "publish", "dnsbl", "privacy", "sizing", "upgrade", "backup-restore", "several-sensors", "troubleshooting",
          "uninstall"]
 NAMES = {"old.example.com": "trap.example", "example.com": "backup.example", "apt purge": "apt-get -y -q purge"}
 # `hunnypot check` says how things are by its status.
@@ -310,6 +310,10 @@ def test_commands_of_pages(desk, syslog, dns, primaries, deliver, page):
         line, folder = desk.read("/etc/cron.d/hunnypot-metrics"), "/var/lib/prometheus/node-exporter"
         desk.run(re.search("^[* ]+root (.*)$", line, re.M)[1])
         assert "\nhunnypot_sensor_up{" in desk.read(f"{folder}/hunnypot.prom") and desk.run(f"ls {folder}").stdout == "hunnypot.prom\n"
+    if page == "publish":
+        public = f"unix:{desk.path}/run/hunnypot-web/public"
+        wait_for(lambda: (desk.path / "run/hunnypot-web/public").exists(), what="the socket")
+        assert "203.0.113.7" in ask(public, "/lookup?203.0.113.7").text and ask(public, "/").status == 404
     if page == "dnsbl":
         run("named-checkzone", "bl.example.org", desk.path / "var/lib/hunnypot-export/bind/list")
     if page == "uninstall":

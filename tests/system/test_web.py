@@ -52,8 +52,9 @@ def test_what_goes_with_each_answer(standing):
         headers = ask(standing, path).headers
         assert headers["Content-Security-Policy"] == (
             "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
-        assert [headers[name] for name in ("X-Content-Type-Options", "Referrer-Policy", "Cache-Control", "X-Robots-Tag", "Set-Cookie")
-                ] == ["nosniff", "no-referrer", "no-store", "noindex, nofollow", None]
+        rest = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store",
+                "X-Robots-Tag": "noindex, nofollow", "Set-Cookie": None}
+        assert {name: headers[name] for name in rest} == rest
     whole, head = ask(standing, "/report"), ask(standing, "/report", "HEAD")
     assert head.status == 200 and head.text == "" and head.headers["Content-Type"] == whole.headers["Content-Type"]
 
@@ -73,7 +74,8 @@ def test_nothing_but_get(standing, method):
     ("/report?a=1&a=2", 400, "twice"), ("/report?" + "&".join(f"a{n}=" for n in range(9)), 400, "too many"),
     ("/report?" + "n" * 40 + "=1", 400, "too long"), ("/report?" + "a" * 2100, 414, ""), ("/" + "a" * 500, 404, ""),
     ("/%2e%2e/etc/passwd", 404, ""), ("/report/", 404, ""), ("//report", 404, ""), ("/REPORT", 404, ""),
-    ("/report%00", 400, "control character"), ("*", 404, ""), ("http://x.example/report", 421, ""), ("/lookup?192.0.2.1", 404, "")])
+    ("/report%00", 400, "control character"), ("*", 404, ""), ("http://x.example/report", 421, ""),
+    ("/lookup?192.0.2.1", 404, "")])
 def test_hostile_targets(standing, target, status, said):
     done = ask(standing, target)
     assert done.status == status and said in done.text and (done.text.isascii() and "\x1b" not in done.text)
@@ -82,7 +84,8 @@ def test_hostile_targets(standing, target, status, said):
 
 HEAD = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
 BYTES = {
-    "long header": (HEAD + b"X: " + b"x" * 20000 + b"\r\n\r\n", b"4"), "many headers": (HEAD + b"X: x\r\n" * 5000 + b"\r\n", b"4"),
+    "long header": (HEAD + b"X: " + b"x" * 20000 + b"\r\n\r\n", b"4"),
+    "many headers": (HEAD + b"X: x\r\n" * 5000 + b"\r\n", b"4"),
     "long path": (b"GET /" + b"x" * 40000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", b"414"),
     "no host": (b"GET /healthz HTTP/1.1\r\n\r\n", b"400"), "old version": (b"GET /healthz HTTP/1.0\r\n\r\n", b"200"),
     "no such version": (b"GET /healthz HTTP/9.9\r\nHost: localhost\r\n\r\n", b"505"),
@@ -120,22 +123,6 @@ def test_slow_clients_keep_out_nobody(private):
         slow[-1].sendall(b"GET /healthz HT")
     assert ask(UNIX, "/healthz", timeout=5).status == 200
     for client in slow:
-        client.close()
-
-
-def test_very_many_connections(pg, web):
-    """10,000, one after the other and at once, from a client that closes none of its own accord."""
-    web("--private", LOOP)
-    began, held = time.monotonic(), []
-    for number in range(10000):
-        client = connect(LOOP, timeout=5)
-        client.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n" + (b"\r\n" if number % 2 else b""))
-        held.append(client)
-        if len(held) > 800:
-            held.pop(0).close()
-    assert ask(LOOP, "/healthz", timeout=5).status == 200
-    assert time.monotonic() - began < 60
-    for client in held:
         client.close()
 
 

@@ -109,9 +109,9 @@ static void the_last_forwarded_address_counts(void **state)
 
 static void only_this_host_is_named(void **state)
 {
-    static const char *const yes[] = {"localhost", "LocalHost:80", "127.0.0.1", "192.0.2.1:9180", "[::1]", "[2001:db8::1]:80"},
-                      *const no[] = {"", "example.com", "localhost.example.com", "127.0.0.1.example.com", "[::1", "[::1]x", ":80", "::1",
-                                    "127.0.0.1x:80"};
+    static const char *const yes[] = {"localhost", "LocalHost:80", "127.0.0.1", "192.0.2.1:9180", "[::1]", "[2001:db8::1]:80"};
+    static const char *const no[] = {"", "example.com", "localhost.example.com", "127.0.0.1.example.com", "[::1", "[::1]x",
+                                     ":80", "::1", "127.0.0.1x:80"};
 
     (void)state;
     assert_true(request_names_this_host(NULL));

@@ -121,7 +121,7 @@ class Postgres:
         initialise()
         for role in ("sensor", "reader", "operator", "witness", "door"):
             self.query(f"CREATE ROLE {role} LOGIN IN ROLE hunnypot_{role}", database="postgres")
-        self.query('CREATE ROLE "hunnypot-web" LOGIN NOINHERIT IN ROLE hunnypot_reader', database="postgres")
+        self.query('CREATE ROLE "hunnypot-web" LOGIN NOINHERIT IN ROLE hunnypot_reader, hunnypot_door', database="postgres")
 
     def fresh(self, template="hunnypot_template"):
         """A new database "hunnypot", as db init leaves it but with a policy that lists at once; or, with the TEMPLATE

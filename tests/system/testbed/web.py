@@ -64,7 +64,8 @@ def say(at, *pieces, source=None, timeout=20):
 
 
 class Web:
-    """stop() demands exit status 0, within a second, and a log without a sanitizer's report."""
+    """stop() demands exit status 0 in time (a second, and one more for the sanitizers' look at what is left), and a log without
+    their report."""
 
     def __init__(self, *words, user="hunnypot-web", program=None, env=None):
         self.folder = Path(tempfile.mkdtemp(prefix="web", dir=STATE))
@@ -79,7 +80,7 @@ class Web:
     def log(self):
         return self.server.log()
 
-    def stop(self, within=1):
+    def stop(self, within=2):
         began = time.monotonic()
         was_running, status = self.server.running(), self.server.stop()
         took = time.monotonic() - began
