@@ -190,8 +190,10 @@ struct crew *crew_start(const struct site *site, const char *conninfo, void (*do
             break;
         crew->running++;
     }
-    if (crew->running < site->workers)
-        crew_stop(&crew);
+    if (crew->running < site->workers) {
+        crew_stop(crew);
+        crew_destroy(&crew);
+    }
     return crew;
 }
 
@@ -231,12 +233,8 @@ void crew_tick(struct crew *crew)
     refuse_waiting(crew, clock_monotonic_ms() - CREW_WAIT_MS, too_busy);
 }
 
-void crew_stop(struct crew **out)
+void crew_stop(struct crew *crew)
 {
-    struct crew *crew = *out;
-
-    if (crew == NULL)
-        return;
     pthread_mutex_lock(&crew->mutex);
     crew->stopping = true;
     pthread_cond_broadcast(&crew->changed);
@@ -246,6 +244,14 @@ void crew_stop(struct crew **out)
     for (unsigned i = 0; i < crew->running; i++)
         pthread_join(crew->workers[i].thread, NULL);
     refuse_waiting(crew, INT64_MAX, "the program is stopping");
+}
+
+void crew_destroy(struct crew **out)
+{
+    struct crew *crew = *out;
+
+    if (crew == NULL)
+        return;
     if (crew->stop_fd >= 0)
         close(crew->stop_fd);
     pthread_mutex_destroy(&crew->mutex);

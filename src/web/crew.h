@@ -27,7 +27,10 @@ bool crew_give(struct crew *crew, struct exchange *exchange) __attribute__((warn
 /* Once a second: answer what waits for too long. */
 void crew_tick(struct crew *crew);
 
-/* Answer all that was given, and end the threads; what they ask the database is broken off. */
-void crew_stop(struct crew **crew);
+/* Answer all that was given, and end the threads; what they ask the database is broken off.  From here on nothing is taken. */
+void crew_stop(struct crew *crew);
+
+/* Once nobody can call crew_give() any more; *CREW (may be NULL) becomes NULL. */
+void crew_destroy(struct crew **crew);
 
 #endif

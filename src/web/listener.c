@@ -343,9 +343,11 @@ void listener_stop(struct listener **out)
 
     if (listener == NULL)
         return;
-    crew_stop(&listener->crew);
+    if (listener->crew != NULL)
+        crew_stop(listener->crew);
     if (listener->daemon != NULL)
-        MHD_stop_daemon(listener->daemon);
+        MHD_stop_daemon(listener->daemon); /* whose thread gives requests to the crew up to here */
+    crew_destroy(&listener->crew);
     connections_destroy(&listener->connections);
     rate_destroy(&listener->rate);
     free(listener);
