@@ -26,34 +26,34 @@ const struct catalogue catalogue_en = {.language = "en", .words = {
     [WORD_NULL_SENDER] = "It sent bounces to a host that is not the mail server of the domain.",
     [WORD_OTHER_CLASS] = "It was listed as $.",
     [WORD_WITNESSED] = "It is proven: nowhere did these letters arrive where mail of the domain belongs.",
-    [WORD_INFERRED] = "It is inferred: so does software that sends spam, but nobody watched whether the letters arrived. "
-                      "Therefore the listing is weaker, and pauses from time to time.",
+    [WORD_INFERRED] = ("It is inferred: so does software that sends spam, but nobody watched whether the letters arrived. "
+                       "Therefore the listing is weaker, and pauses from time to time."),
     [WORD_FIRM] = "Whoever uses the list may refuse it for good.",
     [WORD_SOFT] = "Whoever uses the list is asked to put it off only: a mail server that tries again gets through later.",
 
     [WORD_CHECK] = "What you can check there",
-    [WORD_CHECK_PRIMARY] = "Did your server reach the primary mail server of the domains that it wrote to? Mail servers are "
-                           "tried in the order of their MX records. Look into its log of that day: a filter for port 25, broken "
-                           "IPv6 or old DNS answers let it go past the first one.",
-    [WORD_CHECK_NAME] = "Does the name resolve both ways? The address should have a name (PTR), and that name should lead back "
-                        "to the address.",
-    [WORD_CHECK_OTHERS] = "Does somebody else send from this address: a computer behind it, a form on a web site, an account "
-                          "with a stolen password?",
-    [WORD_CHECK_ADDRESSES] = "Where do the addresses come from that it writes to? Take off those that never answered or that "
-                             "were bought.",
+    [WORD_CHECK_PRIMARY] = ("Did your server reach the primary mail server of the domains that it wrote to? Mail servers are "
+                            "tried in the order of their MX records. Look into its log of that day: a filter for port 25, broken "
+                            "IPv6 or old DNS answers let it go past the first one."),
+    [WORD_CHECK_NAME] = ("Does the name resolve both ways? The address should have a name (PTR), and that name should lead back "
+                         "to the address."),
+    [WORD_CHECK_OTHERS] = ("Does somebody else send from this address: a computer behind it, a form on a web site, an account "
+                           "with a stolen password?"),
+    [WORD_CHECK_ADDRESSES] = ("Where do the addresses come from that it writes to? Take off those that never answered or that "
+                              "were bought."),
 
     [WORD_OFF] = "How it gets off the list",
     [WORD_OFF_BY_TIME] = "By itself, when nothing more comes: at $ at the latest.",
-    [WORD_OFF_MEANS] = "On request it comes off at once. What was counted is void then, but nothing is allowed for the future: "
-                       "the next offence puts it on the list again, and from then on only a person takes it off. So mend the "
-                       "cause first.",
+    [WORD_OFF_MEANS] = ("On request it comes off at once. What was counted is void then, but nothing is allowed for the future: "
+                        "the next offence puts it on the list again, and from then on only a person takes it off. So mend the "
+                        "cause first."),
     [WORD_OFF_PERSON] = "On request a person looks at it, and decides.",
     [WORD_OFF_UNSURE] = "From here no request is taken, as it is not sure here who asks.",
     [WORD_OFF_BUTTON] = "Take $ off the list",
-    [WORD_OFF_FROM_THERE] = "From the address itself: open this page from there. It then has a button for that; for programs, "
-                            "the page as JSON has a token to send back.",
-    [WORD_OFF_BY_NAME] = "By DNS: where the address has a name that leads back to it, put a TXT record with this text at "
-                         "_hunnypot, a dot and that name, and press the button then:",
+    [WORD_OFF_FROM_THERE] = ("From the address itself: open this page from there. It then has a button for that; for programs, "
+                             "the page as JSON has a token to send back."),
+    [WORD_OFF_BY_NAME] = ("By DNS: where the address has a name that leads back to it, put a TXT record with this text at "
+                          "_hunnypot, a dot and that name, and press the button then:"),
     [WORD_OFF_BY_NAME_BUTTON] = "The record is there: have it checked",
     [WORD_OFF_UNPROVEN] = "The record is looked for within some minutes, and for a day. No message is sent: look here again.",
     [WORD_OFF_WAITING] = "A request waits for a person to decide. No message is sent: look here again.",

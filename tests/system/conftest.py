@@ -33,7 +33,7 @@ real port 25 and the programs' default paths.  What a test may ask for:
     hits         hits() are the recorded hits (hunnypot.hit), hits(wait=3) waits until there are three
     wait_for     wait_for(predicate, timeout=10, what="...")
 
-Each test has 120 s, unless it is marked with @pytest.mark.timeout.
+Each test has 300 s, unless it is marked with @pytest.mark.timeout.
 """
 import types
 
@@ -55,7 +55,7 @@ pytest.register_assert_rewrite("testbed.load")
 def pytest_collection_modifyitems(items):
     for item in items:
         if not item.get_closest_marker("timeout"):
-            item.add_marker(pytest.mark.timeout(120))
+            item.add_marker(pytest.mark.timeout(300))
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -14,6 +14,7 @@ from testbed.smtp import Smtp
 from testbed.web import ask
 
 BUILDS = ("clean-root", "quickstart")
+pytestmark = pytest.mark.timeout(600)  # the first one builds the packages, beside others' tests
 VERSION = re.search(r"AC_INIT\(\[hunnypot-milter\], \[(.*?)\]", (TOP / "configure.ac").read_text())[1]
 README = commands_in((TOP / "README").read_text())
 SOURCE = f"/usr/src/hunnypot-milter-{VERSION}"
@@ -29,7 +30,7 @@ class Builder:
         self.tarball = TOP / f"build/quickstart/hunnypot-milter-{VERSION}.tar.xz"
         run("tar", "--no-same-owner", "-xf", self.tarball, "-C", self.root.path / "usr/src")
         (build,) = [command for command in README if command.startswith("dpkg-buildpackage")]
-        self.root.run(f"cd {SOURCE} && {build}", timeout=110)
+        self.root.run(f"cd {SOURCE} && {build}", timeout=400)
 
     def packages(self, version=VERSION):
         found = [path for path in (self.root.path / "usr/src").glob(f"*_{version}_*.deb") if "dbgsym" not in path.name]
@@ -42,7 +43,7 @@ class Builder:
         self.root.write(f"{SOURCE}/sql/{number:03}-next.sql", "COMMENT ON SCHEMA hunnypot IS 'next';\n")
         self.root.run(f"cd {SOURCE} && sed -i 's/\\(_SCHEMA_VERSION\\) = [0-9]*/\\1 = {number}/' src/cli/cli.h src/record/store.h"
                       " && touch src/record/store.c src/cli/*.c"
-                      " && make -j2 hunnypot hunnypot-milter hunnypot-web && strip hunnypot hunnypot-milter hunnypot-web", timeout=110)
+                      " && make -j2 hunnypot hunnypot-milter hunnypot-web && strip hunnypot hunnypot-milter hunnypot-web", timeout=400)
         for package, what in (("hunnypot", "usr/bin/hunnypot"), ("hunnypot-milter", "usr/sbin/hunnypot-milter"),
                               ("hunnypot-web", "usr/sbin/hunnypot-web")):
             self.root.run(f"cd /usr/src && dpkg-deb -R {package}_{VERSION}_*.deb next && cp {SOURCE}/{package} next/{what} &&"
@@ -75,7 +76,7 @@ def install(root, packages):
         (root.path / "root" / path.name).write_bytes(path.read_bytes())
     (command,) = [command for command in README if command.startswith("apt install ../")]
     command = command.replace("install", "-y -q --no-install-recommends install")
-    root.run(f"mkdir /root/source && cd /root/source && {command}", timeout=100)
+    root.run(f"mkdir /root/source && cd /root/source && {command}", timeout=400)
     root.run("rm -r /root/source /root/*.deb")
 
 
@@ -90,7 +91,7 @@ def of_others(root):
 def test_lintian_finds_nothing(built):
     done = built.root.run(f"cd /usr/src && lintian --allow-root --fail-on error,warning,info,pedantic --display-info --pedantic"
                           " --suppress-tags package-supports-alternative-init-but-no-init.d-script,repeated-path-segment"
-                          f" hunnypot-milter_{VERSION}_*.changes", check=False, timeout=100)
+                          f" hunnypot-milter_{VERSION}_*.changes", check=False, timeout=400)
     assert done.returncode == 0 and not done.stdout, done.stdout + done.stderr
 
 
@@ -99,7 +100,7 @@ def test_rpmbuild_takes_the_spec(built):
     root = built.root
     (root.path / "root" / built.tarball.name).write_bytes(built.tarball.read_bytes())
     (command,) = [line for line in commands_in((TOP / "rpm/hunnypot-milter.spec").read_text(), "#     ") if "rpmbuild" in line]
-    root.run(f"cp {SOURCE}/rpm/hunnypot-milter.spec /root && cd /root && {command.replace('-ba', '-ba --nodeps')}", timeout=110)
+    root.run(f"cp {SOURCE}/rpm/hunnypot-milter.spec /root && cd /root && {command.replace('-ba', '-ba --nodeps')}", timeout=400)
     files = [root.run(f"rpm -qlp /root/rpmbuild/RPMS/*/{name}-{VERSION}-1.*.rpm").stdout
              for name in ("hunnypot", "hunnypot-milter", "hunnypot-web")]
     assert "/usr/bin/hunnypot\n" in files[0] and "/usr/sbin/hunnypot-milter\n" in files[1] and "/usr/sbin/hunnypot-web\n" in files[2]
@@ -111,7 +112,7 @@ def test_install_upgrade_purge(built, host, deliver):
     assert not (host.path / "etc/hunnypot.conf").exists() and of_others(host) == before
     assert host.run("systemctl is-active hunnypot-milter", check=False).returncode != 0
     assert len(host.run("getent passwd hunnypot hunnypot-operator hunnypot-witness hunnypot-web").stdout.splitlines()) == 4
-    host.run("hunnypot setup --mta postfix --domain trap.example=trap --apply", timeout=100)
+    host.run("hunnypot setup --mta postfix --domain trap.example=trap --apply", timeout=400)
     assert deliver("203.0.113.7", "a@trap.example").startswith("451 4.7.1")
     wait_for(lambda: "203.0.113.7/32" in host.run("hunnypot list").stdout, what="the first hit")
     settings = host.read("/etc/hunnypot.conf")
@@ -142,7 +143,7 @@ def test_install_upgrade_purge(built, host, deliver):
 def test_exporter_blocks_at_the_firewall(built, host, deliver):
     """hunnypot-export@nftables as it is shipped, with Debian's /etc/nftables.conf: who is listed gets no connection any more."""
     install(host, built.packages())
-    host.run("hunnypot setup --mta postfix --domain trap.example=trap --apply", timeout=100)
+    host.run("hunnypot setup --mta postfix --domain trap.example=trap --apply", timeout=400)
     host.run("hunnypot policy set trap ripens=0 ripens_named=0 named_hits=1 named_days=1 named_share=0 firm_after=0")
     host.run("hunnypot policy enable trap")
     host.write("/etc/hunnypot/export-nftables", "# mine\nOPTIONS=--interval 1s\n")
@@ -239,7 +240,7 @@ SAID = {"trap-domain": "the trap of trap.example", "backup-mx": "takes mail", "a
 def prepare(root, page):
     """What a page says is there before, and what an earlier one has left when all are gone through."""
     if page != PAGES[0] and not (root.path / "etc/hunnypot.conf").exists():
-        root.run("hunnypot setup --mta postfix --domain trap.example=trap --apply", timeout=100)
+        root.run("hunnypot setup --mta postfix --domain trap.example=trap --apply", timeout=400)
     if page == "witnesses":
         root.write("/var/log/mail.log", "2026-11-27T01:02:03+00:00 mx1 postfix/smtpd[1]: connect from unknown[203.0.113.9]\n")
     if page == "several-sensors":
@@ -268,7 +269,7 @@ def go_through(root, page, names):
     for block in blocks_in(text):
         if "createdb" in block:  # it is lost, and there is a dump
             root.run("runuser -u postgres -- dropdb --force hunnypot")
-        said += root.run(TOLERANT + block, timeout=100).stdout
+        said += root.run(TOLERANT + block, timeout=400).stdout
     return said
 
 

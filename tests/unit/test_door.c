@@ -121,6 +121,7 @@ static void the_language_is_the_one_that_is_wanted_most(void **state)
     }
 }
 
+/* NOLINTNEXTLINE(misc-misleading-bidirectional): that is what is hostile */
 static const char hostile[] = "</title><script>alert(1)</script>\"'\\&amp;\n\r\t\x1b\xe2\x80\xae\xff{}";
 
 static void whatever_the_database_says_is_text(void **state)
