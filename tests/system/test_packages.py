@@ -121,7 +121,7 @@ def test_install_upgrade_purge(built, host, deliver):
     install(host, built.build_next())
     assert of_others(host) == with_setup and host.read("/etc/hunnypot.conf") == settings
     assert deliver("203.0.113.8", "a@trap.example").startswith("451 4.7.1")
-    wait_for(lambda: 'run "hunnypot db upgrade"' in host.read("/var/log/hunnypot-milter.log").replace("\\", ""), what="log line")
+    wait_for(lambda: 'run "hunnypot db upgrade"' in host.read("/var/log/hunnypot-milter.log").replace("\\x22", '"'), what="log line")
     status = host.run("hunnypot status", check=False)
     assert status.returncode == 3 and "run: hunnypot db upgrade" in status.stderr
     assert re.search("^problem .*the schema is version .* is needed; run: hunnypot db upgrade",

@@ -34,7 +34,7 @@ FUNCTIONS = {
     **dict.fromkeys(["client_address", "client_network", "neighbours", "setting", "covering", "listed", "units", "hours_left", "iso_time", "reversed",
                      "address", "postfix_action", "known_class", "worst_listing", "firm_listing", "listing_serial", "listing_state",
                      "changes", "why", "verdicts", "hit_words", "hit_outcome", "policy_test", "witness_list", "witness_troubles",
-                     "was_watched", "mx_watched", "machine_watched", "brake_room", "policy_tradeoff", "delay_steps", "listing_delay_bounds",
+                     "was_watched", "mx_watched", "machine_watched", "brake_room", "newest_offences", "policy_tradeoff", "delay_steps", "listing_delay_bounds",
                      "dnsbl", "dnsbl_address", "dnsbl_zone"], READER),
     **dict.fromkeys(["are_nat64_prefixes", "brake_release", "allow_add", "allow_del", "forget", "expire", "rebuild", "policy_enable",
                      "witness_remove", "witness_forget", "request_to_check", "request_checked", "request_decide"], OPERATOR),

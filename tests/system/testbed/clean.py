@@ -74,6 +74,7 @@ class CleanRoot:
 
 def blocks_in(text):
     """The commands of a page of doc/: what is indented by four or more, a script for each block of it."""
+    text = re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)  # files of others
     found = re.findall(r"(?:^ {4,}.*\n(?:\n(?= {4}))?)+", text, re.M)
     return [textwrap.dedent(block) for block in found]
 

@@ -1,4 +1,5 @@
 """hunnypot-web, running under the filters of its unit, and a client that says byte for byte what a test wants."""
+import contextlib
 import http.client
 import shutil
 import socket
@@ -41,7 +42,8 @@ def ask(at, target, method="GET", source=None, body=None, timeout=20, **headers)
     """One request on a connection of its own."""
     connection = Connection(at, source, timeout)
     try:
-        connection.request(method, target, body, {name.replace("_", "-"): value for name, value in headers.items()})
+        with contextlib.suppress(BrokenPipeError):  # the answer may come before all was said
+            connection.request(method, target, body, {name.replace("_", "-"): value for name, value in headers.items()})
         return Answer(connection.getresponse())
     finally:
         connection.close()
