@@ -1,6 +1,22 @@
 -- 007: more figures for pictures, without addresses of clients: when mail hosts took mail, what sensors left alone, which
 -- domains, names and HELOs came most, and how long it took until a network was listed.
 
+-- An upgrade needs TABLES for itself.  It does not queue for that, as who came later would wait behind it: it tries until there is a
+-- moment, for two minutes.
+CREATE FUNCTION hunnypot.lock_alone(tables text, what text) RETURNS void
+LANGUAGE plpgsql SET search_path = hunnypot, pg_temp AS $$
+BEGIN
+    FOR attempt IN 1..1200 LOOP
+        BEGIN
+            EXECUTE 'LOCK TABLE ' || tables || ' IN ACCESS EXCLUSIVE MODE NOWAIT';
+            RETURN;
+        EXCEPTION WHEN lock_not_available THEN
+            PERFORM pg_sleep(0.1);
+        END;
+    END LOOP;
+    RAISE 'there was always somebody who read %, for two minutes; nothing was changed', what;
+END $$;
+
 -- When a mail host was not taking mail, as a sensor told with its signs of life.
 CREATE TABLE hunnypot.outage (
     sensor_id integer NOT NULL REFERENCES hunnypot.sensor,
@@ -48,16 +64,6 @@ CREATE TABLE hunnypot.delay (
     PRIMARY KEY (day, class, step)
 ) WITH (fillfactor = 80);
 
--- What is known of the client of a hit that waits, for `busiest`.  Nobody who reads or records is to wait behind this.
-DO $$
-BEGIN
-    FOR attempt IN 1..1200 LOOP
-        BEGIN
-            LOCK TABLE hunnypot.waiting IN ACCESS EXCLUSIVE MODE NOWAIT;
-            EXIT;
-        EXCEPTION WHEN lock_not_available THEN
-            PERFORM pg_sleep(0.1);
-        END;
-    END LOOP;
-END $$;
+-- What is known of the client of a hit that waits, for `busiest`.
+SELECT hunnypot.lock_alone('hunnypot.waiting', 'hits');
 ALTER TABLE hunnypot.waiting ADD COLUMN client_name text, ADD COLUMN helo text;

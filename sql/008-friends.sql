@@ -1,19 +1,7 @@
 -- 008: friends: whether lists in DNS have a client is part of its hit, and a hit of which they did not tell waits until they do, or is
 -- watched.
 
--- Nobody queues behind this for a reader (functions/00-wait.sql).
-DO $$
-BEGIN
-    FOR attempt IN 1..1200 LOOP
-        BEGIN
-            LOCK TABLE hunnypot.hit, hunnypot.waiting, hunnypot.policy, hunnypot.pardoned, hunnypot.hourly IN ACCESS EXCLUSIVE MODE NOWAIT;
-            RETURN;
-        EXCEPTION WHEN lock_not_available THEN
-            PERFORM pg_sleep(0.1);
-        END;
-    END LOOP;
-    RAISE 'there was always somebody who read hits, for two minutes; nothing was changed';
-END $$;
+SELECT hunnypot.lock_alone('hunnypot.hit, hunnypot.waiting, hunnypot.policy, hunnypot.pardoned, hunnypot.hourly', 'hits');
 
 -- What lists of friends said when it was recorded: no, unanswered, or NULL, when there were none.  Whom they have is not recorded.
 ALTER TABLE hunnypot.hit ADD COLUMN friend text;

@@ -1,17 +1,6 @@
 -- 010: the door: those who are listed look themselves up, and ask to be taken off.
 
--- Nobody who reads or records is to wait behind this.
-DO $$
-BEGIN
-    FOR attempt IN 1..1200 LOOP
-        BEGIN
-            LOCK TABLE hunnypot.pardoned, hunnypot.hourly, hunnypot.setting IN ACCESS EXCLUSIVE MODE NOWAIT;
-            EXIT;
-        EXCEPTION WHEN lock_not_available THEN
-            PERFORM pg_sleep(0.1);
-        END;
-    END LOOP;
-END $$;
+SELECT hunnypot.lock_alone('hunnypot.pardoned, hunnypot.hourly, hunnypot.setting', 'hits');
 
 -- Who asked, for which address, and what came of it.  Kept for keep_requests.
 CREATE TABLE hunnypot.request (

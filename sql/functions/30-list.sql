@@ -223,7 +223,10 @@ BEGIN
     END IF;
     -- Most networks have too few hits to be listed, and are not.
     WITH looked_at AS MATERIALIZED (
-        SELECT n.network FROM unnest(networks) n(network)
+        SELECT n.network, r.was_taken_off
+        FROM unnest(networks) n(network)
+        CROSS JOIN LATERAL (SELECT count(*) > 0 AS was_taken_off FROM request r
+                            WHERE r.network = n.network AND r.state = 'removed') r
         -- Not EXISTS under OR, of which the planner may make a hash of the whole list.
         WHERE (SELECT count(*) FROM listed_network l WHERE l.network = n.network AND l.removed IS NULL) > 0
            OR EXISTS (SELECT FROM facts_of(n.network) o JOIN policy p ON p.class = o.class
@@ -231,12 +234,12 @@ BEGIN
                       GROUP BY p.class
                       HAVING sum(o.hits) >= p.min_hits
                           OR sum(o.hits) FILTER (WHERE o.witnessed) >= least(p.witnessed_hits, p.named_hits))
-           OR (SELECT count(*) FROM request r WHERE r.network = n.network AND r.state = 'removed') > 0
+           OR r.was_taken_off
     ), known AS MATERIALIZED (
         -- All classes that a network has facts for or is listed under.
         SELECT n.network, k.class, k.facts, k.hits, k.proven_hits, k.all_hits, k.domains, k.first_seen, k.last_seen, k.is_named, k.was_listed,
                k.was_witnessed, k.hit_time, was.entered, was.was_known,
-               (SELECT count(*) FROM request r WHERE r.network = n.network AND r.state = 'removed') > 0 AS was_taken_off,
+               n.was_taken_off,
                -- RFC 5782: 127.0.0.1 is never listed, nor is its IPv6 form; what else is in these networks are test entries.
                n.network <<= '127.0.0.0/8' OR n.network <<= '::/64'
                OR EXISTS (SELECT FROM allow a

@@ -60,6 +60,10 @@ struct cli_option {
  * command.  Returns the index of the first argument, or -1 when *STATUS is to be returned. */
 int cli_options(struct cli *cli, int argc, char **argv, const struct cli_option *options, int *status);
 
+/* Is TEXT a number of at most so many digits?  INT_DIGITS and BIGINT_DIGITS always fit into what SQL calls so. */
+enum { INT_DIGITS = 9, BIGINT_DIGITS = 18 };
+bool cli_is_number(const char *text, size_t digits_max);
+
 /* What was given as NAME (--database or a variable), checked: it can be read, and has no password, as others can read
  * arguments, and every command that is run the environment. */
 int cli_take_database(struct cli *cli, const char *name, const char *conninfo);

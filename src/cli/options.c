@@ -50,6 +50,11 @@ static int take_option(const struct cli_option *option, const char *value)
     return CLI_OK;
 }
 
+bool cli_is_number(const char *text, size_t digits_max)
+{
+    return *text != '\0' && strspn(text, "0123456789") == strlen(text) && strlen(text) <= digits_max;
+}
+
 int cli_take_database(struct cli *cli, const char *name, const char *conninfo)
 {
     const char *fault = conninfo_fault(conninfo);

@@ -61,11 +61,6 @@ static int append_since(struct cli *cli, char **sql, const char *column, const c
     return status;
 }
 
-static bool is_number(const char *text)
-{
-    return *text != '\0' && strspn(text, "0123456789") == strlen(text) && strlen(text) < 10;
-}
-
 /* Open the database, and ask it who the clients in NET are: what its setting nat64_prefixes names is in no file here. */
 static int open_to_read(struct cli *cli, const struct ipnet *net, char out[IPADDR_TEXT_SIZE])
 {
@@ -217,9 +212,9 @@ static int run_list(struct cli *cli, int argc, char **argv)
         return cli_usage("--class is trap, backup, address or null-sender, not %s", asked.class);
     if (asked.network != NULL && !ipnet_parse(asked.network, &net))
         return cli_usage("--network: %s is no network (192.0.2.0/24)", asked.network);
-    if (asked.min_hits != NULL && !is_number(asked.min_hits))
+    if (asked.min_hits != NULL && !cli_is_number(asked.min_hits, INT_DIGITS))
         return cli_usage("--min-hits: %s is no number", asked.min_hits);
-    if (asked.limit != NULL && !is_number(asked.limit))
+    if (asked.limit != NULL && !cli_is_number(asked.limit, INT_DIGITS))
         return cli_usage("--limit: %s is no number", asked.limit);
     to_person = format == OUTPUT_TABLE && isatty(STDOUT_FILENO);
     snprintf(screen, sizeof screen, "%d", to_person ? LIST_SCREEN : 0);
@@ -302,7 +297,7 @@ static int run_show(struct cli *cli, int argc, char **argv)
         return status;
     if (argc - first != 1)
         return cli_usage("takes one address or network");
-    if (!is_number(limit))
+    if (!cli_is_number(limit, INT_DIGITS))
         return cli_usage("--limit: %s is no number", limit);
     if (ipaddr_parse(argv[first], &address)) {
         net = ipnet_alone(&address);
@@ -367,7 +362,7 @@ static int run_top(struct cli *cli, int argc, char **argv)
         return cli_usage("takes no argument: %s", argv[first]);
     if (expression == NULL)
         return cli_usage("--by is client, network, domain, helo, class or sensor, not %s", by);
-    if (!is_number(limit))
+    if (!cli_is_number(limit, INT_DIGITS))
         return cli_usage("--limit: %s is no number", limit);
     sql = alloc_format("SELECT %s AS %s, count(*) AS hits, count(DISTINCT h.client) AS clients,"
                        " count(DISTINCT h.domain) AS domains, date_trunc('second', min(h.time)) AS first_seen,"

@@ -103,11 +103,6 @@ static int decide(struct cli *cli, const char *id, const char *granted, const ch
     return was_open ? CLI_OK : cli_fail("there is no open request %s; nothing was changed", id);
 }
 
-static bool is_number(const char *text)
-{
-    return *text != '\0' && strspn(text, "0123456789") == strlen(text) && strlen(text) < 19;
-}
-
 static int run_requests(struct cli *cli, int argc, char **argv)
 {
     const char *grant = NULL, *refuse = NULL, *reason = "", *format_name = "table", *id;
@@ -131,7 +126,7 @@ static int run_requests(struct cli *cli, int argc, char **argv)
     if ((grant != NULL) + (refuse != NULL) + verify + all > 1)
         return cli_usage("--all, --grant, --refuse and --verify are for one at a time");
     id = grant != NULL ? grant : refuse;
-    if (id != NULL && !is_number(id))
+    if (id != NULL && !cli_is_number(id, BIGINT_DIGITS))
         return cli_usage("%s is no number of a request", id);
     if ((status = cli_open(cli)) != CLI_OK)
         return status;

@@ -8,12 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/socket_way.h"
 #include "milter/server.h"
 
 static bool refuse(char why[PLACE_WHY_SIZE], const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -76,43 +75,28 @@ bool place_check_folder(const char *file, char why[PLACE_WHY_SIZE])
     return fine;
 }
 
-/* Does somebody listen at PATH?  False with errno. */
-static bool is_answered(const char *path)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), error = ENAMETOOLONG;
-
-    if (strlen(path) < sizeof address.sun_path) {
-        memcpy(address.sun_path, path, strlen(path) + 1);
-        error = connect(fd, (struct sockaddr *)&address, sizeof address) == 0 ? 0 : errno;
-    }
-    if (fd >= 0)
-        close(fd);
-    errno = error;
-    return error == 0;
-}
-
 /* Is PATH free for a new socket? */
-static bool make_way(const char *path, char why[PLACE_WHY_SIZE])
+static bool is_free(const char *path, char why[PLACE_WHY_SIZE])
 {
-    struct stat status;
-
-    if (lstat(path, &status) != 0)
-        return errno == ENOENT || refuse(why, "%s: %s", path, strerror(errno));
-    if (!S_ISSOCK(status.st_mode))
+    switch (socket_make_way(path)) {
+    case SOCKET_WAY_FREE:
+        return true;
+    case SOCKET_WAY_NO_SOCKET:
         return refuse(why, "%s is in the way and no socket", path);
-    if (is_answered(path))
+    case SOCKET_WAY_IN_USE:
         return refuse(why, "%s is in use by a running daemon", path);
-    /* Only a refused connection proves that nobody listens. */
-    if (errno != ECONNREFUSED)
-        return refuse(why, "%s: %s", path, strerror(errno));
-    return unlink(path) == 0 || refuse(why, "%s cannot be removed: %s", path, strerror(errno));
+    case SOCKET_WAY_STAYS:
+        return refuse(why, "%s cannot be removed: %s", path, strerror(errno));
+    case SOCKET_WAY_FAILED:
+        break;
+    }
+    return refuse(why, "%s: %s", path, strerror(errno));
 }
 
 static bool open_unix(const char *socket, const char *path, uid_t uid, gid_t gid, char why[PLACE_WHY_SIZE])
 {
     mode_t saved = umask(0117);
-    bool done = make_way(path, why);
+    bool done = is_free(path, why);
 
     if (done && !server_open(socket))
         done = refuse(why, "%s cannot be listened on: %s", path, strerror(errno));

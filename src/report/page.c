@@ -24,10 +24,8 @@ static char *asked(const char *begin, const char *select)
     return alloc_format("%s %s", begin, select);
 }
 
-/* A page of SECTIONS, whose statements are freed; FOUND_SQL gives one boolean. */
-static enum db_status write_page(struct db *db, FILE *out, const char *kind, const char *name, const char *zone,
-                                 const char *found_sql,
-                                 struct section *sections, size_t count, bool *found)
+static enum db_status write_body(struct db *db, FILE *out, const char *kind, const char *name, const char *zone,
+                                 const char *found_sql, struct section *sections, size_t count, bool *found)
 {
     const char *const parameters[] = {name, zone};
     struct db_result *result = NULL;
@@ -53,13 +51,22 @@ static enum db_status write_page(struct db *db, FILE *out, const char *kind, con
     return status;
 }
 
-static enum db_status begin(struct db *db)
+/* A page of SECTIONS, whose statements are freed; FOUND_SQL gives one boolean. */
+static enum db_status write_page(struct db *db, FILE *out, const char *kind, const char *name, const char *zone,
+                                 const char *found_sql, struct section *sections, size_t count, bool *found)
 {
-    return db_script(db, FRAME_TIMEOUT_MS, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL jit = off");
-}
+    enum db_status status =
+        db_script(db, FRAME_TIMEOUT_MS, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL jit = off");
 
-static enum db_status end(struct db *db, FILE *out)
-{
+    *found = false;
+    if (status != DB_OK) {
+        for (size_t i = 0; i < count; i++)
+            free(sections[i].sql);
+        return status;
+    }
+    status = write_body(db, out, kind, name, zone, found_sql, sections, count, found);
+    if (status != DB_OK)
+        return status;
     html_end(out);
     return db_script(db, FRAME_TIMEOUT_MS, "COMMIT");
 }
@@ -135,15 +142,13 @@ static enum db_status write_network(struct db *db, FILE *out, const char *networ
 enum db_status page_network(struct db *db, FILE *out, const char *name, const char *zone, bool *found)
 {
     char *network = NULL;
-    enum db_status status = begin(db);
+    enum db_status status = network_of(db, name, &network);
 
     *found = false;
     if (status == DB_OK)
-        status = network_of(db, name, &network);
-    if (status == DB_OK)
         status = write_network(db, out, network, zone, found);
     free(network);
-    return status == DB_OK ? end(db, out) : status;
+    return status;
 }
 
 enum db_status page_domain(struct db *db, FILE *out, const char *name, const char *zone, bool *found)
@@ -167,12 +172,8 @@ enum db_status page_domain(struct db *db, FILE *out, const char *name, const cha
                            " LIMIT 50000) o"
                            " WHERE o.domain = $1 GROUP BY o.network ORDER BY 2 DESC, 1 LIMIT 15")},
     };
-    enum db_status status = begin(db);
 
-    *found = false;
-    if (status == DB_OK)
-        status = write_page(db, out, "Domain", name, zone, found_sql, sections, sizeof sections / sizeof *sections, found);
-    return status == DB_OK ? end(db, out) : status;
+    return write_page(db, out, "Domain", name, zone, found_sql, sections, sizeof sections / sizeof *sections, found);
 }
 
 enum db_status page_sensor(struct db *db, FILE *out, const char *name, const char *zone, bool *found)
@@ -196,12 +197,8 @@ enum db_status page_sensor(struct db *db, FILE *out, const char *name, const cha
         {"Mail hosts", "When those that it probes were not taking mail, as it told.", "Mail hosts by time", chart_lanes,
          frame_lanes(about_name, "o.sensor_id = (SELECT sensor_id FROM hunnypot.sensor WHERE name = $1)", "false")},
     };
-    enum db_status status = begin(db);
 
-    *found = false;
-    if (status == DB_OK)
-        status = write_page(db, out, "Sensor", name, zone, found_sql, sections, sizeof sections / sizeof *sections, found);
-    return status == DB_OK ? end(db, out) : status;
+    return write_page(db, out, "Sensor", name, zone, found_sql, sections, sizeof sections / sizeof *sections, found);
 }
 
 enum db_status page_witness(struct db *db, FILE *out, const char *name, const char *zone, bool *found)
@@ -225,10 +222,6 @@ enum db_status page_witness(struct db *db, FILE *out, const char *name, const ch
         {"The host", "Whether it took mail, as sensors saw it.", "Mail host by time", chart_lanes,
          frame_lanes(about_name, "o.mx = $1", "r.mx = $1")},
     };
-    enum db_status status = begin(db);
 
-    *found = false;
-    if (status == DB_OK)
-        status = write_page(db, out, "Witness", name, zone, found_sql, sections, sizeof sections / sizeof *sections, found);
-    return status == DB_OK ? end(db, out) : status;
+    return write_page(db, out, "Witness", name, zone, found_sql, sections, sizeof sections / sizeof *sections, found);
 }

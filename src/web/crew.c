@@ -70,7 +70,7 @@ static enum db_status prepare(struct crew *crew, struct db *db, char **why)
     enum db_status status = db_script(db, SCRIPT_MS, sql);
 
     free(sql);
-    if (status == DB_OK)
+    if (status == DB_OK && crew->site->begin != NULL)
         status = crew->site->begin(db, why);
     if (status != DB_OK && *why == NULL)
         *why = alloc_text(db_why(db));

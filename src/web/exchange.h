@@ -79,7 +79,7 @@ struct site {
     unsigned workers, places; /* connections to the database, and of clients */
     /* Write what goes with STATUS in place of a page; WHY (printable, or NULL) tells of the inside. */
     void (*refuse)(struct exchange *exchange, int status, const char *why, FILE *out);
-    /* Is the database as the site needs it?  Else *WHY says what it lacks, in new memory. */
+    /* Is the database as the site needs it?  Else *WHY says what it lacks, in new memory.  NULL: nothing is asked. */
     enum db_status (*begin)(struct db *db, char **why);
 };
 

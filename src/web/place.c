@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/socket_way.h"
 
 enum { BACKLOG = 4096 };
 
@@ -50,27 +51,21 @@ bool place_is_local(const struct place *place)
            (place->address.family == 4 && place->address.bytes[0] == 127);
 }
 
-/* Is PATH free for a new socket, or was it left behind by one that nobody listens at? */
-static bool make_way(const struct sockaddr_un *address, char **why)
+/* NULL: PATH is free for a new socket. */
+static char *what_is_in_the_way(const char *path)
 {
-    struct stat status;
-    int fd, error;
-
-    if (lstat(address->sun_path, &status) != 0)
-        return true; /* what is wrong with it, bind() tells */
-    if (!S_ISSOCK(status.st_mode)) {
-        *why = alloc_text("it is in the way and no socket");
-        return false;
+    switch (socket_make_way(path)) {
+    case SOCKET_WAY_FREE:
+        return NULL;
+    case SOCKET_WAY_NO_SOCKET:
+        return alloc_text("it is in the way and no socket");
+    case SOCKET_WAY_IN_USE:
+        return alloc_text("it is in use by a running program");
+    case SOCKET_WAY_STAYS:
+    case SOCKET_WAY_FAILED:
+        break;
     }
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    error = fd >= 0 && connect(fd, (const struct sockaddr *)address, sizeof *address) == 0 ? 0 : errno;
-    if (fd >= 0)
-        close(fd);
-    if (error == 0)
-        *why = alloc_text("it is in use by a running program");
-    else if (error != ECONNREFUSED || unlink(address->sun_path) != 0)
-        *why = alloc_text(strerror(errno));
-    return *why == NULL;
+    return alloc_text(strerror(errno));
 }
 
 static int open_unix(const struct place *place, char **why)
@@ -80,7 +75,8 @@ static int open_unix(const struct place *place, char **why)
     int fd;
 
     memcpy(address.sun_path, place->path, strlen(place->path) + 1);
-    if (!make_way(&address, why))
+    *why = what_is_in_the_way(place->path);
+    if (*why != NULL)
         return -1;
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     mask = umask(0117);

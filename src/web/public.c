@@ -49,13 +49,6 @@ static enum db_status write_lookup(struct db *db, struct exchange *exchange, FIL
                           : door_look_up(db, &visit, out, &exchange->status);
 }
 
-static enum db_status begin(struct db *db, char **why)
-{
-    (void)db;
-    (void)why;
-    return DB_OK;
-}
-
 static const struct page pages[] = {
     {.path = "/" DOOR_PATH, .takes_post = true, .asks_database = true, .write = write_lookup},
     {.path = NULL},
@@ -69,5 +62,4 @@ const struct site public_site = {
     .workers = 4,
     .places = 1000,
     .refuse = refuse,
-    .begin = begin,
 };
