@@ -55,7 +55,7 @@ pytest.register_assert_rewrite("testbed.load")
 def pytest_collection_modifyitems(items):
     for item in items:
         if not item.get_closest_marker("timeout"):
-            item.add_marker(pytest.mark.timeout(300))
+            item.add_marker(pytest.mark.timeout(600))
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -48,7 +48,7 @@ class Reply(collections.namedtuple("Reply", "command text")):
 class MilterClient:
     """One connection.  As Postfix (the default) it keeps back what wants no answer, as sendmail it writes at once."""
 
-    def __init__(self, address, mta="postfix", timeout=10):
+    def __init__(self, address, mta="postfix", timeout=60):
         self.mta = mta
         self.steps = 0
         self.kept_back = b""

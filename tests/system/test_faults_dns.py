@@ -500,7 +500,6 @@ def flood(load):
     return wanted
 
 
-@pytest.mark.timeout(240)
 def test_a_flood_of_domains(pg, frugal, milter, fast_dns, primary):
     """More of them, and of hosts, wait for DNS than there is room for.  In the end each hit is judged as it should be, and
     a second flood takes no more memory than the first."""

@@ -206,7 +206,7 @@ def test_a_thousand_clients_at_once(kernel, visits, pg):
     load = visits(connections=20, connections_per_client=3)
 
     def enter(number):
-        visitor = Visitor(load, f"203.0.113.{number // 5 + 1}", timeout=60)
+        visitor = Visitor(load, f"203.0.113.{number // 5 + 1}", timeout=200)
         return visitor, visitor.go(1), number // 5
     with concurrent.futures.ThreadPoolExecutor(1000) as pool:
         entered = list(pool.map(enter, range(1000)))
@@ -245,7 +245,7 @@ def test_clients_that_are_gone_without_a_word(visits, pg, unplugged):
 
 def test_clients_that_say_a_byte_a_second(visits, pg):
     """They keep the MTA busy, for ever where it counts reads; the places that they hold come free after the idle time."""
-    load = visits(connections=20, idle="2s")
+    load = visits(connections=20, idle="6s")
     slow = [Visitor(load, f"203.0.113.{1 + number // 3}") for number in range(20)]
     for visitor in slow:
         visitor.go(2)
@@ -256,7 +256,7 @@ def test_clients_that_say_a_byte_a_second(visits, pg):
         for visitor in slow:
             visitor.send(visitor.lines[0].encode()[said:said + 1])
         said += 1
-        assert time.monotonic() < began + 20, "no place came free"
+        assert time.monotonic() < began + 60, "no place came free"
         let_pass(1)
     for visitor in slow:
         visitor.send(f"{visitor.lines[0]}\r\n".encode()[said:])

@@ -131,6 +131,7 @@ def test_a_reload_brings_lists(postfix, milter, dns, deliver, pg, hits):
     assert hits(wait=1)[0]["friend"] is None
     daemon.configure(friends=ZONES)
     daemon.reload()
+    wait_for(lambda: "reloaded " in daemon.log(), what="reload")
     deliver(CLIENT, "a@trap.example")
     wait_for(lambda: "verdict=friend why=\"a list of friends has it\"" in daemon.log(), what="verdict")
     assert len(hits()) == 1

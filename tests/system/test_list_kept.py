@@ -86,7 +86,6 @@ POLICY = ["listed = NOT listed", "min_hits = 1 + (min_hits %% 3)", "growth = CAS
           "min_days = 3 - min_days", "witnessed_hits = 3 - witnessed_hits"]
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", range(4))
 def test_kept_is_rebuilt_after_any_history(pg, seed):
     chance = random.Random(seed)

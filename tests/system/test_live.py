@@ -221,7 +221,7 @@ def test_postscreen_refuses_by_the_dnsbl(pg, resolve_with_powerdns, postfix):
         offend(pg, "203.0.113.8", "backup", domain)
     postfix(
         main={**MAIN, "postscreen_access_list": "", "postscreen_dnsbl_sites": "bl.test=127.0.0.[2;4]",
-              "postscreen_dnsbl_action": "drop", "postscreen_greet_action": "ignore", "postscreen_greet_wait": "3s",
+              "postscreen_dnsbl_action": "drop", "postscreen_greet_action": "ignore", "postscreen_greet_wait": "8s",
               "postscreen_cache_map": ""},
         master=[f"[{TRAP_HOST}]:2525 inet n - n - 1 postscreen", f"[{TRAP_HOST6}]:2525 inet n - n - 1 postscreen",
                 "smtpd pass - - n - - smtpd", "dnsblog unix - - n - 0 dnsblog", "tlsproxy unix - - n - 0 tlsproxy"])

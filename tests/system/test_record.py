@@ -30,7 +30,6 @@ def start(pg, dns, milter):
         load.stop()
 
 
-@pytest.mark.timeout(240)
 def test_frozen_for_a_minute(pg, start):
     """Longer than any call of the daemon's waits."""
     load = start()

@@ -11,7 +11,6 @@ from testbed.terminal import Terminal
 
 README = [command for command in commands_in((TOP / "README").read_text()) if command.startswith("hunnypot setup")]
 BUILDS = ("clean-root", "quickstart")
-pytestmark = pytest.mark.timeout(300)
 TRAP = "--domain trap.example=trap --address 192.0.2.1 --address 2001:db8::1"
 MASTER, MC, CONF = "/etc/postfix/master.cf", "/etc/mail/sendmail.mc", "/etc/hunnypot.conf"
 

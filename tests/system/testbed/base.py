@@ -26,7 +26,7 @@ def check_inside():
         raise TestbedError("run this inside tests/namespace (./runtests and ./quickstart do)")
 
 
-def wait_for(predicate, timeout=10, what="condition", interval=0.02):
+def wait_for(predicate, timeout=30, what="condition", interval=0.02):
     """Poll PREDICATE until it returns something true, and return that; fail after TIMEOUT seconds."""
     end = time.monotonic() + timeout
     while True:

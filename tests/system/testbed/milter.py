@@ -78,7 +78,7 @@ def environment(**more):
     """For our programs when they are not installed."""
     return {"PATH": os.environ["PATH"], "HUNNYPOT_DATADIR": str(TOP), "LANG": "C.UTF-8", "PGUSER": "postgres",
             "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0", "UBSAN_OPTIONS": "print_stacktrace=1",
-            "TSAN_OPTIONS": "second_deadlock_stack=1",
+            "TSAN_OPTIONS": f"second_deadlock_stack=1:suppressions={TOP}/tests/tsan.supp:print_suppressions=0",
             "LSAN_OPTIONS": f"suppressions={TOP}/tests/lsan.supp:print_suppressions=0",
             **more}
 

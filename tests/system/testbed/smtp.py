@@ -12,7 +12,7 @@ class Closed(Exception):
 class Smtp:
     """SMTP(client="203.0.113.7") connects to the trap host from that address and reads the greeting."""
 
-    def __init__(self, client="203.0.113.7", server=None, port=25, timeout=15, greeting=True, proxy=None, **_):
+    def __init__(self, client="203.0.113.7", server=None, port=25, timeout=60, greeting=True, proxy=None, **_):
         family = socket.AF_INET6 if ":" in client else socket.AF_INET
         server = server or (TRAP_HOST6 if family == socket.AF_INET6 else TRAP_HOST)
         self.buffer = b""
