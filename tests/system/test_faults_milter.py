@@ -208,3 +208,28 @@ def test_the_clock_jumps(pg, load, primaries, recipient):
     offset.unlink()
     days, = pg.query("SELECT count(DISTINCT time::date) FROM hunnypot.hit")[0]
     assert days >= 6
+
+
+@pytest.mark.parametrize("drift_ppm", [500, -500])
+def test_the_clock_drifts(pg, load, primaries, drift_ppm):
+    """A machine that sleeps again and again: an hour or more goes by in a few seconds, and the real time drifts as far as it is ever
+    slewed.  What is remembered gets old and is found out anew; what waited over a long sleep is doubt, but for drift nothing is."""
+    program = "tests/system/hunnypot-milter-jumping"
+    make(BUILD, program)
+    clock = STATE / "clock"
+    clock.write_text(f"0 0 400 {drift_ppm}")
+    one = load(program=BUILD / program)
+    one.recipient = "<someone@backup.example>"
+    one.start()
+    began = time.monotonic()
+    while time.monotonic() < began + 10:
+        one.more(20)
+    late = doubted(one, one.recipient)
+    log = one.daemon.log()
+    one.check(pg, without=late)
+    hour_s, = pg.query("SELECT extract(epoch FROM max(time) - min(time))::int FROM hunnypot.hit")[0]
+    assert hour_s > 3600
+    assert set(re.findall(r"verdict=unknown why=\"(.*?)\"", log)) <= {"too old for the state of the primaries today"}
+    assert len(late) < len(one.answered) / 2
+    assert log.count(" probed address=") > 8
+    clock.unlink()
