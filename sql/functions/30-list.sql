@@ -595,11 +595,24 @@ BEGIN
     PERFORM judge_anew('::/0');
 END $$;
 
+-- Whoever writes what the list goes by waits for its turn before it locks a row: those who have their turn may come to that row.
+CREATE OR REPLACE FUNCTION hunnypot.list_turn() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp AS $$
+BEGIN
+    PERFORM list_lock();
+    RETURN NULL;
+END $$;
+CREATE OR REPLACE TRIGGER list_turn BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON hunnypot.policy
+    FOR EACH STATEMENT EXECUTE FUNCTION hunnypot.list_turn();
+CREATE OR REPLACE TRIGGER list_turn BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON hunnypot.allow
+    FOR EACH STATEMENT EXECUTE FUNCTION hunnypot.list_turn();
+CREATE OR REPLACE TRIGGER list_turn BEFORE UPDATE ON hunnypot.setting
+    FOR EACH STATEMENT EXECUTE FUNCTION hunnypot.list_turn();
+
 -- A change of the policy counts for all that was recorded.
 CREATE OR REPLACE FUNCTION hunnypot.policy_changed() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp AS $$
 BEGIN
-    PERFORM list_lock();
     PERFORM list_changed();
     PERFORM rebuild();
     RETURN NULL;
@@ -612,7 +625,6 @@ CREATE OR REPLACE TRIGGER allow_emptied AFTER TRUNCATE ON hunnypot.allow
 CREATE OR REPLACE FUNCTION hunnypot.allow_changed() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp AS $$
 BEGIN
-    PERFORM list_lock();
     PERFORM list_changed();
     IF TG_OP <> 'INSERT' THEN
         PERFORM judge_anew(OLD.network);
@@ -628,7 +640,6 @@ CREATE OR REPLACE TRIGGER allow_changed AFTER INSERT OR UPDATE OR DELETE ON hunn
 CREATE OR REPLACE FUNCTION hunnypot.setting_changed() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp AS $$
 BEGIN
-    PERFORM list_lock();
     PERFORM list_changed();
     RETURN NULL;
 END $$;

@@ -139,6 +139,10 @@ DECLARE
     me integer := find_witness(p_mx, p_machine);
     news uuid[];
 BEGIN
+    -- What may redeem waits for its turn before it locks a row.
+    IF jsonb_path_exists(report, '$[*].what ? (@ == "accepted" || @ == "listed" || @ == "sender")') THEN
+        PERFORM list_lock();
+    END IF;
     WITH found AS (
         SELECT r.hit, r.what, from_micros(r.time) AS at
         FROM jsonb_to_recordset(report) AS r(hit uuid, what text, time bigint)

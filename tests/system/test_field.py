@@ -1,10 +1,6 @@
 """PostgreSQL as it is in the field: restored where the roles are not, read on a standby, behind a pooler, with odd settings."""
-import collections
 import json
-import random
 import subprocess
-import threading
-import uuid
 
 import psycopg2
 import pytest
@@ -97,25 +93,6 @@ def test_status_tells_what_is_wrong_and_init_mends_it(pg):
         assert said("db", "status", env=env)[0::2] == (1, f"hunnypot: {words}; run: hunnypot db init\n")
         assert said("db", "init", env=env)[1].splitlines()[0] == f"mended: {words}"
         assert said("db", "status", env=env)[0::2] == (0, "")
-
-
-def test_a_sensor_holds_no_upgrade_up(pg):
-    """With a lock that everybody may take who may connect."""
-    sensor = pg.connect(user="sensor")
-    sensor.cursor().execute("SELECT pg_advisory_lock(hashtext('hunnypot.schema'))")
-    assert said("db", "upgrade", env=environment(PGUSER="postgres"))[0] == 0
-    sensor.close()
-
-
-def test_nobody_waits_for_a_lock_that_anybody_may_take(pg):
-    """What is locked are tables, and no role that programs log in as may lock those so that somebody waits."""
-    assert pg.query("SELECT proname FROM pg_proc WHERE pronamespace = 'hunnypot'::regnamespace AND prosrc ~ 'advisory'") == []
-    tables = [name for name, in pg.query("SELECT relname FROM pg_class WHERE relnamespace = 'hunnypot'::regnamespace AND relkind IN ('r', 'p')")]
-    assert {"turn_list", "turn_record", "turn_partitions"} < set(tables)
-    for user in ("sensor", "reader", "witness"):
-        for table in tables:
-            with pytest.raises(psycopg2.errors.InsufficientPrivilege):
-                pg.query(f"BEGIN; LOCK TABLE hunnypot.{table} IN ROW EXCLUSIVE MODE NOWAIT", user=user)
 
 
 def test_readers_on_a_standby(pg, other, there):
@@ -253,59 +230,3 @@ def test_strings_that_do_not_conform(pg_server, other, there):
         assert server.query("SELECT host(hunnypot.dnsbl_address(%s))", name) == [(address,)]
     for words in (["list"], ["show", "203.0.113.1"], ["why", "203.0.113.1"], ["export", "postfix-cidr"], ["status"], ["db", "status"]):
         assert said(*words, env=there)[0::2] == (0, ""), words
-
-
-# Who is on the list, and why.
-KEPT = """SELECT network, class, witnessed, hits, domains, last_seen FROM hunnypot.listed_network WHERE removed IS NULL AND until > now()
-    ORDER BY network, class"""
-CLIENTS = [f"203.0.113.{number}" for number in range(8)] + [f"2001:db8::{number}" for number in range(8)]
-
-
-def test_all_that_writes_at_the_same_time(pg):
-    """Sensors, operators, witnesses and time touch the same few networks, each from a connection of its own: no deadlock, and no error."""
-    rng = random.Random(1)
-    sensors = [Sensor(pg, f"sensor{number}") for number in range(2)]
-    stop, faults, done = threading.Event(), [], collections.Counter()
-
-    def record(sensor):
-        sensor.record(*({"client": rng.choice(CLIENTS), "class": rng.choice(["trap", "backup", "address"]),
-                         "hit_id": str(uuid.uuid4()), "ago": rng.choice(["0 s", "40 days", "1 day"])} for _ in range(rng.randrange(1, 9))))
-    works = {
-        "record 0": lambda: record(sensors[0]),
-        "record 1": lambda: record(sensors[1]),
-        "tick": lambda: pg.query("SELECT hunnypot.tick()"),
-        "forget": lambda: pg.query("SELECT hunnypot.forget(%s)", rng.choice(CLIENTS)),
-        "forget many": lambda: pg.query("SELECT hunnypot.forget(%s)", rng.choice(["203.0.113.0/29", "2001:db8::/64"])),
-        "expire": lambda: pg.query("SELECT hunnypot.expire()"),
-        "allow": lambda: pg.query("SELECT hunnypot.allow_add(%s)", rng.choice(CLIENTS)),
-        "allow no more": lambda: pg.query("SELECT hunnypot.allow_del(%s)", rng.choice(CLIENTS)),
-        "policy": lambda: pg.query("UPDATE hunnypot.policy SET min_hits = %s WHERE class = 'backup'", rng.randrange(1, 4)),
-        "rebuild": lambda: pg.query("SELECT hunnypot.rebuild()"),
-        "redeem": lambda: pg.query("SELECT hunnypot.redeem(ARRAY(SELECT hit_id FROM hunnypot.hit ORDER BY random() LIMIT 3))"),
-        "brake": lambda: pg.query("SELECT hunnypot.publish_check(), hunnypot.brake_release()"),
-    }
-
-    def work(name):
-        while not stop.is_set():
-            try:
-                works[name]()
-                done[name] += 1
-            except psycopg2.Error as error:
-                faults.append(f"{name}: {error}")
-                return
-    threads = [threading.Thread(target=work, args=(name,)) for name in works]
-    for thread in threads:
-        thread.start()
-    wait_for(lambda: faults or (len(done) == len(works) and min(done.values()) >= 20), 240, "twenty of each")
-    stop.set()
-    for thread in threads:
-        thread.join(60)
-    assert faults == []
-    assert pg.query("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == [(0,)]
-    while pg.query("SELECT hunnypot.tick()") == [(True,)]:
-        pass
-    before = pg.query(KEPT)
-    pg.query("SELECT hunnypot.rebuild()")
-    while pg.query("SELECT hunnypot.tick()") == [(True,)]:
-        pass
-    assert pg.query(KEPT) == before

@@ -41,7 +41,7 @@ FUNCTIONS = {
     **dict.fromkeys(["door_look_up", "door_token", "door_ask"], {"door"}),
     **dict.fromkeys(["make_partitions", "lock_alone", "find_sensor", "no_link", "counted_class", "letter_of", "count_ripe", "lasting", "is_enough", "judge",
                      "clients_needed", "facts_of",
-                     "judge_anew", "rework_step", "refresh", "list_lock", "list_changed", "policy_changed",
+                     "judge_anew", "rework_step", "refresh", "list_lock", "list_turn", "list_changed", "policy_changed",
                      "allow_changed", "setting_changed", "brake_why", "brake_turn", "rework_whole", "last_within",
                      "listing_term", "letters_accepted", "watched_times", "redeem", "from_micros", "find_witness",
                      "name_pattern", "helo_pattern", "busiest_add", "figures_expire", "note_counters", "note_outages", "note_reached", "policy_step",
