@@ -6,7 +6,7 @@ import pytest
 from testbed.base import TOP
 
 
-@pytest.mark.timeout(1200)  # about two minutes of a processor, for clang-tidy
+@pytest.mark.timeout(2400)  # about four minutes of a processor, for clang-tidy
 @pytest.mark.parametrize("tool", ["cppcheck", "clang-tidy", "gcc"])
 def test_finds_nothing(tool):
     done = subprocess.run([TOP / "tests/analyze", tool], text=True, capture_output=True)

@@ -5,7 +5,7 @@ import pytest
 
 from testbed.base import run
 from testbed.load import Load
-from testbed.proxy import Proxy
+from testbed.proxy import Line, Proxy
 
 
 @pytest.fixture
@@ -136,6 +136,31 @@ def test_connection_cut(pg, start, wait_for, how):
         load.check(pg)
     finally:
         proxy.stop()
+
+
+@pytest.fixture
+def lost_in(net):
+    """lost_in(100, 20): of the packets to and from that port, 20 in 100 get lost."""
+    def begin(port, percent):
+        run("nft", "add table inet line; add chain inet line in { type filter hook input priority 0; };" + "".join(
+            f"add rule inet line in tcp {end} {port} numgen random mod 100 < {percent} drop;" for end in ("sport", "dport")))
+    yield begin
+    run("nft", "delete", "table", "inet", "line", check=False)
+
+
+@pytest.mark.parametrize("line, percent", [({"rate": 30000}, 0), ({"delay_s": 0.4}, 0), ({}, 15), ({"rate": 60000, "delay_s": 0.1}, 5)],
+                         ids=["slow", "far away", "lossy", "all of it"])
+def test_over_a_bad_line(pg, start, lost_in, line, percent):
+    line = Line(**line)
+    if percent:
+        lost_in(line.PORT, percent)
+    try:
+        _, load = start(database=f"host=127.0.0.1 port={line.PORT} dbname=hunnypot user=sensor")
+        load.more(300)
+        load.check(pg, timeout=120)
+        assert load.slowest < 10
+    finally:
+        line.stop()
 
 
 # The server is there and says no

@@ -1,10 +1,12 @@
 """Stands between the daemon and PostgreSQL, and breaks the connection at the worst moment."""
 import contextlib
+import queue
 import socket
 import threading
+import time
 from pathlib import Path
 
-from testbed.base import STATE
+from testbed.base import STATE, let_pass
 
 SERVER = "/run/postgresql/.s.PGSQL.5432"
 READY = b"Z\0\0\0\5I"  # ReadyForQuery, idle: what came before it is committed
@@ -112,6 +114,52 @@ class Proxy:
 
     def stop(self):
         self.release()
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.thread.join(3)
+        self.listener.close()
+
+
+class Line:
+    """A TCP connection to PostgreSQL over a bad line, for host=127.0.0.1 port=PORT: RATE bytes a second, and DELAY_S each way."""
+    PORT = 6543
+
+    def __init__(self, rate=None, delay_s=0):
+        self.rate, self.delay_s = rate, delay_s
+        self.listener = socket.create_server(("127.0.0.1", self.PORT))
+        self.thread = threading.Thread(target=self._serve, daemon=True)
+        self.thread.start()
+
+    def _serve(self):
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self.listener.accept()
+                server = socket.socket(socket.AF_UNIX)
+                server.connect(SERVER)
+                for source, target in ((client, server), (server, client)):
+                    threading.Thread(target=self._carry, args=(source, target), daemon=True).start()
+
+    def _carry(self, source, target):
+        """What comes is under way for DELAY_S, and no more of it than RATE says."""
+        under_way = queue.Queue()
+
+        def arrive():
+            while (item := under_way.get()) is not None:
+                let_pass(item[0] - time.monotonic())
+                with contextlib.suppress(OSError):
+                    target.sendall(item[1])
+            with contextlib.suppress(OSError):
+                target.shutdown(socket.SHUT_WR)
+        arrivals = threading.Thread(target=arrive, daemon=True)
+        arrivals.start()
+        with contextlib.suppress(OSError):
+            while data := source.recv(1024):
+                if self.rate:
+                    let_pass(len(data) / self.rate)
+                under_way.put((time.monotonic() + self.delay_s, data))
+        under_way.put(None)
+        arrivals.join()
+
+    def stop(self):
         self.listener.shutdown(socket.SHUT_RDWR)
         self.thread.join(3)
         self.listener.close()
