@@ -4,47 +4,57 @@
 #include <libmilter/mfapi.h>
 #include <pthread.h>
 #include <stdbool.h>
-#include <sys/socket.h>
+#include <stdlib.h>
 
 #include "base/log.h"
 #include "base/thread.h"
 
-/* No more than one for each connection is ever needed: the default of limits.connections, and a few. */
+/* One for each connection that is taken by default (limits.connections), and a few; where there are more, some wait. */
 enum { SPARE_THREADS = 24, WORKERS_COMPLAINT_MS = 60000 };
 
 typedef int creator(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *argument);
 typedef int detacher(pthread_t thread);
-typedef int acceptor(int fd, struct sockaddr *from, socklen_t *length);
 
-/* What libmilter wanted a thread for, and a spare one waits to do. */
+/* What libmilter wanted a thread for. */
+struct work {
+    void *(*run)(void *);
+    void *argument;
+    struct work *next;
+};
+
+/* A queue of what spare threads are to do. */
 static struct {
     pthread_mutex_t mutex; /* covers all */
     pthread_cond_t wanted;
-    unsigned idle; /* spare threads that nothing was given to yet */
-    void *(*run)(void *);
-    void *argument;
-} spare = {.mutex = PTHREAD_MUTEX_INITIALIZER, .wanted = PTHREAD_COND_INITIALIZER};
+    struct work *first, **end;
+} spare = {.mutex = PTHREAD_MUTEX_INITIALIZER, .wanted = PTHREAD_COND_INITIALIZER, .end = &spare.first};
 
-static _Thread_local bool is_listener, is_spare;
-static _Thread_local int accepted_fd = -1;
+static _Thread_local bool is_spare;
 
-static void *wait_for_work(void *unused)
+static struct work *spare_take(void)
+{
+    struct work *work;
+
+    pthread_mutex_lock(&spare.mutex);
+    while (spare.first == NULL)
+        pthread_cond_wait(&spare.wanted, &spare.mutex);
+    work = spare.first;
+    spare.first = work->next;
+    if (spare.first == NULL)
+        spare.end = &spare.first;
+    pthread_mutex_unlock(&spare.mutex);
+    return work;
+}
+
+static void *work_always(void *unused)
 {
     (void)unused;
     is_spare = true;
     for (;;) {
-        void *(*run)(void *);
-        void *argument;
+        struct work *work = spare_take();
 
-        pthread_mutex_lock(&spare.mutex);
-        spare.idle++;
-        while (spare.run == NULL)
-            pthread_cond_wait(&spare.wanted, &spare.mutex);
-        run = spare.run;
-        argument = spare.argument;
-        spare.run = NULL;
-        pthread_mutex_unlock(&spare.mutex);
-        run(argument);
+        work->run(work->argument);
+        free(work);
     }
     return NULL;
 }
@@ -53,31 +63,30 @@ int workers_start(void)
 {
     int failed = 0;
 
-    is_listener = true;
     for (int i = 0; i < SPARE_THREADS && failed == 0; i++) {
         pthread_t thread;
 
-        failed = thread_start(&thread, "spare", wait_for_work, NULL);
+        failed = thread_start(&thread, "spare", work_always, NULL);
         if (failed == 0)
             pthread_detach(thread);
     }
     return failed;
 }
 
+/* Is there memory for it? */
 static bool give_to_spare(void *(*run)(void *), void *argument)
 {
-    bool given;
+    struct work *work = malloc(sizeof *work);
 
+    if (work == NULL)
+        return false;
+    *work = (struct work){.run = run, .argument = argument};
     pthread_mutex_lock(&spare.mutex);
-    given = spare.idle > 0 && spare.run == NULL;
-    if (given) {
-        spare.idle--;
-        spare.run = run;
-        spare.argument = argument;
-        pthread_cond_signal(&spare.wanted);
-    }
+    *spare.end = work;
+    spare.end = &work->next;
+    pthread_cond_signal(&spare.wanted);
     pthread_mutex_unlock(&spare.mutex);
-    return given;
+    return true;
 }
 
 /* A program that has this file for its name of pthread_create() may be without libmilter. */
@@ -108,11 +117,7 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*
         return failed;
     if (log_is_due(&complaint_ms, WORKERS_COMPLAINT_MS))
         log_event(LOG_LEVEL_WARNING, "no-thread part=worker effect=\"clients wait for each other; see TasksMax, RLIMIT_NPROC\"");
-    if (give_to_spare(run, argument))
-        return 0;
-    if (is_listener)
-        shutdown(accepted_fd, SHUT_RDWR); /* better no milter at once than none after the MTA's timeout */
-    return failed;
+    return give_to_spare(run, argument) ? 0 : failed;
 }
 
 /* In the place of libc's: a worker detaches itself first, and ends when it cannot; a spare one is detached already. */
@@ -125,16 +130,4 @@ int pthread_detach(pthread_t thread)
     if (real == NULL)
         real = (detacher *)dlsym(RTLD_NEXT, "pthread_detach");
     return is_spare ? 0 : real(thread);
-}
-
-/* In the place of libc's: which connection it is. */
-/* NOLINTNEXTLINE(readability-redundant-declaration): made weak here */
-acceptor accept __attribute__((weak));
-int accept(int fd, struct sockaddr *from, socklen_t *length)
-{
-    static acceptor *_Atomic real;
-
-    if (real == NULL)
-        real = (acceptor *)dlsym(RTLD_NEXT, "accept");
-    return accepted_fd = real(fd, from, length);
 }

@@ -154,14 +154,10 @@ def test_no_thread_is_to_be_had(milter, dns, pg):
     assert scenario.start(scenario.calls() + 1, 1000000)
     wait_for(lambda: " ready " in scenario.daemon.log(), what="daemon")
     load = Load(scenario.daemon)
-    load.start(threads=12)
-    load.more(300, timeout=60)
+    load.start(threads=60)
+    load.more(3000, timeout=120)
     load.stop()
     assert "pthread_create" in scenario.seen.read_text()
-    # A connection that nobody could serve is closed at once: the MTA answers by itself.
-    # Now and then one is still forgotten: an open fault (about 1 of 300), not a promise.
-    assert len([fault for fault in load.faults if "timed out" in fault]) <= 3
-    load.faults = []
     assert " no-thread part=worker " in scenario.daemon.log()
     load.check(pg)
 
