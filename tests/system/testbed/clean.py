@@ -12,6 +12,7 @@ from testbed.base import STATE, TOP, make, run, wait_for
 from testbed.smtp import Smtp
 
 ROOTS = TOP / "build/roots"
+BUILD = TOP / "build/quickstart"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # There is no systemd in there.  What is left to it is done by this, by its name.
 SYSTEMCTL = TOP / "tests/system/testbed/systemctl"
@@ -32,6 +33,9 @@ class CleanRoot:
         run("mount", "--bind", "/proc", self.path / "proc")
         run("mount", "-t", "tmpfs", "tmpfs", self.path / "run")
         (self.path / "run/lock").mkdir(mode=0o1777)
+        if os.environ.get("HUNNYPOT_COVERAGE"):
+            (self.path / f".{BUILD}").mkdir(parents=True)
+            run("mount", "--bind", BUILD, self.path / f".{BUILD}")
         for name in ("resolv.conf", "hosts", "nsswitch.conf"):
             shutil.copy(f"/etc/{name}", self.path / "etc" / name)
         self.write("/usr/bin/systemctl", SYSTEMCTL.read_text(), 0o755)
@@ -52,7 +56,7 @@ class CleanRoot:
 
     def install(self):
         """What README's `make install` does, with its folders."""
-        make(TOP / "build/quickstart", f"DESTDIR={self.path}", "install")
+        make(BUILD, f"DESTDIR={self.path}", "install")
 
     def processes(self):
         """Those whose root this is."""
