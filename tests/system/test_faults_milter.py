@@ -4,6 +4,7 @@ import re
 import sqlite3
 import time
 
+import dns.query as dnspython_query
 import pytest
 
 from testbed.base import BUILD, STATE, let_pass, make, run, wait_for
@@ -232,4 +233,36 @@ def test_the_clock_drifts(pg, load, primaries, drift_ppm):
     assert set(re.findall(r"verdict=unknown why=\"(.*?)\"", log)) <= {"too old for the state of the primaries today"}
     assert len(late) < len(one.answered) / 2
     assert log.count(" probed address=") > 8
+    clock.unlink()
+
+
+def test_what_was_being_found_out_while_the_clock_jumped_is_not_known(load, dns, lying_dns, primary):
+    """An answer of DNS, or a greeting, that may be from before the machine stood still."""
+    program = "tests/system/hunnypot-milter-jumping"
+    make(BUILD, program)
+    clock = STATE / "clock"
+    clock.write_text("0")
+    jumps = []
+
+    def jump(what):
+        if what not in jumps:
+            jumps.append(what)
+            clock.write_text(str(7200 * len(jumps)))
+
+    def answer(query, _):
+        if str(query.question[0].name).lower() == "backup.example.":
+            jump("in DNS")
+        return dnspython_query.udp(query, "127.0.0.1", timeout=2)
+
+    def greet(connection):
+        jump("in a probe")
+        connection.sendall(b"220 mx1 ESMTP\r\n")
+    lying_dns(answer)
+    primary("198.51.100.1", state=greet)
+    one = load(program=BUILD / program, dns={"nameservers": ["127.0.0.2"]}, liveness={"probe_interval": "1s"})
+    one.recipient = "<someone@backup.example>"
+    for word, known in (("looked-up domain=backup.example answer=", "ok"), ("probed address=198.51.100.1 state=", "accepting")):
+        wait_for(lambda: f" {word}{known}" in one.daemon.log() or one.session() and let_pass(0.1), 60, known)
+        assert re.findall(rf" {word}(\w+)", one.daemon.log())[:2] == ["unknown", known]
+    assert jumps == ["in DNS", "in a probe"]
     clock.unlink()
