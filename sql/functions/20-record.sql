@@ -193,7 +193,7 @@ BEGIN
     SET last_seen = now(), version = p_version, inbox = p_inbox, outbox = p_outbox, aside = p_aside,
         -- Ours are of some thousand bytes; who reads them is not to choke on others.
         counters = CASE WHEN octet_length(p_counters::text) <= 65536 THEN p_counters ELSE '{}' END,
-        instance = p_instance
+        instance = p_instance, retired = NULL
     WHERE name = p_sensor;
     PERFORM make_partitions(ARRAY[current_date, current_date + 1]);
     PERFORM note_outages(before.sensor_id, p_counters->'hosts');
@@ -201,5 +201,17 @@ BEGIN
         PERFORM note_counters(before.counters, p_counters);
     END IF;
     RETURN before.instance IS NOT DISTINCT FROM p_instance;
+END
+$$;
+
+-- Nobody waits for the sensor any more: 'retired', or what speaks against it: it is 'alive', or 'unknown'.
+CREATE OR REPLACE FUNCTION hunnypot.sensor_retire(p_sensor text) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp AS $$
+BEGIN
+    UPDATE sensor SET retired = coalesce(retired, now()) WHERE name = p_sensor AND last_seen <= now() - interval '30 seconds';
+    IF FOUND THEN
+        RETURN 'retired';
+    END IF;
+    RETURN CASE WHEN EXISTS (SELECT FROM sensor WHERE name = p_sensor) THEN 'alive' ELSE 'unknown' END;
 END
 $$;

@@ -57,7 +57,7 @@ BEGIN
     DELETE FROM left_alone WHERE hour < oldest;
     DELETE FROM outage WHERE until < oldest;
     DELETE FROM reached WHERE until < oldest;
-    DELETE FROM delay WHERE day < oldest::date;
+    DELETE FROM until_listed WHERE day < oldest::date;
     DELETE FROM busiest WHERE day < oldest::date;
     WITH few AS (
         DELETE FROM busiest b
@@ -71,7 +71,7 @@ BEGIN
 END $$;
 
 -- Hours after the first hit, up to which a network was listed: one step each, and one more for those that took longer.
-CREATE OR REPLACE FUNCTION hunnypot.delay_steps() RETURNS int[]
+CREATE OR REPLACE FUNCTION hunnypot.until_listed_steps() RETURNS int[]
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN ARRAY[4, 8, 12, 24, 36, 48, 72, 168, 336, 720];
 

@@ -199,7 +199,7 @@ CREATE OR REPLACE FUNCTION hunnypot.clients_needed(unit cidr, policy hunnypot.po
     RETURN CASE WHEN family($1) = 6 AND masklen($1) = 64 THEN ($2).prefix_clients ELSE 1 END;
 
 -- In seconds; never changed without a new table.
-CREATE OR REPLACE FUNCTION hunnypot.listing_delay_bounds() RETURNS int[]
+CREATE OR REPLACE FUNCTION hunnypot.hit_to_listing_bounds() RETURNS int[]
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN '{60,600,3600,14400,18000,43200,86400,90000,172800,176400,345600,604800}'::int[];
 
@@ -315,9 +315,9 @@ BEGIN
         ON CONFLICT (hour, class, what) DO UPDATE SET number = h.number + excluded.number
     ), delays AS (
         -- What an operator lists by enabling a class was seen long before.
-        INSERT INTO delay AS d (day, class, step, number)
+        INSERT INTO until_listed AS d (day, class, step, number)
         SELECT (now() AT TIME ZONE 'UTC')::date, class,
-               width_bucket(ceil(extract(epoch FROM now() - first_seen) / 3600)::int - 1, delay_steps()), count(*)
+               width_bucket(ceil(extract(epoch FROM now() - first_seen) / 3600)::int - 1, until_listed_steps()), count(*)
         FROM judged WHERE is_listed AND NOT was_listed AND NOT was_known AND NOT (SELECT is_free FROM brake)
         GROUP BY 1, 2, 3
         ON CONFLICT (day, class, step) DO UPDATE SET number = d.number + excluded.number
@@ -329,8 +329,8 @@ BEGIN
         GROUP BY 1, 2 HAVING sum(more) <> 0 ORDER BY 1, 2
         ON CONFLICT (class, witnessed) DO UPDATE SET number = c.number + excluded.number
     ), brought AS (
-        INSERT INTO listing_delay AS d (class, place, number, seconds)
-        SELECT class, (SELECT count(*) FROM unnest(listing_delay_bounds()) bound WHERE bound < took), count(*), sum(took)
+        INSERT INTO hit_to_listing AS d (class, place, number, seconds)
+        SELECT class, (SELECT count(*) FROM unnest(hit_to_listing_bounds()) bound WHERE bound < took), count(*), sum(took)
         FROM (SELECT class, greatest(extract(epoch FROM now() - hit_time), 0) AS took FROM judged
               WHERE is_listed AND NOT was_listed AND hit_time IS NOT NULL) t
         GROUP BY 1, 2 ORDER BY 1, 2

@@ -308,7 +308,7 @@ END $$;
 
 -- All that is known about an address, one of its last hits after the other; and then why it is listed or not.
 CREATE OR REPLACE FUNCTION hunnypot.why(address inet) RETURNS TABLE ("time" timestamptz, what text)
-    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = hunnypot, pg_temp
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = hunnypot, pg_temp SET jit = off
     SET plan_cache_mode = force_custom_plan SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE

@@ -7,46 +7,58 @@ BEGIN
     LOCK TABLE hunnypot.turn_request IN EXCLUSIVE MODE;
 END $$;
 
+-- The functions up to door_look_up() are called for each look-up.  Planning takes longer than what they do, and so does setting
+-- anything: they name the schema with each name, and their callers set what keeps the planner at the indexes.  What a plan depends on is
+-- kept from it behind a SELECT, as else it makes one anew each time.
+
 -- What is listed of UNIT, an address, also while an inferred listing pauses: the widest network of it, the change it came with,
 -- as what; and whether it can come off without a person: by inference only, and no neighbour is listed with it.  NULLs: nothing.
 CREATE OR REPLACE FUNCTION hunnypot.door_listing(unit cidr, OUT part cidr, OUT entered bigint, OUT listed text, OUT is_plain bool)
-    LANGUAGE plpgsql STABLE SET search_path = hunnypot, pg_temp SET enable_seqscan = off AS $$
+    LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    around CONSTANT cidr[] := hunnypot.covering(unit);
 BEGIN
     SELECT min(l.network), max(l.entered),
            string_agg(l.class || CASE WHEN l.witnessed THEN ' witnessed' ELSE ' inferred' END, ', ' ORDER BY l.class),
            bool_and(l.network = unit AND NOT l.witnessed)
     INTO part, entered, listed, is_plain
-    FROM listed_network l WHERE l.network = ANY (covering(unit)) AND l.removed IS NULL AND l.until > now();
+    FROM hunnypot.listed_network l WHERE l.network = ANY ((SELECT around)::cidr[]) AND l.removed IS NULL AND l.until > now();
 END $$;
 
 -- What the owner of the name puts into DNS: another one for each listing.
 CREATE OR REPLACE FUNCTION hunnypot.door_code(unit cidr, entered bigint) RETURNS text
-    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-    RETURN 'hunnypot-' || left(encode(sha256(convert_to($1 || ' ' || $2, 'UTF8')), 'hex'), 24);
-
--- Whether the door may take UNIT off by itself.  Once: the hits that come later took a person's trust away.
-CREATE OR REPLACE FUNCTION hunnypot.door_may_remove(unit cidr) RETURNS bool
-    LANGUAGE plpgsql STABLE SET search_path = hunnypot, pg_temp SET enable_seqscan = off AS $$
-DECLARE
-    hits_most CONSTANT int := 1000; -- all of which are voided at once
-    most int := setting('removals_per_day')::int;
+    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
 BEGIN
-    RETURN (door_listing(unit)).is_plain
-       AND NOT EXISTS (SELECT FROM request r WHERE r.network IN (unit, neighbours(unit)) AND r.state = 'removed')
-       AND (SELECT count(*) FROM (SELECT FROM request r WHERE r.state = 'removed' AND r.author IS NULL
-                                                          AND r.decided > now() - interval '1 day' LIMIT most) x) < most
-       AND (SELECT coalesce(sum(f.hits), 0) FROM offence_day f WHERE f.network = unit) <= hits_most;
+    RETURN 'hunnypot-' || left(encode(sha256(convert_to($1::text || ' ' || $2::text, 'UTF8')), 'hex'), 24);
+END $$;
+
+-- Whether the door may take UNIT, which is listed plainly, off by itself.  Once: the hits that come later took a person's trust away.
+CREATE OR REPLACE FUNCTION hunnypot.door_may_remove(unit cidr, is_plain bool) RETURNS bool
+    LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    IF is_plain IS NOT TRUE THEN
+        RETURN false;
+    END IF;
+    -- At most 1000 hits, all of which are voided at once.
+    RETURN NOT EXISTS (SELECT FROM hunnypot.request r
+                       WHERE r.network = ANY ((SELECT ARRAY[unit, hunnypot.neighbours(unit)])::cidr[]) AND r.state = 'removed')
+       AND (SELECT count(x.decided) < min(s.value::int)
+            FROM hunnypot.setting s LEFT JOIN LATERAL (SELECT r.decided FROM hunnypot.request r
+                                                       WHERE r.state = 'removed' AND r.author IS NULL
+                                                         AND r.decided > now() - interval '1 day' LIMIT s.value::int) x ON true
+            WHERE s.name = 'removals_per_day')
+       AND (SELECT coalesce(sum(f.hits), 0) <= 1000 FROM hunnypot.offence_day f WHERE f.network = (SELECT unit));
 END $$;
 
 -- How UNIT, which LISTING is of, comes off the list: 'itself' (at once), by a 'person'; or how its request stands: 'unproven',
 -- 'waiting', 'refused'.
-CREATE OR REPLACE FUNCTION hunnypot.door_way(unit cidr, part cidr, entered bigint) RETURNS text
-    LANGUAGE plpgsql STABLE SET search_path = hunnypot, pg_temp SET enable_seqscan = off AS $$
+CREATE OR REPLACE FUNCTION hunnypot.door_way(unit cidr, part cidr, entered bigint, is_plain bool) RETURNS text
+    LANGUAGE plpgsql STABLE AS $$
 BEGIN
-    RETURN coalesce((SELECT r.state FROM request r WHERE r.network = part AND r.state IN ('unproven', 'waiting')),
-                    (SELECT r.state FROM request r
-                     WHERE r.network = part AND r.state = 'refused' AND r.entered = door_way.entered LIMIT 1),
-                    CASE WHEN door_may_remove(unit) THEN 'itself' ELSE 'person' END);
+    RETURN coalesce((SELECT r.state FROM hunnypot.request r WHERE r.network = (SELECT part) AND r.state IN ('unproven', 'waiting')),
+                    (SELECT r.state FROM hunnypot.request r
+                     WHERE r.network = (SELECT part) AND r.state = 'refused' AND r.entered = door_way.entered LIMIT 1),
+                    CASE WHEN hunnypot.door_may_remove(unit, is_plain) THEN 'itself' ELSE 'person' END);
 END $$;
 
 -- What ASKER (NULL: not known) may see about ADDRESS: a row for each listing that it is in, one with NULLs when there is none.
@@ -54,41 +66,32 @@ END $$;
 CREATE OR REPLACE FUNCTION hunnypot.door_look_up(asked inet, asker inet)
     RETURNS TABLE (address text, is_own bool, contact text, privacy_url text, class text, proof text, is_alone bool, is_listed bool,
                    is_firm bool, since text, until text, last_seen text, way text, code text)
-    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = hunnypot, pg_temp SET enable_seqscan = off AS $$
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = hunnypot, pg_temp SET jit = off
+    SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 #variable_conflict use_column
 DECLARE
     unit CONSTANT cidr := client_network(asked);
-    around CONSTANT cidr[] := covering(unit);
-    what record;
 BEGIN
-    -- Nearly everybody who asks is not listed.
-    IF EXISTS (SELECT FROM listed_network l WHERE l.network = ANY (around) AND l.removed IS NULL AND l.until > now()) THEN
-        what := door_listing(unit);
-        RETURN QUERY
-        SELECT host(unit), unit = client_network(asker), shown.contact::text, shown.privacy_url::text, l.class,
-               CASE WHEN l.witnessed THEN 'witnessed' ELSE 'inferred' END, l.network = unit, l.since <= now(),
-               l.witnessed AND l.soft_until <= now(), h.since, h.until,
-               to_char(l.last_seen AT TIME ZONE 'UTC', 'YYYY-MM-DD'), door_way(unit, what.part, what.entered),
-               door_code(unit, what.entered)
-        FROM (SELECT (SELECT s.value FROM setting s WHERE s.name = 'contact') AS contact,
-                     (SELECT s.value FROM setting s WHERE s.name = 'privacy_url') AS privacy_url) shown
-        CROSS JOIN listed_network l LEFT JOIN policy p ON p.class = l.class
-        CROSS JOIN LATERAL (SELECT to_char(l.since AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24":00Z"') AS since,
-                                   to_char((l.until + interval '1 hour' - interval '1 microsecond') AT TIME ZONE 'UTC',
-                                           'YYYY-MM-DD"T"HH24":00Z"') AS until) h
-        WHERE l.network = ANY (around) AND l.removed IS NULL AND l.until > now()
-        ORDER BY p.rank, l.network DESC;
-    ELSE
-        RETURN QUERY
-        SELECT host(unit), unit = client_network(asker), (SELECT s.value::text FROM setting s WHERE s.name = 'contact'),
-               (SELECT s.value::text FROM setting s WHERE s.name = 'privacy_url'), NULL, NULL, NULL::bool, NULL::bool, NULL::bool,
-               NULL, NULL, NULL, NULL, NULL;
-    END IF;
+    RETURN QUERY
+    SELECT host(unit), unit = client_network(asker), (SELECT s.value::text FROM setting s WHERE s.name = 'contact'),
+           (SELECT s.value::text FROM setting s WHERE s.name = 'privacy_url'), l.class,
+           CASE WHEN l.witnessed THEN 'witnessed' WHEN NOT l.witnessed THEN 'inferred' END, l.network = unit, l.since <= now(),
+           l.witnessed AND l.soft_until <= now(), to_char(l.since AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24":00Z"'),
+           to_char((l.until + interval '1 hour' - interval '1 microsecond') AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24":00Z"'),
+           to_char(l.last_seen AT TIME ZONE 'UTC', 'YYYY-MM-DD'),
+           CASE WHEN l.class IS NOT NULL THEN door_way(unit, l.part, l.change, l.is_plain) END, door_code(unit, l.change)
+    FROM (VALUES (1)) once
+    -- As door_listing() has it, of all rows at once.
+    LEFT JOIN (SELECT n.*, (min(n.network) OVER ())::cidr AS part, max(n.entered) OVER () AS change,
+                      bool_and(n.network = unit AND NOT n.witnessed) OVER () AS is_plain
+               FROM listed_network n
+               WHERE n.network = ANY ((SELECT covering(unit))::cidr[]) AND n.removed IS NULL AND n.until > now()) l ON true
+    ORDER BY (SELECT p.rank FROM policy p WHERE p.class = l.class), l.network DESC;
 END $$;
 
 -- A token for the form that goes to ADDRESS itself, in the place of the one it had; NULL: there are too many.
 CREATE OR REPLACE FUNCTION hunnypot.door_token(asked inet) RETURNS text
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp SET enable_seqscan = off AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp SET jit = off SET enable_seqscan = off AS $$
 DECLARE
     most CONSTANT int := 10000;
     unit CONSTANT cidr := client_network(asked);
@@ -151,7 +154,7 @@ END $$;
 
 -- Take what the open request ID is about off the list.  To be called under request_lock() and list_lock().
 CREATE OR REPLACE FUNCTION hunnypot.request_remove(id bigint, p_author text, p_reason text) RETURNS void
-    LANGUAGE plpgsql SET search_path = hunnypot, pg_temp AS $$
+    LANGUAGE plpgsql SET search_path = hunnypot, pg_temp SET jit = off SET enable_seqscan = off AS $$
 DECLARE
     part   cidr;
     number bigint;
@@ -166,7 +169,7 @@ END $$;
 
 -- Whether there is no place for another request in the state P_STATE.
 CREATE OR REPLACE FUNCTION hunnypot.request_is_full(p_state text) RETURNS bool
-    LANGUAGE plpgsql STABLE SET search_path = hunnypot, pg_temp SET enable_seqscan = off AS $$
+    LANGUAGE plpgsql STABLE SET search_path = hunnypot, pg_temp SET jit = off SET enable_seqscan = off AS $$
 DECLARE
     most int := setting('requests_most')::int;
 BEGIN
@@ -175,14 +178,14 @@ END $$;
 
 -- The open request ID is proven: it is granted at once, or waits for a person.  To be called under request_lock().
 CREATE OR REPLACE FUNCTION hunnypot.request_proven(id bigint) RETURNS text
-    LANGUAGE plpgsql SET search_path = hunnypot, pg_temp AS $$
+    LANGUAGE plpgsql SET search_path = hunnypot, pg_temp SET jit = off SET enable_seqscan = off AS $$
 DECLARE
     unit cidr := (SELECT client_network(address) FROM request WHERE request_id = id);
 BEGIN
-    IF door_may_remove(unit) THEN
+    IF door_may_remove(unit, (door_listing(unit)).is_plain) THEN
         PERFORM list_lock();
         -- Whoever had the lock may have found more.
-        IF door_may_remove(unit) THEN
+        IF door_may_remove(unit, (door_listing(unit)).is_plain) THEN
             PERFORM request_remove(id, NULL, NULL);
             RETURN 'removed';
         END IF;
@@ -198,7 +201,7 @@ END $$;
 -- decides; a record in DNS is waited for ('name'); nothing, as it is 'gone' from the list, the token is 'stale', the request is
 -- 'open' already or was 'refused', or there are too many ('busy').
 CREATE OR REPLACE FUNCTION hunnypot.door_ask(asked inet, asker inet, token text) RETURNS text
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp SET enable_seqscan = off AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp SET jit = off SET enable_seqscan = off AS $$
 DECLARE
     a_day CONSTANT int := 5; -- for one address, and by one asker
     unit  CONSTANT cidr := client_network(asked);
@@ -230,7 +233,7 @@ BEGIN
         RETURN 'refused';
     ELSIF (SELECT count(*) FROM request r WHERE r.network = what.part AND r.asked > now() - interval '1 day') >= a_day
           OR (SELECT count(*) FROM request r WHERE r.asker = place AND r.asked > now() - interval '1 day') >= a_day
-          OR (own AND request_is_full('waiting') AND NOT door_may_remove(unit)) THEN
+          OR (own AND request_is_full('waiting') AND NOT door_may_remove(unit, what.is_plain)) THEN
         RETURN 'busy';
     END IF;
     IF old.state IS NULL THEN
@@ -258,7 +261,7 @@ END $$;
 
 -- Which records to look for, those that were not looked for the longest time first; what nobody waits for any more is closed.
 CREATE OR REPLACE FUNCTION hunnypot.request_to_check() RETURNS TABLE (request_id bigint, address text, code text)
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp SET jit = off SET enable_seqscan = off AS $$
 #variable_conflict use_column
 BEGIN
     PERFORM request_close();
@@ -268,7 +271,7 @@ END $$;
 
 -- The record of the request ID was looked for, and found at P_NAME (NULL: it was not).  What comes of it, as door_ask() has it.
 CREATE OR REPLACE FUNCTION hunnypot.request_checked(id bigint, p_name text) RETURNS text
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp SET jit = off SET enable_seqscan = off AS $$
 BEGIN
     PERFORM request_lock();
     UPDATE request SET checked = now(), name = p_name WHERE request_id = id AND state = 'unproven';
@@ -280,7 +283,7 @@ END $$;
 
 -- A person says yes or no to the open request ID.  Whether it was one.
 CREATE OR REPLACE FUNCTION hunnypot.request_decide(id bigint, is_granted bool, p_author text, p_reason text) RETURNS bool
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp SET jit = off SET enable_seqscan = off AS $$
 BEGIN
     PERFORM request_lock();
     PERFORM list_lock();
@@ -297,7 +300,7 @@ END $$;
 
 -- Close what nobody waits for any more: no record for a day, or it is not listed.
 CREATE OR REPLACE FUNCTION hunnypot.request_close() RETURNS void
-    LANGUAGE plpgsql SET search_path = hunnypot, pg_temp SET enable_seqscan = off AS $$
+    LANGUAGE plpgsql SET search_path = hunnypot, pg_temp SET jit = off SET enable_seqscan = off AS $$
 BEGIN
     UPDATE request SET state = 'over', decided = now()
     WHERE ctid = ANY (ARRAY(
@@ -309,7 +312,7 @@ END $$;
 
 -- Remove, in a bounded step, requests that are old; how many there were.  To be called under list_lock().
 CREATE OR REPLACE FUNCTION hunnypot.request_expire(at_most int) RETURNS bigint
-    LANGUAGE plpgsql SET search_path = hunnypot, pg_temp SET enable_seqscan = off AS $$
+    LANGUAGE plpgsql SET search_path = hunnypot, pg_temp SET jit = off SET enable_seqscan = off AS $$
 DECLARE
     gone record;
 BEGIN
@@ -330,7 +333,7 @@ END $$;
 
 -- Forget who is within PART, as the listed and as the asker; how many requests there were.
 CREATE OR REPLACE FUNCTION hunnypot.request_forget(part cidr) RETURNS bigint
-    LANGUAGE plpgsql SET search_path = hunnypot, pg_temp AS $$
+    LANGUAGE plpgsql SET search_path = hunnypot, pg_temp SET jit = off SET enable_seqscan = off AS $$
 DECLARE
     number bigint;
 BEGIN

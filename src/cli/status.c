@@ -24,7 +24,8 @@ static const char sensors_sql[] =
 static int judge_status(struct cli *cli)
 {
     static const char worst[] =
-        "SELECT count(*), hunnypot.publish_check() FROM hunnypot.sensor WHERE last_seen <= now() - interval '30 seconds'";
+        "SELECT count(*), hunnypot.publish_check() FROM hunnypot.sensor"
+        " WHERE retired IS NULL AND last_seen <= now() - interval '30 seconds'";
     struct db_result *result = NULL;
     enum db_status db_status = db_query(cli->db, CLI_TIMEOUT_MS, worst, NULL, 0, &result);
     int status = STATUS_FAILED;
@@ -110,7 +111,32 @@ static int run_status(struct cli *cli, int argc, char **argv)
     return print_status(cli, format, alloc_format(sensors_sql, hosts_text, format == OUTPUT_JSON ? counters_json : counters_text));
 }
 
+static int run_sensor_retire(struct cli *cli, int argc, char **argv)
+{
+    const struct cli_option options[] = {{.name = NULL}};
+    struct db_result *result = NULL;
+    enum db_status asked;
+    int status, first = cli_options(cli, argc, argv, options, &status);
+
+    if (first < 0)
+        return status;
+    if (argc - first != 1)
+        return cli_usage("takes the name of a sensor");
+    if ((status = cli_open(cli)) != CLI_OK)
+        return status;
+    asked = db_query_texts(cli->db, CLI_TIMEOUT_MS, "SELECT hunnypot.sensor_retire($1)", (const char *const[]){argv[first]}, 1, &result);
+    if (asked != DB_OK)
+        return cli_db_fail(cli, asked);
+    if (strcmp(db_value(result, 0, 0), "unknown") == 0)
+        status = cli_fail("there is no sensor %s", argv[first]);
+    else if (strcmp(db_value(result, 0, 0), "alive") == 0)
+        status = cli_fail("the sensor %s is alive: stop it first", argv[first]);
+    db_result_free(&result);
+    return status;
+}
+
 const struct cli_command status_commands[] = {
     {.name = "status", .arguments = "", .help = "Show the sensors: alive, last session and hit, spool, counters", .run = run_status},
+    {.name = "sensor retire", .arguments = "NAME", .help = "A sensor is none any more: its silence is no news", .run = run_sensor_retire},
     {.name = NULL},
 };

@@ -102,8 +102,8 @@ static const struct series sensor_series[] = {
 };
 
 static const struct series fleet_series[] = {
-    {"hunnypot_sensors", "gauge", "Sensors that the database knows; of more than " METRICS_SENSORS_MAX " those seen last have figures.",
-     NULL, "(SELECT count(*) FROM hunnypot.sensor)"},
+    {"hunnypot_sensors", "gauge", "Sensors that the database knows and that are not retired; of more than " METRICS_SENSORS_MAX " those seen last have figures.",
+     NULL, "(SELECT count(*) FROM hunnypot.sensor WHERE retired IS NULL)"},
     {"hunnypot_witnesses", "gauge", "Witnesses that the database knows; the same holds for them.", NULL,
      "(SELECT count(*) FROM hunnypot.witness)"},
     {"hunnypot_ripe_overdue_seconds", "gauge", "For how long hits that are ripe wait to be counted.", NULL,
@@ -252,7 +252,8 @@ static enum db_status write_group(struct db *db, FILE *out, const struct group *
 /* Of each sensor that told it soundly: all buckets, none of which can be negative or too much.  %s: its name, how many buckets it has, and
  * their numbers with the most that they take. */
 static const char told_histogram_sql[] =
-    "WITH s AS (SELECT sensor_id, name, counters->'histograms'->'%s' AS h FROM hunnypot.sensor ORDER BY last_seen DESC, sensor_id"
+    "WITH s AS (SELECT sensor_id, name, counters->'histograms'->'%s' AS h FROM hunnypot.sensor"
+    "  WHERE retired IS NULL ORDER BY last_seen DESC, sensor_id"
     "  LIMIT " METRICS_SENSORS_MAX "), told AS ("
     " SELECT s.sensor_id, s.name, CASE jsonb_typeof(h->'sum_us') WHEN 'number' THEN (h->'sum_us')::text::numeric END AS sum_us, c.counts FROM s,"
     "  LATERAL (SELECT array_agg(trunc(number) ORDER BY place) AS counts FROM (SELECT place, CASE jsonb_typeof(value) WHEN 'number'"
@@ -266,8 +267,8 @@ static const char told_histogram_sql[] =
 static const char listing_histogram_sql[] =
     "SELECT format('class=\"%s\"', " LABEL_SQL("p.class") "), coalesce(b.bound::text, '+Inf'),"
     " sum(coalesce(d.number, 0)) OVER (PARTITION BY p.class ORDER BY b.place), round(sum(coalesce(d.seconds, 0)) OVER (PARTITION BY p.class), 3)"
-    " FROM hunnypot.policy p CROSS JOIN unnest(hunnypot.listing_delay_bounds() || NULL::int) WITH ORDINALITY b (bound, place)"
-    " LEFT JOIN hunnypot.listing_delay d ON d.class = p.class AND d.place = b.place - 1 ORDER BY p.rank, b.place";
+    " FROM hunnypot.policy p CROSS JOIN unnest(hunnypot.hit_to_listing_bounds() || NULL::int) WITH ORDINALITY b (bound, place)"
+    " LEFT JOIN hunnypot.hit_to_listing d ON d.class = p.class AND d.place = b.place - 1 ORDER BY p.rank, b.place";
 
 static char *told_histogram(enum histogram histogram)
 {

@@ -28,7 +28,8 @@
     "  FROM (SELECT key, CASE jsonb_typeof(value) WHEN 'number' THEN value::text::numeric / 1000 END AS at FROM" \
     "   jsonb_each(CASE jsonb_typeof(s.counters->'moments') WHEN 'object' THEN s.counters->'moments' ELSE '{}' END)) v" \
     "  WHERE at BETWEEN 0 AND 2e11) m," \
-    " LATERAL (SELECT CASE jsonb_typeof(s.counters->'hosts') WHEN 'array' THEN s.counters->'hosts' ELSE '[]' END AS hosts) h)"
+    " LATERAL (SELECT CASE jsonb_typeof(s.counters->'hosts') WHEN 'array' THEN s.counters->'hosts' ELSE '[]' END AS hosts) h" \
+    " WHERE s.retired IS NULL)"
 
 /* Write all figures, of one moment, to OUT.  Within a transaction of its own, which is over then. */
 enum db_status metrics_write(struct db *db, FILE *out) __attribute__((warn_unused_result));

@@ -181,7 +181,7 @@ enum db_status page_sensor(struct db *db, FILE *out, const char *name, const cha
     static const char found_sql[] = "SELECT $2::text IS NOT NULL AND EXISTS (SELECT FROM hunnypot.sensor WHERE name = $1)";
     struct section sections[] = {
         {"Now", "As its last sign of life told.", "State", html_tiles,
-         asked(about_name, "SELECT CASE WHEN s.last_seen > now() - interval '30 seconds' THEN 'alive' ELSE 'SILENT' END AS state,"
+         asked(about_name, "SELECT CASE WHEN s.retired IS NOT NULL THEN 'retired' WHEN s.last_seen > now() - interval '30 seconds' THEN 'alive' ELSE 'SILENT' END AS state,"
                            " to_char(s.last_seen AT TIME ZONE zone, 'YYYY-MM-DD HH24:MI:SS') AS heartbeat, s.inbox, s.outbox,"
                            " s.aside, s.version,"
                            " to_char((SELECT max(last_batch) FROM hunnypot.spool p WHERE p.sensor_id = s.sensor_id) AT TIME"

@@ -42,9 +42,9 @@ static char *by_delay(void)
 {
     return by_class(", steps AS (SELECT step, CASE WHEN hours IS NULL THEN 'longer' WHEN hours <= 48 THEN hours || ' h' ELSE"
                     " hours / 24 || ' d' END"
-                    "  AS name FROM (SELECT ordinality - 1 AS step, hours FROM unnest(hunnypot.delay_steps() || NULL::int) WITH"
+                    "  AS name FROM (SELECT ordinality - 1 AS step, hours FROM unnest(hunnypot.until_listed_steps() || NULL::int) WITH"
                     " ORDINALITY h (hours)) s)",
-                    "steps", "step", "up_to", "(SELECT d.* FROM hunnypot.delay d, span WHERE d.day >= span.first::date)");
+                    "steps", "step", "up_to", "(SELECT d.* FROM hunnypot.until_listed d, span WHERE d.day >= span.first::date)");
 }
 
 /* A column for each hour of the day, a row for each day of the week. */
@@ -132,17 +132,17 @@ static const char policy_sql[] =
     " (-1, 'half of what it takes now'), (0, 'as it is now'), (1, 'twice what it takes now'), (2, 'only what is proven')) v"
     " (step, name)"
     " LEFT JOIN hunnypot.policy_tradeoff() t USING (step) GROUP BY v.step, v.name ORDER BY v.step";
+/* The ranks are joined to those that are shown only. */
 static const char networks_sql[] =
-    "SELECT l.network, sum(l.hits) AS hits, string_agg(l.class, ', ' ORDER BY l.rank) AS classes, max(l.domains) AS domains,"
+    "SELECT l.network, sum(l.hits) AS hits, string_agg(l.class, ', ' ORDER BY p.rank) AS classes, max(l.domains) AS domains,"
     " to_char(min(l.since) AT TIME ZONE s.zone, 'YYYY-MM-DD HH24:MI') AS since, to_char(max(l.last_seen) AT TIME ZONE s.zone,"
-    " 'YYYY-MM-DD HH24:MI') AS last_seen, l.network AS _network FROM (SELECT network, class, rank, hits, domains, since,"
-    " last_seen"
-    " FROM hunnypot.listing ORDER BY hits DESC, network LIMIT 15) l, span s"
+    " 'YYYY-MM-DD HH24:MI') AS last_seen, l.network AS _network FROM (SELECT network, class, hits, domains, since, last_seen"
+    " FROM hunnypot.listing ORDER BY hits DESC, network LIMIT 15) l LEFT JOIN hunnypot.policy p USING (class), span s"
     " GROUP BY l.network, s.zone ORDER BY 2 DESC, 1";
 static const char sensors_sql[] =
     "SELECT s.name AS sensor, CASE WHEN s.last_seen > now() - interval '30 seconds' THEN 'alive' ELSE 'SILENT' END AS state,"
     " to_char(s.last_seen AT TIME ZONE p.zone, 'YYYY-MM-DD HH24:MI:SS') AS heartbeat, s.inbox, s.outbox, s.aside, s.version,"
-    " s.name AS _sensor FROM hunnypot.sensor s, span p ORDER BY s.name";
+    " s.name AS _sensor FROM hunnypot.sensor s, span p WHERE s.retired IS NULL ORDER BY s.name";
 
 static enum db_status write_sections(const struct frame *frame, struct db *db, FILE *out, const char *zone)
 {

@@ -9,7 +9,7 @@
 #include "web/exchange.h"
 
 enum {
-    SCHEMA_VERSION = 10, /* the oldest schema that these pages work with: the number of a file in sql/ */
+    SCHEMA_VERSION = 11, /* the oldest schema that these pages work with: the number of a file in sql/ */
     READY_MS = 2000     /* of a database that stands still nobody waits for a page as long as for one that computes */
 };
 

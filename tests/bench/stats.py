@@ -49,21 +49,26 @@ class Ratio:
 
 
 class Figure:
-    """One thing measured by itself, several times: VALUES, of which the median counts, and the most that it may be."""
+    """One thing measured by itself, several times: VALUES, of which the median counts, and what it may be at most, or at least."""
 
-    def __init__(self, name, values, at_most, unit):
-        self.name, self.values, self.at_most, self.unit = name, values, at_most, unit
+    def __init__(self, name, values, at_most=None, at_least=None, unit=""):
+        self.name, self.values, self.at_most, self.at_least, self.unit = name, values, at_most, at_least, unit
         self.median = statistics.median(values)
 
     def verdict(self):
-        return "pass" if self.median <= self.at_most else "FAIL"
+        if self.at_most is None and self.at_least is None:
+            return ""
+        reached = self.median <= self.at_most if self.at_most is not None else self.median >= self.at_least
+        return "pass" if reached else "FAIL"
 
     def as_json(self):
-        return {"name": self.name, "values": self.values, "median": self.median, "at_most": self.at_most, "verdict": self.verdict(),
-                "unit": self.unit}
+        return {"name": self.name, "values": self.values, "median": self.median, "at_most": self.at_most, "at_least": self.at_least,
+                "verdict": self.verdict(), "unit": self.unit}
 
     def line(self):
-        return f"{f'{self.name} ({self.unit})':66} {'':12} {self.median:12.4g} {'':7} {'':>16} {f'<= {self.at_most}':>8} {self.verdict()}"
+        target = f"<= {self.at_most}" if self.at_most is not None else f">= {self.at_least}" if self.at_least is not None else ""
+        name, between = f"{self.name} ({self.unit})", f"{min(self.values):.4g}..{max(self.values):.4g}"
+        return f"{name:66} {'':12} {self.median:12.4g} {'':7} {between:>16} {target:>8} {self.verdict()}"
 
 
 HEAD = f"{'measure (B / A)':66} {'A':>12} {'B':>12} {'ratio':>7} {'95% of median':>16} {'target':>8}"

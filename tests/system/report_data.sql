@@ -42,7 +42,7 @@ SELECT day::date, what, name, ceil(size * (0.5 + pg_temp.chance(day::date || nam
             ('name', '*.dsl.isp.example', 16), ('name', 'mta.example', 5), ('helo', 'an address in brackets', 280), ('helo', 'win-*', 190),
             ('helo', 'ylmf-pc', 170), ('helo', 'the domain that it writes to', 77), ('helo', 'its own name', 61), ('helo', 'localhost', 22)) n (what, name, size);
 
-INSERT INTO hunnypot.delay (day, class, step, number)
+INSERT INTO hunnypot.until_listed (day, class, step, number)
 SELECT day::date, class, step, round(size * (ARRAY[0, 38, 12, 9, 14, 7, 5, 4, 2, 1, 1])[step + 1] * (0.5 + pg_temp.chance(day::date || class || step)))
 FROM generate_series(now() - interval '32 days', now(), interval '1 day') day, (VALUES ('trap', 1.2), ('backup', 0.6), ('address', 0.2)) c (class, size),
     generate_series(0, 10) step;

@@ -167,6 +167,24 @@ def test_status(caught, pg, hunnypot, hunnypot_json):
     assert hunnypot("status", "--format", "csv", check=False).stdout.count("alive") == 1
 
 
+def test_a_sensor_that_is_given_up(caught, pg, hunnypot, hunnypot_json):
+    sensor = Sensor(pg, "trap2")
+    sensor.heartbeat()
+    assert "is alive" in hunnypot("sensor", "retire", "trap2", check=False, user="operator").stderr
+    pg.query("UPDATE hunnypot.sensor SET last_seen = now() - interval '31 s' WHERE name = 'trap2'")
+    assert hunnypot("status", check=False).returncode == 2 and "trap2" in hunnypot("report").stdout
+    assert hunnypot("sensor", "retire", "trap2", check=False, user="reader").returncode == 1
+    for _ in range(2):
+        hunnypot("sensor", "retire", "trap2", check=True, user="operator")
+    assert [row["sensor"] for row in hunnypot_json("status")] == ["trap1"] and hunnypot("status", check=False).returncode == 0
+    assert "trap2" not in hunnypot("report").stdout
+    metrics = hunnypot("status", "--format", "prometheus").stdout
+    assert "trap2" not in metrics and "\nhunnypot_sensors 1\n" in metrics
+    sensor.heartbeat()
+    assert [row["state"] for row in hunnypot_json("status")] == ["alive", "alive"]
+    assert "no sensor" in hunnypot("sensor", "retire", "trap3", check=False, user="operator").stderr
+
+
 def test_the_brake(caught, pg, hunnypot, hunnypot_json):
     """status says that it holds, and with which word; brake says what and whom, and releases it."""
     assert hunnypot("brake", "show", check=True).stdout.startswith("state:     open\nheld:      0\n")

@@ -1,6 +1,8 @@
 """The door: who is listed looks itself up, and gets off the list; and nobody else is told anything, or gets anything."""
+import collections
 import itertools
 import json
+import re
 import subprocess
 import threading
 from datetime import timedelta
@@ -400,7 +402,7 @@ def test_the_role_can_do_nothing_else(door):
     door.prove()
     for statement in ("SELECT * FROM hunnypot.request", "SELECT * FROM hunnypot.listing", "SELECT hunnypot.void('0.0.0.0/0')",
                       "SELECT hunnypot.setting('contact')", "SELECT hunnypot.request_decide(1, true, '', '')", "SELECT * FROM hunnypot.policy",
-                      "SELECT hunnypot.door_may_remove('203.0.113.7')", "SELECT * FROM hunnypot.schema_version",
+                      "SELECT hunnypot.door_may_remove('203.0.113.7', true)", "SELECT * FROM hunnypot.schema_version",
                       "BEGIN; LOCK TABLE hunnypot.turn_request IN EXCLUSIVE MODE", "CREATE TEMP TABLE listed_network (network cidr)"):
         try:
             door.pg.query(statement, user="door")
@@ -413,6 +415,32 @@ def test_the_role_can_do_nothing_else(door):
         cursor.execute("SET search_path = pg_temp, hunnypot; SELECT class FROM hunnypot.door_look_up('203.0.113.7', NULL)")
         assert cursor.fetchall() == [("trap",)]
     connection.close()
+
+
+def test_no_table_is_read_as_a_whole_and_no_plan_compiled(door):
+    """Statistics that are stale make a plan look dear, and to compile it takes a hundred times as long as a look-up does."""
+    door.infer()
+    connection = door.pg.connect()
+    connection.notices = collections.deque()
+    with connection.cursor() as cursor:
+        cursor.execute("LOAD 'auto_explain'; SET auto_explain.log_min_duration = 0; SET auto_explain.log_nested_statements = on; "
+                       "SET auto_explain.log_analyze = on; SET client_min_messages = log; SET jit_above_cost = 0")
+        cursor.execute("SELECT way FROM hunnypot.door_look_up(%s, %s)", (CLIENT, ELSEWHERE))
+        assert cursor.fetchall() == [("itself",)]
+        cursor.execute("SELECT hunnypot.door_ask(%s, %s, NULL)", (CLIENT, ELSEWHERE))
+        assert cursor.fetchall() == [("name",)]
+        cursor.execute("SELECT request_id FROM hunnypot.request_to_check()")
+        [(request,)] = cursor.fetchall()
+        cursor.execute("SELECT hunnypot.door_token(%s)", (CLIENT,))
+        cursor.execute("SELECT hunnypot.request_checked(%s, 'mail.example')", (request,))
+        assert cursor.fetchall() == [("removed",)]
+        cursor.execute("SELECT hunnypot.list_lock(); SELECT hunnypot.request_expire(1000)")
+    connection.close()
+    plans = [plan for plan in connection.notices if "Query Text: SELECT hunnypot." not in plan and "FROM hunnypot.door_look_up(" not in plan
+             and "FROM hunnypot.request_to_check(" not in plan]
+    assert any("listed_network" in plan for plan in plans) and any("offence_day" in plan for plan in plans)
+    for plan in plans:
+        assert "JIT:" not in plan and not re.search("Seq Scan on (hit|waiting|pardoned|offence_day|listed_network|request)", plan), plan
 
 
 def test_settings_that_make_no_sense(pg_plain):

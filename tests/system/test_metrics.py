@@ -259,7 +259,7 @@ def queries():
 def prometheus(net, tmp_path):
     """Prometheus, which takes figures from a folder that a web server shows."""
     (tmp_path / "prometheus.yml").write_text(f"""
-global: {{scrape_interval: 1s, evaluation_interval: 1s}}
+global: {{scrape_interval: 500ms, scrape_timeout: 500ms, evaluation_interval: 500ms}}
 rule_files: [{RULES}]
 scrape_configs:
   - job_name: hunnypot

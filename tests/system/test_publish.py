@@ -259,12 +259,14 @@ def answers(at):
     return True
 
 
+TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+TLS.check_hostname, TLS.verify_mode = False, ssl.CERT_NONE
+
+
 class Secure(Connection):
     def connect(self):
         super().connect()
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        self.sock = context.wrap_socket(self.sock, server_hostname="bl.example.org")
+        self.sock = TLS.wrap_socket(self.sock, server_hostname="bl.example.org")
 
 
 def through(target, source, method="GET", body=None, at="192.0.2.1:443", **headers):

@@ -327,6 +327,11 @@ def test_suspects_are_a_grade_of_their_own(ripening):
     assert ripening.pg.query("SELECT * FROM hunnypot.suspect") == []
     ripening.pg.query("UPDATE hunnypot.policy SET suspect_address = '127.0.2.2' WHERE class = 'trap'")
     assert ripening.pg.query("SELECT host(network), host(return_address) FROM hunnypot.suspect") == [(CLIENT, "127.0.2.2")]
+    # For each client that is not listed a DNSBL asks so, while millions of hits may wait.
+    ripening.pg.query("ALTER DATABASE hunnypot SET enable_seqscan = off")
+    plan = ripening.pg.query("EXPLAIN SELECT FROM hunnypot.suspect WHERE network = '203.0.113.99'")
+    ripening.pg.query("ALTER DATABASE hunnypot RESET enable_seqscan")
+    assert any("waiting_network" in line for (line,) in plan), plan
     ripening.later(5 * HOUR)
     assert ripening.pg.query("SELECT * FROM hunnypot.suspect") == []
 

@@ -22,7 +22,7 @@ RELATIONS = {
     "witness_stretch": READERS, "witness_probe": READERS, "witness_found": READERS, "witness_letters": READERS,
     "turn_list": {}, "turn_record": {}, "turn_partitions": {}, "turn_request": {}, "request": READERS, "request_token": {}, "request_request_id_seq": {},
     "probe": READERS, "hourly": READERS, "outage": READERS, "reached": READERS,
-    "left_alone": READERS, "busiest": READERS, "delay": READERS, "listing_count": READERS, "listing_delay": READERS, "setting": CHANGED, "policy": CHANGED, "allow": CHANGED,
+    "left_alone": READERS, "busiest": READERS, "until_listed": READERS, "listing_count": READERS, "hit_to_listing": READERS, "setting": CHANGED, "policy": CHANGED, "allow": CHANGED,
     "hit_DAY": {}, "sensor_sensor_id_seq": {}, "witness_witness_id_seq": {}, "listed_network": {}, "listed_serial": {}, "change": {},
 }
 SENSOR, READER, OPERATOR = {"sensor"}, {"reader", "operator"}, {"operator"}
@@ -34,10 +34,10 @@ FUNCTIONS = {
     **dict.fromkeys(["client_address", "client_network", "neighbours", "setting", "covering", "listed", "units", "hours_left", "iso_time", "reversed",
                      "address", "postfix_action", "known_class", "worst_listing", "firm_listing", "listing_serial", "listing_state",
                      "changes", "why", "verdicts", "hit_words", "hit_outcome", "policy_test", "witness_list", "witness_troubles",
-                     "was_watched", "mx_watched", "machine_watched", "brake_room", "newest_offences", "policy_tradeoff", "delay_steps", "listing_delay_bounds",
+                     "was_watched", "mx_watched", "machine_watched", "brake_room", "newest_offences", "policy_tradeoff", "until_listed_steps", "hit_to_listing_bounds",
                      "dnsbl", "dnsbl_address", "dnsbl_zone"], READER),
     **dict.fromkeys(["are_nat64_prefixes", "brake_release", "allow_add", "allow_del", "forget", "expire", "rebuild", "policy_enable",
-                     "witness_remove", "witness_forget", "request_to_check", "request_checked", "request_decide"], OPERATOR),
+                     "witness_remove", "witness_forget", "request_to_check", "request_checked", "request_decide", "sensor_retire"], OPERATOR),
     **dict.fromkeys(["door_look_up", "door_token", "door_ask"], {"door"}),
     **dict.fromkeys(["make_partitions", "lock_alone", "find_sensor", "no_link", "counted_class", "letter_of", "count_ripe", "lasting", "is_enough", "judge",
                      "clients_needed", "facts_of",
