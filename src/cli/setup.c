@@ -126,8 +126,8 @@ static void put_environment(FILE *stream, const char *name, const char *value)
     fputs("\"\n", stream);
 }
 
-/* Which database hunnypot-expire.service works on, where it is not the one that it takes by itself. */
-static int make_expire(const struct setup *setup, struct setup_change *change)
+/* Which database the units of hunnypot-operator work on, where it is not the one that they take by themselves. */
+static int make_operator(const struct setup *setup, struct setup_change *change)
 {
     size_t size;
     FILE *stream;
@@ -138,7 +138,7 @@ static int make_expire(const struct setup *setup, struct setup_change *change)
         return CLI_OK;
     }
     stream = alloc_text_begin(&change->new, &size);
-    fputs("# By hunnypot setup, for hunnypot-expire.service\n", stream);
+    fputs("# By hunnypot setup, for all units that run as hunnypot-operator\n", stream);
     put_environment(stream, "HUNNYPOT_DATABASE", setup->reader_conninfo);
     alloc_text_end(stream);
     if (change->old == NULL || change->written != NULL || strcmp(change->old, change->new) == 0)
@@ -208,7 +208,7 @@ static int run_final_check(const struct setup *setup)
     if (strcmp(setup->reader_conninfo, SETUP_DATABASE) != 0)
         printf("To look, as root: export HUNNYPOT_DATABASE=%s\n", quoted);
     if (setup->role_named)
-        puts("hunnypot-expire.service wants HUNNYPOT_DATABASE=..., with a role in hunnypot_operator, in " SETUP_EXPIRE);
+        puts("hunnypot-expire.timer and exporters want HUNNYPOT_DATABASE=..., with a role in hunnypot_operator, in " SETUP_OPERATOR);
     fputs("hunnypot check:\n", stdout);
     status = shell_run(command);
     free(command);
@@ -217,7 +217,7 @@ static int run_final_check(const struct setup *setup)
 }
 
 /* The files that setup changes: our own, and the mail server's. */
-enum { OWN_SETTINGS, OWN_EXPIRE, OWN_CHANGES };
+enum { OWN_SETTINGS, OWN_OPERATOR, OWN_CHANGES };
 struct changes {
     struct setup_change own[OWN_CHANGES], mta[SETUP_MTA_CHANGES];
     size_t mta_count;
@@ -243,11 +243,11 @@ static int apply_changes(struct setup *setup, const struct changes *changes, boo
 
 static int undo_changes(const struct setup *setup, struct changes *changes)
 {
-    struct setup_change *settings = &changes->own[OWN_SETTINGS], *expire = &changes->own[OWN_EXPIRE];
+    struct setup_change *settings = &changes->own[OWN_SETTINGS], *operator = &changes->own[OWN_OPERATOR];
     int status = write_mta(setup, changes->mta, changes->mta_count);
 
     settings->new = settings->base == NULL || *settings->base == '\0' ? NULL : alloc_text(settings->base);
-    expire->new = alloc_text(expire->written == NULL ? expire->old : NULL);
+    operator->new = alloc_text(operator->written == NULL ? operator->old : NULL);
     if (status == CLI_OK && shell_run("systemctl disable --now hunnypot-milter hunnypot-expire.timer 2>&1") != 0)
         status = cli_fail("systemctl disable --now hunnypot-milter failed");
     for (size_t i = 0; i < OWN_CHANGES && status == CLI_OK; i++)
@@ -273,11 +273,11 @@ static int prepare(struct setup *setup, struct changes *changes, bool *changed)
     if (status == CLI_OK)
         status = setup_file_open(&changes->own[OWN_SETTINGS], SETUP_SETTINGS, "#");
     if (status == CLI_OK)
-        status = setup_file_open(&changes->own[OWN_EXPIRE], SETUP_EXPIRE, NULL);
+        status = setup_file_open(&changes->own[OWN_OPERATOR], SETUP_OPERATOR, NULL);
     if (status == CLI_OK && !setup->undo)
         status = make_settings(setup, &changes->own[OWN_SETTINGS]);
     if (status == CLI_OK && !setup->undo)
-        status = make_expire(setup, &changes->own[OWN_EXPIRE]);
+        status = make_operator(setup, &changes->own[OWN_OPERATOR]);
     if (status == CLI_OK && setup->apply && getpwnam("hunnypot") == NULL && shell_run("systemd-sysusers 2>&1") != 0)
         status = cli_fail("there is no user hunnypot, and systemd-sysusers does not make it");
     if (status == CLI_OK && !setup->undo)

@@ -16,7 +16,7 @@
 
 #define SETUP_FOLDER HP_SYSCONFDIR "/hunnypot/setup"
 #define SETUP_SETTINGS HP_SYSCONFDIR "/hunnypot.conf"
-#define SETUP_EXPIRE HP_SYSCONFDIR "/hunnypot/expire"   /* hunnypot-expire.service's environment */
+#define SETUP_OPERATOR HP_SYSCONFDIR "/hunnypot/operator" /* environment of the units that run as hunnypot-operator */
 #define SETUP_DATABASE "dbname=hunnypot"                /* what all take where nothing is said */
 #define SETUP_SOCKET "/run/hunnypot/milter.sock"
 

@@ -13,6 +13,7 @@
 #include "daemon/privileges.h"
 #include "daemon/run.h"
 #include "daemon/second_net.h"
+#include "milter/prime.h"
 #include "settings/settings.h"
 
 #define SETTINGS_FILE HP_SYSCONFDIR "/hunnypot.conf"
@@ -59,24 +60,37 @@ static int check(const char *shown_path, const struct settings *settings)
     return fine ? EX_OK : EX_CONFIG;
 }
 
-enum mode { MODE_RUN, MODE_CHECK = 'k', MODE_DUMP = 'd', MODE_SAMPLE = 's', MODE_HELP = 'h', MODE_VERSION = 'v' };
+/* Whatever it is that asks, a failure is 1: a container engine knows no other. */
+static int ping(const char *socket)
+{
+    const char *why = prime_ping(socket);
+    char *shown = text_printable_new(socket, PATH_MAX);
+
+    if (why != NULL)
+        fprintf(stderr, "%s: %s\n", shown, why);
+    free(shown);
+    return why == NULL ? EX_OK : EXIT_FAILURE;
+}
+
+enum mode { MODE_RUN, MODE_CHECK = 'k', MODE_PING = 'p', MODE_DUMP = 'd', MODE_SAMPLE = 's', MODE_HELP = 'h', MODE_VERSION = 'v' };
 
 static const struct option long_options[] = {
     {"config", required_argument, NULL, 'c'},      {"check", no_argument, NULL, MODE_CHECK},
-    {"dump", no_argument, NULL, MODE_DUMP},        {"sample", no_argument, NULL, MODE_SAMPLE},
-    {"help", no_argument, NULL, MODE_HELP},        {"version", no_argument, NULL, MODE_VERSION},
-    {NULL, 0, NULL, 0},
+    {"ping", no_argument, NULL, MODE_PING},        {"dump", no_argument, NULL, MODE_DUMP},
+    {"sample", no_argument, NULL, MODE_SAMPLE},    {"help", no_argument, NULL, MODE_HELP},
+    {"version", no_argument, NULL, MODE_VERSION},  {NULL, 0, NULL, 0},
 };
 
 static void print_usage(FILE *out)
 {
     fprintf(out,
-            "usage: " PROGRAM " [-c FILE] [--check | --dump | --sample]\n"
+            "usage: " PROGRAM " [-c FILE] [--check | --ping | --dump | --sample]\n"
             "\n"
             "Runs in the foreground as a milter and logs to standard error.\n"
             "\n"
             "  -c, --config FILE  the settings (%s)\n"
             "      --check        say what is wrong with the settings, and end\n"
+            "      --ping         ask whether the daemon that runs answers, and end\n"
             "      --dump         print the settings in force, and end\n"
             "      --sample       print a settings file with every default, and end\n"
             "      --help, --version\n"
@@ -110,6 +124,8 @@ static int act(enum mode mode, const char *path)
     shown_path = text_printable_new(path, PATH_MAX);
     if (mode == MODE_CHECK) {
         status = check(shown_path, settings);
+    } else if (mode == MODE_PING) {
+        status = ping(settings->socket);
     } else if (mode == MODE_DUMP) {
         settings_dump(settings, stdout);
         status = finish_output();

@@ -3,11 +3,14 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <libmilter/mfapi.h>
+#include <netdb.h>
 #include <poll.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -119,4 +122,51 @@ void prime_hang_up(struct primer **primer)
         close((*primer)->fd);
     free(*primer);
     *primer = NULL;
+}
+
+/* 0, or an errno. */
+static int ping(int family, const struct sockaddr *address, socklen_t length)
+{
+    int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0), error = 0;
+
+    if (fd < 0 || connect(fd, address, length) != 0 || !negotiate_as_mta(fd, -1))
+        error = errno;
+    if (fd >= 0)
+        close(fd);
+    return error;
+}
+
+/* PORT, PORT@HOST or PORT@[HOST]: libmilter listens on one of the host's addresses. */
+static const char *ping_inet(int family, const char *text)
+{
+    const struct addrinfo hints = {.ai_family = family, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
+    const char *at = strchr(text, '@');
+    size_t bracket = at != NULL && at[1] == '[' ? 1 : 0;
+    char port[sizeof "65535"], host[NI_MAXHOST];
+    struct addrinfo *found = NULL;
+    int error, last = ENOENT;
+
+    snprintf(port, sizeof port, "%.*s", (int)strcspn(text, "@"), text);
+    snprintf(host, sizeof host, "%.*s", at == NULL ? 0 : (int)strcspn(at + 1 + bracket, "]"), at == NULL ? "" : at + 1 + bracket);
+    error = getaddrinfo(at == NULL ? NULL : host, port, &hints, &found);
+    if (error != 0)
+        return gai_strerror(error);
+    for (struct addrinfo *one = found; one != NULL && last != 0; one = one->ai_next)
+        last = ping(one->ai_family, one->ai_addr, one->ai_addrlen);
+    freeaddrinfo(found);
+    return last == 0 ? NULL : strerror(last);
+}
+
+const char *prime_ping(const char *socket)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int error;
+
+    if (strncmp(socket, "inet:", 5) == 0)
+        return ping_inet(AF_INET, socket + 5);
+    if (strncmp(socket, "inet6:", 6) == 0)
+        return ping_inet(AF_INET6, socket + 6);
+    snprintf(address.sun_path, sizeof address.sun_path, "%s", *socket == '/' ? socket : strchr(socket, ':') + 1);
+    error = ping(AF_UNIX, (struct sockaddr *)&address, sizeof address);
+    return error == 0 ? NULL : strerror(error);
 }

@@ -29,4 +29,8 @@ void prime(struct primer **primer, int stop_fd);
 /* Without that. */
 void prime_hang_up(struct primer **primer);
 
+/* Does the daemon that listens on SOCKET (libmilter's syntax) answer one who negotiates like that?  NULL, or a static text that
+ * says why not; a name that is looked up, and each of its addresses, take the time they take, an answer at most 10 s. */
+const char *prime_ping(const char *socket);
+
 #endif

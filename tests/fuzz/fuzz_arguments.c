@@ -612,6 +612,13 @@ pid_t __wrap_waitpid(pid_t pid, int *status, int options)
 }
 
 /* DNS has targets of its own; nobody is asked here. */
+const char *__wrap_prime_ping(const char *socket);
+const char *__wrap_prime_ping(const char *socket)
+{
+    (void)socket;
+    return world.choices.command_fails ? "Connection refused" : NULL;
+}
+
 void __wrap_mx_names_resolve(const struct settings_dns *config, const struct ipaddr *address, const atomic_bool *stop,
                              struct mx_names *names);
 void __wrap_mx_names_resolve(const struct settings_dns *config, const struct ipaddr *address, const atomic_bool *stop,

@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import socket
+import threading
 import time
 from pathlib import Path
 
@@ -249,6 +250,26 @@ def test_primed_on_a_host_name_with_two_addresses(milter, wait_for, addresses):
         assert " prime-failed " not in daemon.log()
     finally:
         hosts.write_text(before)
+
+
+@pytest.mark.parametrize("where", ["unix:/run/hunnypot/milter.sock", "inet:8899@127.0.0.1", "inet6:8899@[::1]", "inet:8899@localhost"])
+def test_ping(milter, where):
+    daemon = milter(database="", socket=where)
+    assert daemon_output("--ping", conf=daemon.conf).returncode == 0
+    daemon.stop()
+    done = daemon_output("--ping", conf=daemon.conf)
+    assert done.returncode == 1 and done.stderr.startswith(f"{where}: ") and done.stderr.count("\n") == 1
+
+
+def test_ping_of_one_who_is_no_milter(conf):
+    with socket.create_server(("127.0.0.1", 8899)) as listener:
+        asking = threading.Thread(target=lambda: listener.accept()[0].close())
+        asking.start()
+        done = daemon_output("--ping", conf=conf(settings_text({"socket": "inet:8899@127.0.0.1"})))
+        asking.join()
+    assert done.returncode == 1 and done.stderr == "inet:8899@127.0.0.1: Connection reset by peer\n"
+    done = daemon_output("--ping", conf=conf(settings_text({"socket": "inet:8899@nowhere.invalid"})))
+    assert done.returncode == 1 and "nowhere.invalid: " in done.stderr
 
 
 def test_an_address_that_became_ours(dns, milter, hits, wait_for):

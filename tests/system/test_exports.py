@@ -1,8 +1,11 @@
 """Every export format, read by the program it is for; and nothing that a client said is in any of them."""
 import csv
+import http.client
 import json
+import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import uuid
@@ -14,7 +17,7 @@ import dns.rcode
 import pytest
 
 from cli_data import Sensor
-from testbed.base import DEBS, STATE, TOP, TRAP_HOST, TRAP_HOST6, Server, run
+from testbed.base import DEBS, STATE, TOP, TRAP_HOST, TRAP_HOST6, Server, run, wait_for
 from testbed.mx import PRIMARY, OpenSmtpd
 from testbed.offences import list_networks, offend
 from testbed.smtp import Smtp
@@ -60,14 +63,24 @@ def export(hunnypot):
     return write
 
 
+def keeps_up(listed, renew, refuses, first=(TRAP, BACKUP)):
+    """A consumer that has the list gets it again, with fewer, with none: RENEW writes it and says so."""
+    for change, wanted in (("SELECT", {*first}), (f"SELECT hunnypot.allow_add('{TRAP}')", {*first} - {TRAP}),
+                           ("SELECT hunnypot.allow_add(network) FROM hunnypot.listing", set())):
+        listed.query(change)
+        renew()
+        wait_for(lambda: {client for client in (TRAP, BACKUP, FREE) if refuses(client)} == wanted, 30, f"{wanted or 'nobody'} refused", 0.2)
+
+
 @pytest.fixture
 def serve():
-    """serve(server) stops it after the test."""
+    """serve(server) stops it after the test; its zone's .reload() has it read its files again."""
     started = []
 
     def start(name, command, zone):
         started.append(Server(name, command, STATE / f"{name}.log", ports=zone.ports))
         started[-1].wait_ready(zone.answers)
+        zone.reload = lambda server=started[-1]: server.send(signal.SIGHUP)
         return zone
     yield start
     for server in started:
@@ -126,6 +139,13 @@ def test_rbldnsd_answers(listed, export, serve):
     log = (STATE / "rbldnsd.log").read_text()
     assert not re.search(r"(?i)warning|error|invalid|unrecognized", log), log
 
+    def renew():
+        for version in "46":
+            export(f"rbldnsd-ip{version}", ns="ns.list.example", hostmaster="admin.list.example")
+        zone.reload()
+    keeps_up(listed, renew, lambda client: zone.about(client)[0] == "NOERROR")
+    assert zone.about("127.0.0.2")[0] == "NOERROR" and zone.about(TRAP6)[0] == "NXDOMAIN"
+
 
 def test_rbldnsd_zones_of_one_class(listed, export, serve):
     path = export("rbldnsd-ip4", **{"class": "backup"})
@@ -162,6 +182,8 @@ def test_bind_answers(listed, export, named):
     zone = named("bl.test", path)
     check_list_zone(zone)
     assert zone.about(TRAP6, "TXT") == ("NOERROR", [f'"{text_about("2001:db8:c::")}"'])
+    keeps_up(listed, lambda: (export("bind", ns="ns.list.example", hostmaster="admin.list.example"), zone.reload()),
+             lambda client: zone.about(client)[0] == "NOERROR")
 
 
 def test_rpz_hides_names_of_listed_addresses(listed, export, named, dns):
@@ -174,6 +196,8 @@ def test_rpz_hides_names_of_listed_addresses(listed, export, named, dns):
     assert resolver.ask("client7.example.com", "AAAA")[0] == "NXDOMAIN"
     assert resolver.ask("zero.example.com", "AAAA")[0] == "NXDOMAIN"
     assert resolver.ask("client10.example.com", "A") == ("NOERROR", [FREE])
+    keeps_up(listed, lambda: (export("rpz"), resolver.reload()),
+             lambda client: resolver.ask(f"client{client.split('.')[3]}.example.com", "A")[0] == "NXDOMAIN")
     assert not re.search("(?i)rpz.*(invalid|error|canonical)", (STATE / "named.log").read_text())
 
 
@@ -194,14 +218,41 @@ def test_rbldns_has_one_class_a_file(listed, export):
         assert rest == ["127.0.0.2", *clients]
 
 
+def test_rbldns_answers(listed, export, serve):
+    folder = STATE / "rbldns"
+    folder.mkdir()
+
+    def make():
+        shutil.copy(export("rbldns", **{"class": "trap"}), folder / "data")
+        run(DEBS / "rbldns/usr/sbin/rbldns-data", cwd=folder)
+    make()
+    zone = Zone("bl.test", 53, "127.0.0.5")
+    zone.answers = lambda: zone.about("127.0.0.2")[0] == "NOERROR"
+    serve("rbldns", ["env", "IP=127.0.0.5", f"ROOT={folder}", "UID=65534", "GID=65534", "BASE=bl.test", DEBS / "rbldns/usr/sbin/rbldns"],
+          zone)
+    assert zone.about(TRAP) == ("NOERROR", ["127.0.0.2"]) and zone.about(FREE) == ("NXDOMAIN", [])
+    # It has no room for this reason; for a short one it has.
+    assert zone.about(TRAP, "TXT") == ("NOERROR", [f'"see {URL}{TRAP}"'])
+    listed.query("UPDATE hunnypot.policy SET reason = 'Listed' WHERE class = 'trap'")
+    make()
+    assert zone.about(TRAP, "TXT") == ("NOERROR", [f'"Listed, see {URL}{TRAP}"'])
+    keeps_up(listed, make, lambda client: zone.about(client)[0] == "NOERROR", [TRAP])
+
+
 # Mail servers and what stands before them
 
 def test_tcprules_denies(listed, export):
-    with open(export("tcprules"), encoding="ascii") as rules:
-        subprocess.run(["tcprules", STATE / "rules.cdb", STATE / "rules.tmp"], stdin=rules, check=True)
-    for client, wanted in ((TRAP, "deny"), (BACKUP, "deny"), (FREE, "allow")):
+    def make():
+        with open(export("tcprules"), encoding="ascii") as rules:
+            subprocess.run(["tcprules", STATE / "rules.cdb", STATE / "rules.tmp"], stdin=rules, check=True)
+
+    def denied(client):
         answer = run("tcprulescheck", STATE / "rules.cdb", env={"TCPREMOTEIP": client, "PATH": "/usr/bin"}).stdout
-        assert f"{wanted} connection" in answer, client
+        assert ("deny connection" in answer) != ("allow connection" in answer)
+        return "deny connection" in answer
+    make()
+    assert denied(TRAP) and denied(BACKUP) and not denied(FREE)
+    keeps_up(listed, make, denied)
 
 
 def test_tcprules_lets_rblsmtpd_explain(listed, export):
@@ -212,18 +263,22 @@ def test_tcprules_lets_rblsmtpd_explain(listed, export):
 
 
 def test_sendmail_refuses(listed, export, sendmail):
-    source = export("sendmail-access")
     database = STATE / "access.db"
     database.unlink(missing_ok=True)
-    with open(source, encoding="ascii") as entries:
-        subprocess.run([DEBS / "sendmail/usr/libexec/sendmail/makemap", "-C", "/dev/null", "hash", database],
-                       stdin=entries, check=True,
-                       env={"LD_LIBRARY_PATH": str(DEBS / "sendmail/usr/lib/x86_64-linux-gnu")})
+
+    def make():
+        with open(export("sendmail-access"), encoding="ascii") as entries:
+            subprocess.run([DEBS / "sendmail/usr/libexec/sendmail/makemap", "-C", "/dev/null", "hash", database],
+                           stdin=entries, check=True,
+                           env={"LD_LIBRARY_PATH": str(DEBS / "sendmail/usr/lib/x86_64-linux-gnu")})
+    make()
     sendmail(extra=f"FEATURE(`access_db', `hash -o {database}')dnl")
     for client, network in ((TRAP, TRAP), (TRAP6, "2001:db8:c::"), (ZERO6, ZERO6)):
         assert refused(client).startswith("550 5.7.1 ") and text_about(network) in refused(client), refused(client)
     for client in (FREE, FREE6):
         assert not refused(client).startswith("5"), client
+    # What is to come again later gets its text, too; all others meet the trap.
+    keeps_up(listed, make, lambda client: URL in refused(client))
 
 
 POSTFIX = {"smtpd_milters": "", "soft_bounce": "no", "smtpd_delay_reject": "no", "smtpd_client_connection_count_limit": "0"}
@@ -239,6 +294,7 @@ def test_postfix_refuses(listed, export, postfix):
         assert answer.startswith("550 5.7.1 ") and answer.endswith(text_about(network)), answer
     for client in (FREE, FREE6):
         assert refused(client).startswith("250"), client
+    keeps_up(listed, lambda: export("postfix-cidr"), lambda client: refused(client)[0] in "45")
     assert "warning" not in server.log()[server.before:]
 
 
@@ -253,6 +309,8 @@ def test_postscreen_refuses(listed, export, postfix):
         assert refused(client, 2525).startswith("521 5.3.2 Service currently unavailable"), client
     for client in (FREE, FREE6):
         assert refused(client, 2525).startswith("250"), client
+    # A postscreen that runs keeps what it read.
+    keeps_up(listed, lambda: (export("postscreen-cidr"), server.command("postfix", "reload")), lambda client: refused(client, 2525).startswith("5"))
     assert "warning" not in server.log()[server.before:]
 
 
@@ -290,9 +348,7 @@ def test_nftables_refuses(listed, export, listener):
             assert reaches(client), client
         days = int(re.search(rf"{TRAP} timeout (\d+)d", run("nft", "list", "set", "inet", "mail", "v4").stdout)[1])
         assert days == 30
-        listed.query("SELECT hunnypot.allow_add(%s)", TRAP)
-        run("nft", "-f", export("nftables", table="mail"))
-        assert reaches(TRAP) and not reaches(BACKUP)
+        keeps_up(listed, lambda: run("nft", "-f", export("nftables", table="mail")), lambda client: not reaches(client))
     finally:
         run("nft", "delete", "table", "inet", "mail")
 
@@ -371,6 +427,8 @@ check:
         said = run(DEBS / "exim4-daemon/usr/sbin/exim4", "-C", configuration, "-bh", client, check=False).stdout
         assert ("\n550 " in "\n" + said.replace("\r", "")) == (network is not None), (client, said)
         assert network in (None, BACKUP) or text_about(network) in re.sub(r"\s+550[- ]", " ", said), (client, said)
+    keeps_up(listed, lambda: export("exim"), lambda client: "\n550 " in "\n" + run(
+        DEBS / "exim4-daemon/usr/sbin/exim4", "-C", configuration, "-bh", client, check=False).stdout.replace("\r", ""))
 
 
 def test_opensmtpd_refuses(listed, export, syslog):
@@ -392,6 +450,13 @@ match from any for any action "in"
                 session.command("EHLO client.example.com")
                 session.command("MAIL FROM:<a@sender.example>")
                 assert session.command("RCPT TO:<a@b.example>").startswith("250" if taken else "550"), client
+
+        def refuses(client):
+            with Smtp(client) as session:
+                session.command("EHLO client.example.com")
+                session.command("MAIL FROM:<a@sender.example>")
+                return session.command("RCPT TO:<a@b.example>").startswith("550")
+        keeps_up(listed, lambda: (export("opensmtpd"), run("setpriv", "--regid=opensmtpq", "--clear-groups", DEBS / "opensmtpd/usr/sbin/smtpctl", "update", "table", "hunnypot")), refuses)
     finally:
         server.stop()
 
@@ -426,18 +491,53 @@ remote-control:
                     ports=[("udp", TRAP_HOST, 53), ("udp", TRAP_HOST6, 53)])
     server.wait_ready()
     try:
-        for client, answer in ((TRAP, "REFUSED"), (BACKUP, "REFUSED"), (TRAP6, "REFUSED"), (ZERO6, "REFUSED"), (FREE, "NOERROR"),
-                               (FREE6, "NOERROR")):
+        def refuses(client):
             reply = dns.query.udp(dns.message.make_query("x.test", "A"), TRAP_HOST6 if ":" in client else TRAP_HOST, timeout=5,
                                   source=client)
-            assert dns.rcode.to_text(reply.rcode()) == answer, client
+            return {"REFUSED": True, "NOERROR": False}[dns.rcode.to_text(reply.rcode())]
+        for client in (TRAP, BACKUP, TRAP6, ZERO6, FREE, FREE6):
+            assert refuses(client) == (client not in (FREE, FREE6)), client
+        keeps_up(listed, lambda: (export("unbound"), server.send(signal.SIGHUP)), refuses)
     finally:
         server.stop()
 
 
-def test_rspamd_has_every_network(listed, export):
+def test_rspamd_scores(listed, export, net):
+    """By the map of the format's head; it sees for itself that the file is another."""
     assert export("rspamd").read_text().splitlines()[:2] == [f"{TRAP}/32 # trap", f"{BACKUP}/32 # backup"]
-    assert len(export("rspamd").read_text().splitlines()) == 5
+    folder, share = STATE / "rspamd", DEBS / "rspamd/usr/share/rspamd"
+    folder.mkdir()
+    (rule,) = re.findall(r"multimap.conf: (.*)", (TOP / "sql/export/rspamd.sql").read_text())
+    (folder / "domains").write_text("com\n")
+    (folder / "rspamd.conf").write_text(f"""
+options {{ filters = ""; url_tld = "{folder}/domains"; hs_cache_dir = "{folder}"; tempdir = "{folder}"; map_watch_interval = 1s;
+  dns {{ nameserver = ["127.0.0.1:53:1"]; }} }}
+lua = "{share}/rules/rspamd.lua";
+logging {{ type = "console"; level = "info"; }}
+worker "normal" {{ bind_socket = "127.0.0.1:11333"; count = 1; }}
+modules {{ path = "{share}/plugins/multimap.lua"; }}
+actions {{ reject = 15; }}
+multimap {{ {rule.replace("FILE", str(export("rspamd")))} }}
+""")
+    names = {"CONFDIR": folder, "SHAREDIR": share, "RULESDIR": share / "rules", "LUALIBDIR": share / "lualib",
+             "PLUGINSDIR": share / "plugins", "DBDIR": folder, "RUNDIR": folder, "LOGDIR": folder}
+    server = Server("rspamd", [DEBS / "rspamd/usr/bin/rspamd", "--no-fork", "--insecure", "-c", folder / "rspamd.conf",
+                               *[f"--var={name}={value}" for name, value in names.items()]], folder / "log", cwd=folder,
+                    ports=[("tcp", "127.0.0.1", 11333)],
+                    env={**os.environ, "LD_LIBRARY_PATH": str(DEBS / "rspamd/usr/lib/rspamd"), "LUALIBDIR": str(share / "lualib")})
+    server.wait_ready(timeout=60)
+    try:
+        def scored(client):
+            connection = http.client.HTTPConnection("127.0.0.1", 11333, timeout=20)
+            connection.request("POST", "/checkv2", "Subject: x\r\n\r\nhello\r\n", {"IP": client})
+            symbols = json.loads(connection.getresponse().read())["symbols"]
+            connection.close()
+            return "HUNNYPOT" in symbols and symbols["HUNNYPOT"]["score"] == 6
+        for client in (TRAP, BACKUP, TRAP6, ZERO6, FREE, FREE6):
+            assert scored(client) == (client not in (FREE, FREE6)), client
+        keeps_up(listed, lambda: export("rspamd"), scored)
+    finally:
+        server.stop()
 
 
 @pytest.fixture

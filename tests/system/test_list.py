@@ -1,13 +1,22 @@
 """hunnypot list, where there is much of it: at a terminal, and the newest."""
 import json
+import os
+import re
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from cli_data import Sensor
-from testbed.base import BUILD
+from testbed.base import BUILD, TOP
 from testbed.milter import environment
 from testbed.offences import list_networks
 from testbed.terminal import Terminal
+
+
+BUILDS = ("tests", "quickstart")
+ROWS = int(os.environ.get("HUNNYPOT_ROWS", 60000))
+MORE_KB = 1024  # what may differ by chance
 
 
 def at_terminal(*words, **env):
@@ -37,6 +46,33 @@ def test_a_terminal_gets_the_newest_in_a_pager(many):
     # A program wants all, and no words.
     status, said = at_terminal("--format", "json", PAGER="sed 's/^/paged /'")
     assert status == 0 and len(json.loads(said)) == 1500
+
+
+def memory_of(*words):
+    """Of the program as it is installed: how many lines it prints, and the most memory that it had before the last few, in kB."""
+    most, lines = 0, 0
+    with subprocess.Popen([TOP / "build/quickstart/hunnypot", *words], env=environment(PGUSER="postgres"),
+                          stdout=subprocess.PIPE) as program:
+        for _ in program.stdout:
+            # What has ended has none: it is some lines ahead of us.
+            if lines % 1000 == 0 and (found := re.search(r"^VmHWM:\s+(\d+) kB", Path(f"/proc/{program.pid}/status").read_text(), re.M)):
+                most = int(found[1])
+            lines += 1
+    assert program.returncode == 0
+    return lines, most
+
+
+def test_all_of_it_takes_no_more_memory_than_the_first(pg):
+    """HUNNYPOT_ROWS=1000000 ./runtests test_list does more."""
+    pg.query("""INSERT INTO hunnypot.offence_day (network, class, domain, day, named, witnessed, while_listed, owner, hits,
+                                                  first_seen, last_seen, counted)
+        SELECT network(set_masklen('10.0.0.0'::inet + i, 32)), 'trap', 'trap.example', (now() AT TIME ZONE 'UTC')::date, false, true,
+               false, 'trap.example', 1, now(), now(), now() FROM generate_series(1, %s) i""", ROWS)
+    for output in ("table", "json", "csv"):
+        _, few = memory_of("list", "--limit", "5000", "--format", output)
+        lines, all_of_it = memory_of("list", "--format", output)
+        print(f"{output}: {few} kB, {lines} lines {all_of_it} kB")
+        assert lines >= ROWS and all_of_it < few + MORE_KB, f"{output}: {few} kB for 5000, {all_of_it} kB for all"
 
 
 @pytest.mark.parametrize("words", [[], ["--class", "trap"], ["--domain", "b.example"], ["--network", "203.0.113.0/24"],

@@ -4,12 +4,15 @@ import os
 import pty
 import re
 import select
+import signal
 import termios
 
 import pytest
 
 from testbed.base import TOP, make, run, wait_for
+from milter_client import MilterClient
 from testbed.clean import PATH, CleanRoot, blocks_in, commands_in
+from testbed.containers import Containers
 from testbed.smtp import Smtp
 from testbed.web import ask
 
@@ -169,6 +172,56 @@ def test_exporter_blocks_at_the_firewall(built, host, deliver):
         run("nft", "flush", "ruleset")
 
 
+@pytest.fixture
+def containers(built):
+    made = Containers(built.packages())
+    yield made
+    made.remove()
+
+
+def test_containers(containers, dns):
+    """As doc/container.md says, but that the root is there: the image, the three services, their confinement and their health."""
+    build, first, look, again = blocks_in((TOP / "doc/container.md").read_text())
+    kept = [command for command in build.splitlines() if not command.startswith(("apt install", "systemctl", "export", "debootstrap", "rm -r root"))]
+    containers.run("\n".join(["set -e", *kept]), timeout=400)
+    settings = containers.path / "container/hunnypot.conf"
+    settings.write_text(settings.read_text().replace("old.example.com", "trap.example"))
+    containers.run("set -e\n" + first)
+    for service, user in (("database", "postgres"), ("trap", "hunnypot"), ("web", "hunnypot-web")):
+        assert containers.in_service(service, "id -un").stdout.strip() == user
+        assert "Read-only" in containers.in_service(service, "touch /etc/x", check=False).stderr
+        status = containers.in_service(service, "cat /proc/1/status").stdout
+        assert re.search("^CapBnd:\t0+$", status, re.M) and re.search("^NoNewPrivs:\t1$", status, re.M)
+    assert not containers.in_service("trap", "find / -xdev -perm /6000 -type f", check=False).stdout
+    # A hit gets recorded, seen by the operator and on the pages.
+    wait_for(lambda: containers.run("podman healthcheck run container_trap_1", check=False).returncode == 0, what="health")
+    with MilterClient("inet:8891@127.0.0.1") as mta:
+        mta.session("203.0.113.7")
+        mta.transaction("<a@trap.example>")
+    wait_for(lambda: "203.0.113.7/32" in containers.in_service("database", "hunnypot list").stdout, 20, "the hit")
+    assert "What the trap caught" in ask("127.0.0.1:9180", "/").text
+    said = containers.run("set -e\n" + look).stdout
+    assert "alive" in said and "removed" in said
+    # Without its database the trap is well, and keeps the hit.
+    containers.run("podman stop container_database_1")
+    with MilterClient("inet:8891@127.0.0.1") as mta:
+        mta.session("203.0.113.8")
+        mta.transaction("<a@trap.example>")
+    assert containers.run("podman healthcheck run container_trap_1", check=False).returncode == 0
+    # It is ill when it does not answer; stopped, it ends in time, by itself, and what it said is kept.
+    pid = int(containers.state("trap", ".State.Pid"))
+    os.kill(pid, signal.SIGSTOP)
+    assert containers.run("podman healthcheck run container_trap_1", check=False).returncode == 1
+    os.kill(pid, signal.SIGCONT)
+    containers.run("podman stop container_trap_1")
+    assert containers.state("trap", ".State.ExitCode") == "0"
+    log = containers.run("podman logs container_trap_1 2>&1 >/dev/null").stdout
+    assert " ready version=" in log and " stopped hits=2 lost=0" in log
+    # Another image: volumes stay, and what was in the spool arrives.
+    containers.run("set -e\n" + again)
+    wait_for(lambda: "203.0.113.8/32" in containers.in_service("database", "hunnypot list").stdout, 30, "the hit of meanwhile")
+
+
 @pytest.fixture(scope="module")
 def installed(built):
     """The root in which they were built, with our packages."""
@@ -226,6 +279,7 @@ def test_zsh_completes(installed):
 PAGES = ["trap-domain", "backup-mx", "nolisting", "a-record", "beside-real-mail", "cloud-nat", "witnesses", "grades",
          "greylisting", "web", "monitoring", "publish", "dnsbl", "privacy", "sizing", "upgrade", "backup-restore", "several-sensors", "troubleshooting",
          "uninstall"]
+IN_ITS_OWN_TEST = ["container"]
 NAMES = {"old.example.com": "trap.example", "example.com": "backup.example", "apt purge": "apt-get -y -q purge"}
 # `hunnypot check` says how things are by its status.
 TOLERANT = """set -e
@@ -243,6 +297,8 @@ def prepare(root, page):
         root.run("hunnypot setup --mta postfix --domain trap.example=trap --apply", timeout=400)
     if page == "witnesses":
         root.write("/var/log/mail.log", "2026-11-27T01:02:03+00:00 mx1 postfix/smtpd[1]: connect from unknown[203.0.113.9]\n")
+    if page == "grades":
+        root.run("postconf -e 'smtpd_client_restrictions = reject_unlisted_sender'")
     if page == "several-sensors":
         root.run("cp /etc/hunnypot/envelope.key /root/")
     if page == "beside-real-mail":
@@ -286,7 +342,7 @@ def shown_in_readme(root):
 
 
 def test_each_page_is_gone_through():
-    assert sorted(PAGES) == sorted(path.stem for path in (TOP / "doc").glob("[a-z]*.md"))
+    assert sorted([*PAGES, *IN_ITS_OWN_TEST]) == sorted(path.stem for path in (TOP / "doc").glob("[a-z]*.md"))
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -304,6 +360,10 @@ def test_commands_of_pages(desk, syslog, dns, primaries, deliver, page):
         shown_in_readme(desk)
     if page == "witnesses":
         wait_for(lambda: "mx1.backup.example" in desk.run("hunnypot witness list").stdout, 20, "the witness")
+    if page == "grades":
+        assert desk.run("postconf -h smtpd_client_restrictions").stdout.startswith("reject_unlisted_sender permit_mynetworks check_")
+        go_through(desk, page, NAMES)
+        assert desk.run("postconf -h smtpd_client_restrictions").stdout.count("postfix-cidr/list") == 1
     if page == "web":
         wait_for(lambda: "listening" in desk.read("/var/log/hunnypot-web.log"), what="hunnypot-web")
         assert "What the trap caught" in ask("127.0.0.1:9180", "/").text and ask("127.0.0.1:9180", "/readyz").text == "ready\n"
@@ -328,4 +388,4 @@ def test_links_of_pages_lead_somewhere():
         targets = re.findall(r"\]\(([^)]+)\)", page.read_text())
         assert all((TOP / "doc" / target).exists() for target in targets), page
     named = re.findall(r"\]\(([a-z-]+)\.md\)", (TOP / "doc/README.md").read_text())
-    assert sorted(named) == sorted(PAGES)
+    assert sorted(named) == sorted([*PAGES, *IN_ITS_OWN_TEST])

@@ -175,16 +175,16 @@ def test_the_key_belongs_to_the_database(fresh):
 def test_a_database_of_another_name(fresh):
     """What looks and what expires by itself is told of it; a file that somebody else wrote stays."""
     root = fresh("postfix")
-    root.write("/etc/hunnypot/expire", "HUNNYPOT_DATABASE=dbname=mine\n")
-    refused(root, "postfix", f"{TRAP} --database 'host=/run/postgresql dbname=a$b' --apply", "/etc/hunnypot/expire: is there already")
-    root.run("rm /etc/hunnypot/expire")
+    root.write("/etc/hunnypot/operator", "HUNNYPOT_DATABASE=dbname=mine\n")
+    refused(root, "postfix", f"{TRAP} --database 'host=/run/postgresql dbname=a$b' --apply", "/etc/hunnypot/operator: is there already")
+    root.run("rm /etc/hunnypot/operator")
     done = setup_host(root, "postfix", f"{TRAP} --database 'host=/run/postgresql dbname=a$b' --apply")
     (said,) = re.findall(r"export (HUNNYPOT_DATABASE='.*')", done.stdout)
     assert "mx2.example.org" in root.run(f"{said} hunnypot status", check=False).stdout
     assert "removed" in root.run("systemctl start hunnypot-expire").stdout
     # With the usual one again there is nothing to be told.
     setup_host(root, "postfix", f"{TRAP} --apply")
-    assert not (root.path / "etc/hunnypot/expire").exists()
+    assert not (root.path / "etc/hunnypot/operator").exists()
 
 
 def test_a_database_elsewhere(fresh, deliver):
@@ -212,13 +212,16 @@ def test_a_database_elsewhere(fresh, deliver):
     assert deliver("203.0.113.7", "a@trap.example").startswith("451 4.7.1")
     wait_for(lambda: "203.0.113.7/32" in root.run(f"{said} hunnypot list").stdout, what="the hit")
     # What the timer starts gets there too: there is no database of the usual name.
-    assert "removed" in root.run("systemctl start hunnypot-expire").stdout
-    expire = root.read("/etc/hunnypot/expire")
-    root.write("/etc/hunnypot/expire", expire + "PGOPTIONS=\n")
+    assert "removed" in root.run("systemctl start hunnypot-expire && systemctl start hunnypot-requests").stdout
+    root.run("systemctl start hunnypot-export@plain")
+    wait_for(lambda: (root.path / "var/lib/hunnypot-export/plain/list").exists(), 20, "the list")
+    root.run("systemctl stop hunnypot-export@plain")
+    environment = root.read("/etc/hunnypot/operator")
+    root.write("/etc/hunnypot/operator", environment + "PGOPTIONS=\n")
     assert "+PGOPTIONS" in refused(root, "postfix", "--undo", "changed since").stdout
-    root.write("/etc/hunnypot/expire", expire)
+    root.write("/etc/hunnypot/operator", environment)
     setup_host(root, "postfix", "--undo")
-    assert not (root.path / "etc/hunnypot/expire").exists()
+    assert not (root.path / "etc/hunnypot/operator").exists()
     assert root.run("systemctl start hunnypot-expire", check=False).returncode != 0
 
 

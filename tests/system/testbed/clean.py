@@ -28,7 +28,7 @@ class CleanRoot:
         for sub in ("root", "upper", "work"):
             (self.folder / sub).mkdir(parents=True)
         run("mount", "-t", "overlay", "overlay", "-o",
-            f"lowerdir={ROOTS / package}:{ROOTS / 'base'},upperdir={self.folder / 'upper'},workdir={self.folder / 'work'}", self.path)
+            f"lowerdir={ROOTS / package}:{ROOTS / 'base'}:{ROOTS / 'slim'},upperdir={self.folder / 'upper'},workdir={self.folder / 'work'}", self.path)
         run("mount", "--rbind", "/dev", self.path / "dev")
         run("mount", "--bind", "/proc", self.path / "proc")
         run("mount", "-t", "tmpfs", "tmpfs", self.path / "run")

@@ -1,4 +1,4 @@
-"""A private DNS root: nsd on 127.0.0.1:53, which is what /etc/resolv.conf names."""
+"""A private DNS root: nsd on port 53 of 127.0.0.1, or of an address that is given, which is what /etc/resolv.conf names."""
 import contextlib
 import os
 import signal
@@ -50,7 +50,8 @@ def ask(name, kind, server="127.0.0.1", timeout=1):
 
 
 class Dns:
-    def __init__(self):
+    def __init__(self, address="127.0.0.1"):
+        self.address = address
         self.folder = STATE / "dns"
         self.folder.mkdir()
         self.serial = 0
@@ -58,7 +59,7 @@ class Dns:
         self.changed = False
         (self.folder / "nsd.conf").write_text(f"""
 server:
-  ip-address: 127.0.0.1
+  ip-address: {address}
   port: 53
   server-count: 1
   username: ""
@@ -82,13 +83,13 @@ zone:
 
     def _write(self):
         self.serial += 1
-        head = f"$ORIGIN .\n$TTL 60\n@ SOA ns. root. {self.serial} 3600 600 86400 60\n@ NS ns.\nns. A 127.0.0.1\n"
+        head = f"$ORIGIN .\n$TTL 60\n@ SOA ns. root. {self.serial} 3600 600 86400 60\n@ NS ns.\nns. {'AAAA' if ':' in self.address else 'A'} {self.address}\n"
         (self.folder / "root.zone").write_text(head + "\n".join(self.records) + "\n")
 
     def start(self):
         self.server = Server("nsd", ["nsd", "-d", "-c", self.folder / "nsd.conf"], self.folder / "nsd.log",
-                             ports=[("udp", "127.0.0.1", 53), ("tcp", "127.0.0.1", 53)])
-        self.server.wait_ready(lambda: ask(".", "SOA", timeout=0.2))
+                             ports=[("udp", self.address, 53), ("tcp", self.address, 53)])
+        self.server.wait_ready(lambda: ask(".", "SOA", self.address, timeout=0.2))
 
     def stop(self):
         if self.server:
