@@ -206,6 +206,7 @@ def world(pg):
         "record of another": batch(pg, sensors[1], *reversed(hits)),
         "hello": ("SELECT hunnypot.sensor_hello('sensor0', gen_random_uuid(), '{}', 1)",),
         "heartbeat": ("SELECT hunnypot.sensor_heartbeat('sensor1', '', 0, 0, 0, '{}')",),
+        "retire": ("SELECT hunnypot.sensor_retire('sensor1')",),
         "friends": ("SELECT hunnypot.sensor_friends('sensor0', '{203.0.113.2}', '{203.0.113.1}', NULL, 10)",),
         "tick": ("SELECT hunnypot.tick()",),
         "expire": ("SELECT hunnypot.expire()",),
