@@ -25,8 +25,8 @@ struct listener {
     struct MHD_Daemon *daemon;
 };
 
-/* A connection.  Of a request whose cookies do not fit, libmicrohttpd never says that it is over: the next one on the connection, or the
- * end of that, is its end. */
+/* A connection.  Of a request whose cookies do not fit, libmicrohttpd never says that it is over: the next one on the connection,
+ * or the end of that, is its end. */
 struct visitor {
     struct connection_place *place;
     struct exchange *exchange; /* NULL: none, or it is over */
