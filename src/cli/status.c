@@ -124,7 +124,8 @@ static int run_sensor_retire(struct cli *cli, int argc, char **argv)
         return cli_usage("takes the name of a sensor");
     if ((status = cli_open(cli)) != CLI_OK)
         return status;
-    asked = db_query_texts(cli->db, CLI_TIMEOUT_MS, "SELECT hunnypot.sensor_retire($1)", (const char *const[]){argv[first]}, 1, &result);
+    asked = db_query_texts(cli->db, CLI_TIMEOUT_MS, "SELECT hunnypot.sensor_retire($1)", (const char *const[]){argv[first]}, 1,
+                           &result);
     if (asked != DB_OK)
         return cli_db_fail(cli, asked);
     if (strcmp(db_value(result, 0, 0), "unknown") == 0)
@@ -137,6 +138,7 @@ static int run_sensor_retire(struct cli *cli, int argc, char **argv)
 
 const struct cli_command status_commands[] = {
     {.name = "status", .arguments = "", .help = "Show the sensors: alive, last session and hit, spool, counters", .run = run_status},
-    {.name = "sensor retire", .arguments = "NAME", .help = "A sensor is none any more: its silence is no news", .run = run_sensor_retire},
+    {.name = "sensor retire", .arguments = "NAME", .help = "A sensor is none any more: its silence is no news",
+     .run = run_sensor_retire},
     {.name = NULL},
 };

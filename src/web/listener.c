@@ -25,6 +25,13 @@ struct listener {
     struct MHD_Daemon *daemon;
 };
 
+/* A connection.  Of a request whose cookies do not fit, libmicrohttpd never says that it is over: the next one on the connection,
+ * or the end of that, is its end. */
+struct visitor {
+    struct connection_place *place;
+    struct exchange *exchange; /* NULL: none, or it is over */
+};
+
 static const struct {
     const char *name, *value;
 } headers[] = {
@@ -198,6 +205,11 @@ static enum MHD_Result begin_answer(const struct listener *listener, struct MHD_
     return MHD_YES;
 }
 
+static struct visitor *visitor_of(struct MHD_Connection *connection)
+{
+    return MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+}
+
 /* The header is there. */
 static enum MHD_Result take_header(const struct listener *listener, struct MHD_Connection *connection, struct exchange *exchange,
                                    const char *method)
@@ -209,7 +221,7 @@ static enum MHD_Result take_header(const struct listener *listener, struct MHD_C
     find_client(listener, connection, exchange);
     status = judge_header(listener, connection, exchange, method);
     exchange->connection = connection;
-    exchange->place = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+    exchange->place = visitor_of(connection)->place;
     exchange->status = 0;
     if (status == 0)
         return MHD_YES;
@@ -239,13 +251,27 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
     return send_answer(connection, exchange);
 }
 
+static void end_exchange(struct visitor *visitor)
+{
+    struct exchange *exchange = visitor->exchange;
+
+    visitor->exchange = NULL;
+    if (exchange == NULL)
+        return;
+    free(exchange->form);
+    free(exchange->body);
+    free(exchange);
+}
+
 /* The first that is known of a request: what its header asks for.  What is returned comes with each call for this request. */
 static void *on_target(void *context, const char *target, struct MHD_Connection *connection)
 {
+    struct visitor *visitor = visitor_of(connection);
     struct exchange *exchange = alloc_zeroed(1, sizeof *exchange);
 
     (void)context;
-    (void)connection;
+    end_exchange(visitor);
+    visitor->exchange = exchange;
     if (strlen(target) > REQUEST_TARGET_MAX)
         exchange->status = HTTP_TARGET_TOO_LONG;
     else
@@ -256,29 +282,29 @@ static void *on_target(void *context, const char *target, struct MHD_Connection 
 static void on_completed(void *context, struct MHD_Connection *connection, void **request,
                          enum MHD_RequestTerminationCode code)
 {
-    struct exchange *exchange = *request;
-
     (void)context;
-    (void)connection;
     (void)code;
-    if (exchange == NULL)
-        return;
-    free(exchange->form);
-    free(exchange->body);
-    free(exchange);
+    end_exchange(visitor_of(connection));
     *request = NULL;
 }
 
-static void on_connection(void *context, struct MHD_Connection *connection, void **place,
+static void on_connection(void *context, struct MHD_Connection *connection, void **visitor_at,
                           enum MHD_ConnectionNotificationCode code)
 {
     const struct listener *listener = context;
     int fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+    struct visitor *visitor = *visitor_at;
 
-    if (code == MHD_CONNECTION_NOTIFY_STARTED)
-        *place = connections_add(listener->connections, fd, clock_monotonic_ms());
-    else
-        connections_remove(listener->connections, *place);
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        visitor = alloc_zeroed(1, sizeof *visitor);
+        visitor->place = connections_add(listener->connections, fd, clock_monotonic_ms());
+        *visitor_at = visitor;
+    } else {
+        end_exchange(visitor);
+        connections_remove(listener->connections, visitor->place);
+        free(visitor);
+        *visitor_at = NULL;
+    }
 }
 
 /* --- start and stop --- */

@@ -94,7 +94,7 @@ def measure(options, needs):
         for state in STATES[:1] if options.quick else STATES:
             if state != STATES[0]:
                 database.query(keeping.STALE if state == "no statistics" else "ANALYZE")
-            for name, other, words in KINDS:
+            for name, other, words in KINDS[:2] if options.quick else KINDS:
                 def once(seconds):
                     return ask(server, cores[-1], seconds, networks, other, *words)
                 once(1)  # plans are made, pages are read

@@ -107,6 +107,14 @@ def test_hostile_bytes(standing, name):
     assert ask(standing, "/healthz").text == "ok\n"
 
 
+def test_cookies_without_room(private):
+    """They are copied, for which there is no room, and then there is none for the answer: nothing is left of such a request."""
+    for _ in range(3):
+        assert say(UNIX, b"GET /domain?address=400d%ff%fe&tz99999999999999999999d0.0.0.0/0 HTTP/1.1\r\nCookie: " + b"a" * 9000 + b"\r\n\r\n") == b""
+    assert ask(UNIX, "/healthz").text == "ok\n"
+    private.stop()
+
+
 @pytest.mark.parametrize("host, status", [
     ("localhost", 200), ("LOCALHOST:9180", 200), ("127.0.0.1:9180", 200), ("[::1]:9180", 200), ("evil.example", 421),
     ("evil.example:9180", 421), ("127.0.0.1.evil.example", 421), ("localhost.evil.example", 421), ("[::1", 421), ("", 421)])
