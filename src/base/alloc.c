@@ -7,12 +7,16 @@
 
 #include "base/log.h"
 
+void alloc_failed(void)
+{
+    log_event(LOG_LEVEL_ERROR, "fatal reason=out-of-memory");
+    exit(EXIT_FAILURE);
+}
+
 static void *alloc_checked(void *memory)
 {
-    if (memory == NULL) {
-        log_event(LOG_LEVEL_ERROR, "fatal reason=out-of-memory");
-        exit(EXIT_FAILURE);
-    }
+    if (memory == NULL)
+        alloc_failed();
     return memory;
 }
 

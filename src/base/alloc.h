@@ -10,6 +10,9 @@
 #include <stddef.h>
 #include <stdio.h>
 
+/* Somebody else's allocation failed: end the program with the line that says so. */
+void alloc_failed(void) __attribute__((noreturn));
+
 void *alloc_zeroed(size_t count, size_t size);
 void *alloc_resized(void *old, size_t count, size_t size);
 

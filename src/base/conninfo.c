@@ -20,14 +20,20 @@ static bool is_database_name(const char *text)
     return strchr(text, '=') == NULL && strstr(text, "://") == NULL && *text != '\0';
 }
 
+/* NULL when it makes no sense; ERROR, which the caller frees with PQfreemem(), says why. */
 static PQconninfoOption *parse_options(const char *text, char **error)
 {
-    return PQconninfoParse(is_database_name(text) ? "" : text, error);
+    PQconninfoOption *options = PQconninfoParse(is_database_name(text) ? "" : text, error);
+
+    if (options == NULL && (*error == NULL || strcmp(*error, "out of memory\n") == 0))
+        alloc_failed();
+    return options;
 }
 
 const char *conninfo_fault(const char *text)
 {
-    PQconninfoOption *options = parse_options(text, NULL);
+    char *error = NULL;
+    PQconninfoOption *options = parse_options(text, &error);
     const char *fault = NULL;
 
     if (options == NULL)
@@ -35,6 +41,7 @@ const char *conninfo_fault(const char *text)
     else if (option_value(options, "password") != NULL || option_value(options, "sslpassword") != NULL)
         fault = "holds a password";
     PQconninfoFree(options);
+    PQfreemem(error);
     return fault;
 }
 
@@ -65,7 +72,7 @@ bool conninfo_read(const char *text, struct conninfo *conninfo, char **why)
         /* libpq quotes the part that it could not read, which may be the end of a password. */
         bool secret = strstr(text, "pass") != NULL || strchr(text, '@') != NULL;
 
-        *why = alloc_text(secret || error == NULL ? "the connection string cannot be read" : error);
+        *why = alloc_text(secret ? "the connection string cannot be read" : error);
         PQfreemem(error);
         return false;
     }
@@ -77,7 +84,8 @@ bool conninfo_read(const char *text, struct conninfo *conninfo, char **why)
 
 char *conninfo_value(const char *text, const char *keyword)
 {
-    PQconninfoOption *options = parse_options(text, NULL);
+    char *error = NULL;
+    PQconninfoOption *options = parse_options(text, &error);
     char *value = NULL;
 
     if (is_database_name(text) && strcmp(keyword, "dbname") == 0)
@@ -85,5 +93,6 @@ char *conninfo_value(const char *text, const char *keyword)
     else if (options != NULL)
         value = alloc_text(option_value(options, keyword));
     PQconninfoFree(options);
+    PQfreemem(error);
     return value;
 }

@@ -38,7 +38,7 @@ class Scenario:
         self.seen.touch()
         self.seen.chmod(0o666)
         self.daemon = milter(program=TOP / "build/quickstart/hunnypot-milter", under=("env",),
-                             liveness={"probe_timeout": "1s", "verdict_timeout": "2s"})
+                             liveness={"probe_timeout": "1s", "verdict_timeout": "10s"})
         self.daemon.stop()
         self.number = 0
         self.answered, self.lost, self.faults = {}, collections.Counter(), []
@@ -138,7 +138,7 @@ class Scenario:
                 self.fail(f"recorded twice: {twice}")
             return len(missing) <= self.lost.total()  # what one run answered another may have lost
         try:
-            wait_for(done, 20, "answered hits")
+            wait_for(done, 60, "answered hits")
         except TestbedError:
             self.fail(f"answered, and neither recorded nor counted: {missing}, lost {dict(+self.lost)}")
         self.daemon.stop()
