@@ -82,7 +82,7 @@ CREATE OR REPLACE FUNCTION hunnypot.counted_class(class text, null_sender boolea
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE WHEN null_sender AND recipients_total <= 1 THEN 'null-sender' ELSE class END;
 
--- What tells a letter of a client with a name from its others in a trap: all its tries have it in common.  Of the hashes the second,
+-- What tells a letter of a client from its others: all its tries have it in common.  Of the hashes the second,
 -- of the sender with the first recipient; without, what is recorded of these.  The less is known, the more letters are taken for one.
 CREATE OR REPLACE FUNCTION hunnypot.letter_of(envelope bytea, domain text, sender text, recipients text[]) RETURNS bytea
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -134,8 +134,7 @@ BEGIN
                        WHERE l.network = ANY (ARRAY[n.network, neighbours(n.network)])
                          AND l.since <= h.time AND l.until > h.time
                          AND coalesce(l.removed > h.time, true)) AS while_listed,
-               CASE WHEN h.class = 'trap' AND h.name_state IS DISTINCT FROM 'none' THEN letter_of(h.envelope, h.domain, h.sender, h.recipients) END
-                   AS letter, n.network,
+               letter_of(h.envelope, h.domain, h.sender, h.recipients) AS letter, n.network,
                CASE WHEN friends[h.ordinality] IN ('no', 'unanswered') THEN friends[h.ordinality] END AS friend, h.*
         FROM unnest(hits) WITH ORDINALITY h CROSS JOIN LATERAL (SELECT client_network(h.client) AS network OFFSET 0) n
         WHERE NOT p_check OR NOT EXISTS (SELECT FROM hit known WHERE known.client = h.client AND known.time = h.time
@@ -156,12 +155,14 @@ BEGIN
         FROM new WHERE key_id IS NOT NULL AND class <> 'trap'
     ), queued AS (
         INSERT INTO waiting (hit_id, due, ripe, time, network, class, domain, owner, name_state, while_listed, letter, client_name, helo,
-                             asks)
+                             asks, primaries, key_id)
         SELECT id, ripe, ripe, least(time, now()), network, kind, domain, whose, name, while_listed, letter,
                CASE name WHEN 'confirmed' THEN name_pattern(client_name) END, helo_pattern(helo, client_name, domain, mta_name),
-               CASE friend WHEN 'unanswered' THEN life.sensor_id END
+               CASE friend WHEN 'unanswered' THEN life.sensor_id END, can_be_proven, CASE WHEN can_be_proven IS NOT NULL THEN key_id END
         FROM new LEFT JOIN policy p ON p.class = kind,
-             LATERAL (SELECT now() + coalesce(CASE name WHEN 'none' THEN p.ripens ELSE p.ripens_named END, '0') AS ripe) r
+             LATERAL (SELECT now() + coalesce(CASE name WHEN 'none' THEN p.ripens ELSE p.ripens_named END, '0') AS ripe,
+                             CASE WHEN new.class <> 'trap' AND key_id IS NOT NULL AND envelope_whole AND cardinality(primaries) > 0
+                                  THEN array_to_string(primaries, ' ') END AS can_be_proven) r
         RETURNING due
     )
     SELECT count(*), min(due) INTO new_count, first_due FROM queued;

@@ -84,13 +84,14 @@ END $$;
 
 -- What the policy makes of all FACTS of a network in a class, in the order in which they were counted, when only what is
 -- PROVEN counts, or all: since and until when it is listed, which may be over, or NULLs; from how many hits, the first of
--- which came then.
+-- which came then, and whether they are of one letter.
 CREATE OR REPLACE FUNCTION hunnypot.listing_term(policy hunnypot.policy, facts hunnypot.offence_day[], proven bool, letters bigint,
                                                  clients int, OUT since timestamptz, OUT until timestamptz, OUT hits bigint,
-                                                 OUT first_seen timestamptz)
+                                                 OUT first_seen timestamptz, OUT is_one_letter bool)
     LANGUAGE plpgsql STABLE AS $$
 DECLARE
     f         hunnypot.offence_day;
+    letter    bytea;
     returns   int := 0;
     last_seen timestamptz;
 BEGIN
@@ -110,6 +111,8 @@ BEGIN
                 since := coalesce(f.counted_again, f.counted);
             END IF;
         END IF;
+        is_one_letter := CASE WHEN hits = 0 THEN f.hits = 1 OR f.letter IS NOT NULL ELSE coalesce(is_one_letter AND f.letter = letter, false) END;
+        letter := f.letter;
         hits := hits + f.hits;
         first_seen := least(first_seen, f.first_seen);
         last_seen := greatest(last_seen, f.last_seen);
@@ -142,7 +145,7 @@ BEGIN
             until := term.until;
             -- One letter that has not arrived yet may still be on its way.
             soft_until := CASE WHEN policy.code LIKE '4%' THEN 'infinity' WHEN policy.inferred_code LIKE '5%' THEN '-infinity'
-                               WHEN term.hits = 1 THEN term.first_seen + policy.firm_after ELSE term.first_seen END;
+                               WHEN term.is_one_letter THEN term.first_seen + policy.firm_after ELSE term.first_seen END;
             RETURN;
         END IF;
     END IF;
@@ -215,6 +218,10 @@ DECLARE
     -- What is free of the brake goes before what it holds back.
     new_entered bigint := (SELECT CASE WHEN b.is_free THEN coalesce(b.held_after, this_change) ELSE this_change END FROM brake b);
     back_within interval := setting('brake_time')::interval;
+    is_any_taken_off bool := EXISTS (SELECT FROM request r WHERE r.state = 'removed');
+    -- With fewer hits no class lists; NULL: none lists anybody.
+    fewest_hits   int := (SELECT min(p.min_hits) FROM policy p WHERE p.listed);
+    fewest_proven int := (SELECT min(least(p.witnessed_hits, p.named_hits)) FROM policy p WHERE p.listed);
     changes record;
 BEGIN
     IF EXISTS (SELECT FROM unnest(networks) n WHERE family(n) = 6) THEN
@@ -225,15 +232,19 @@ BEGIN
     WITH looked_at AS MATERIALIZED (
         SELECT n.network, r.was_taken_off
         FROM unnest(networks) n(network)
-        CROSS JOIN LATERAL (SELECT count(*) > 0 AS was_taken_off FROM request r
-                            WHERE r.network = n.network AND r.state = 'removed') r
+        CROSS JOIN LATERAL (SELECT is_any_taken_off AND (SELECT count(*) FROM request r
+                                                         WHERE r.network = n.network AND r.state = 'removed') > 0 AS was_taken_off) r
         -- Not EXISTS under OR, of which the planner may make a hash of the whole list.
         WHERE (SELECT count(*) FROM listed_network l WHERE l.network = n.network AND l.removed IS NULL) > 0
-           OR EXISTS (SELECT FROM facts_of(n.network) o JOIN policy p ON p.class = o.class
+           -- By the numbers of its hits first, which is told without the policy of each class.
+           OR ((family(n.network) = 6 AND masklen(n.network) = 64
+                OR (SELECT sum(o.hits) >= fewest_hits OR sum(o.hits) FILTER (WHERE o.witnessed) >= fewest_proven
+                    FROM offence_day o WHERE o.network = n.network AND NOT o.while_listed))
+               AND fewest_hits IS NOT NULL AND EXISTS (SELECT FROM facts_of(n.network) o JOIN policy p ON p.class = o.class
                       WHERE p.listed AND NOT o.while_listed
                       GROUP BY p.class
                       HAVING sum(o.hits) >= p.min_hits
-                          OR sum(o.hits) FILTER (WHERE o.witnessed) >= least(p.witnessed_hits, p.named_hits))
+                          OR sum(o.hits) FILTER (WHERE o.witnessed) >= least(p.witnessed_hits, p.named_hits)))
            OR r.was_taken_off
     ), known AS MATERIALIZED (
         -- All classes that a network has facts for or is listed under.
@@ -399,8 +410,9 @@ END $$;
 -- of that.  A trap has no primary: what came there is proven; but of a client with a name all tries of one letter are one hit.
 CREATE OR REPLACE FUNCTION hunnypot.count_ripe(at_most int, OUT looked_at bigint, OUT networks cidr[])
     LANGUAGE plpgsql SET search_path = hunnypot, pg_temp SET timezone = 'UTC' SET jit = off
-    SET plan_cache_mode = force_custom_plan SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+    SET plan_cache_mode = force_custom_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
 DECLARE
+    is_any_void bool := EXISTS (SELECT FROM request q WHERE q.state = 'removed');
     decided record;
 BEGIN
     WITH ripe AS (
@@ -408,96 +420,100 @@ BEGIN
         WHERE ctid = ANY (ARRAY(SELECT ctid FROM waiting WHERE due <= now() ORDER BY due LIMIT at_most
                                 FOR UPDATE SKIP LOCKED))
         RETURNING *
-    ), told AS MATERIALIZED (
-        SELECT r.*, e.client, e.primaries, e.key_id, e.whole,
-               (SELECT count(*) FROM request q WHERE q.network IN (r.network, neighbours(r.network)) AND q.state = 'removed'
-                                                 AND q.decided >= r.time) > 0 AS is_void
-        FROM ripe r LEFT JOIN envelope e ON e.hit_id = r.hit_id AND r.class <> 'trap'
-    ), letters AS MATERIALIZED (
-        SELECT primaries, key_id, watched_times(primaries, key_id, min(time) - interval '24 hours', max(ripe)) AS times,
-               NOT EXISTS (SELECT FROM unnest(primaries) u (mx)
+    ), times AS MATERIALIZED (
+        SELECT primaries, key_id,
+               watched_times(string_to_array(primaries, ' '), key_id, min(time) - interval '24 hours', max(ripe)) AS watched,
+               NOT EXISTS (SELECT FROM unnest(string_to_array(primaries, ' ')) u (mx)
                            WHERE NOT EXISTS (SELECT FROM witness w WHERE w.mx = u.mx)) AS are_known
-        FROM told WHERE key_id IS NOT NULL AND whole AND cardinality(primaries) > 0
+        FROM ripe WHERE primaries IS NOT NULL
         GROUP BY primaries, key_id
-    ), found AS MATERIALIZED (
-        SELECT t.*, p.waits, p.friend_waits,
-               t.class = 'trap' OR coalesce(l.times @> tstzrange(t.time - interval '24 hours', t.ripe, '[]'), false) AS is_proven,
-               coalesce(l.are_known, false) AS has_witnesses,
-               t.key_id IS NOT NULL AND EXISTS (SELECT FROM witness_found f WHERE f.hit_id = t.hit_id
-                                                  AND f.what IN ('seen', 'refused')) AS was_seen,
-               t.key_id IS NOT NULL AND EXISTS (SELECT FROM witness_found f WHERE f.hit_id = t.hit_id
-                                                  AND f.what = 'refused') AS was_refused
-        FROM told t LEFT JOIN policy p ON p.class = t.class
-        LEFT JOIN letters l ON l.primaries = t.primaries AND l.key_id = t.key_id AND t.whole
+    ), policies AS MATERIALIZED (
+        SELECT class, waits, friend_waits FROM policy
     ), weighed AS MATERIALIZED (
-        SELECT f.*, CASE WHEN friend THEN 'friend' WHEN is_void THEN 'voided' WHEN name_state = 'confirmed' AND was_seen THEN 'excused'
-                         WHEN asks IS NOT NULL AND now() >= recorded + coalesce(friend_waits, '0') THEN 'unanswered' END AS pardon,
-               CASE WHEN asks IS NOT NULL THEN recorded + friend_waits
-                    WHEN NOT is_proven AND has_witnesses THEN greatest(time, recorded) + waits END AS waits_until
-        FROM found f
+        SELECT r.*, v.is_proven, r.letter IS NOT NULL AND r.class = 'trap' AND r.name_state <> 'none' AS may_repeat, d.pardon, d.waits_until, d.pardon IS NULL AND coalesce(now() < d.waits_until, false) AS is_postponed,
+               r.while_listed AND r.class <> 'trap' AND NOT (v.is_proven AND NOT coalesce(v.was_refused, false)) AS is_of_list
+        FROM ripe r LEFT JOIN policies p ON p.class = r.class
+        LEFT JOIN times t ON t.primaries = r.primaries AND t.key_id = r.key_id
+        CROSS JOIN LATERAL (
+            SELECT r.class = 'trap' OR coalesce(t.watched @> tstzrange(r.time - interval '24 hours', r.ripe, '[]'), false) AS is_proven,
+                   -- NULL: no primary saw it.
+                   CASE WHEN r.name_state = 'confirmed' OR r.while_listed
+                        THEN (SELECT bool_or(f.what = 'refused') FROM witness_found f
+                              WHERE f.hit_id = r.hit_id AND f.what IN ('seen', 'refused')) END AS was_refused,
+                   is_any_void AND (SELECT count(*) FROM request q
+                                    WHERE q.network IN (r.network, neighbours(r.network)) AND q.state = 'removed'
+                                      AND q.decided >= r.time) > 0 AS is_void
+            OFFSET 0) v
+        CROSS JOIN LATERAL (
+            SELECT CASE WHEN r.friend THEN 'friend' WHEN v.is_void THEN 'voided'
+                        WHEN r.name_state = 'confirmed' AND v.was_refused IS NOT NULL THEN 'excused'
+                        WHEN r.asks IS NOT NULL AND now() >= r.recorded + coalesce(p.friend_waits, '0') THEN 'unanswered' END AS pardon,
+                   CASE WHEN r.asks IS NOT NULL THEN r.recorded + p.friend_waits
+                        WHEN NOT v.is_proven AND t.are_known THEN greatest(r.time, r.recorded) + p.waits END AS waits_until
+            OFFSET 0) d
     ), excused AS (
         INSERT INTO pardoned (hit_id, why, network, class, domain, hit_time)
         SELECT hit_id, pardon, network, class, domain, time FROM weighed WHERE pardon IS NOT NULL
         ON CONFLICT DO NOTHING
     ), postponed AS (
         INSERT INTO waiting (hit_id, due, ripe, recorded, time, network, class, domain, owner, name_state, while_listed, letter,
-                             client_name, helo, asks)
+                             client_name, helo, asks, primaries, key_id)
         SELECT hit_id, least(now() + interval '10 minutes', waits_until), ripe, recorded, time, network, class, domain, owner, name_state,
-               while_listed, letter, client_name, helo, asks
-        FROM weighed WHERE pardon IS NULL AND now() < waits_until
-        RETURNING hit_id
-    ), counting AS MATERIALIZED (
-        SELECT hit_id, time, network, class, domain, owner, name_state, letter, is_proven,
-               while_listed AND class <> 'trap' AND NOT (is_proven AND NOT was_refused) AS is_of_list
-        FROM weighed f
-        WHERE pardon IS NULL AND NOT EXISTS (SELECT FROM postponed p WHERE p.hit_id = f.hit_id)
+               while_listed, letter, client_name, helo, asks, primaries, key_id
+        FROM weighed WHERE is_postponed
     ), letters_new AS (
         -- A mail server tries for up to 7 days (qmail); after that it is another one with the same envelope.
         INSERT INTO trap_letter AS l (network, letter, hit_id, first_seen)
-        SELECT DISTINCT ON (network, letter) network, letter, hit_id, time FROM counting
-        WHERE letter IS NOT NULL AND class = 'trap' ORDER BY network, letter, time
+        SELECT DISTINCT ON (network, letter) network, letter, hit_id, time FROM weighed
+        WHERE may_repeat AND pardon IS NULL AND NOT is_postponed ORDER BY network, letter, time
         ON CONFLICT (network, letter) DO UPDATE SET hit_id = excluded.hit_id, first_seen = excluded.first_seen
         WHERE l.first_seen < excluded.first_seen - interval '7 days'
         RETURNING hit_id
     ), repeated AS (
         INSERT INTO pardoned (hit_id, why, network, class, domain, hit_time)
-        SELECT hit_id, 'repeated', network, class, domain, time FROM counting c
-        WHERE letter IS NOT NULL AND class = 'trap' AND NOT EXISTS (SELECT FROM letters_new l WHERE l.hit_id = c.hit_id)
+        SELECT hit_id, 'repeated', network, class, domain, time FROM weighed c
+        WHERE may_repeat AND pardon IS NULL AND NOT is_postponed
+          AND NOT EXISTS (SELECT FROM letters_new l WHERE l.hit_id = c.hit_id)
         ON CONFLICT DO NOTHING
         RETURNING hit_id
     ), facts AS (
         INSERT INTO offence_day AS f (network, class, domain, day, named, witnessed, while_listed, owner, hits, first_seen,
-                                      last_seen, counted, counted_again)
+                                      last_seen, counted, counted_again, letter)
         SELECT network, class, domain, time::date AS day, name_state <> 'none', is_proven, is_of_list, max(owner), count(*), min(time),
-               max(time), now(), CASE WHEN count(*) > 1 THEN now() END
-        FROM counting c
-        WHERE NOT EXISTS (SELECT FROM repeated r WHERE r.hit_id = c.hit_id)
+               max(time), now(), CASE WHEN count(*) > 1 THEN now() END,
+               CASE WHEN count(letter) = count(*) AND min(letter::text) = max(letter::text) THEN min(letter::text)::bytea END
+        FROM weighed c
+        WHERE pardon IS NULL AND NOT is_postponed AND (NOT may_repeat OR hit_id NOT IN (SELECT hit_id FROM repeated))
         GROUP BY 1, 2, 3, 4, 5, 6, 7
-        ORDER BY 1, 2, 3, 4, 5, 6, 7
+        ORDER BY 1
         ON CONFLICT (network, class, domain, day, named, witnessed, while_listed) DO UPDATE
         SET hits = f.hits + excluded.hits, first_seen = least(f.first_seen, excluded.first_seen),
             last_seen = greatest(f.last_seen, excluded.last_seen), owner = excluded.owner,
-            counted_again = coalesce(f.counted_again, excluded.counted)
+            counted_again = coalesce(f.counted_again, excluded.counted), letter = CASE WHEN f.letter = excluded.letter THEN f.letter END
         RETURNING network
+    ), sums AS MATERIALIZED (
+        -- All that is left of them in figures: a few rows.
+        SELECT date_trunc('hour', time) AS hour, class, domain, client_name, helo,
+               CASE WHEN pardon IS NOT NULL THEN pardon
+                    WHEN may_repeat AND hit_id IN (SELECT hit_id FROM repeated) THEN 'repeated'
+                    WHEN is_of_list THEN 'while-listed' WHEN is_proven THEN 'proven' ELSE 'inferred' END AS what, count(*) AS number
+        FROM weighed WHERE NOT is_postponed
+        GROUP BY 1, 2, 3, 4, 5, 6
     ), hours AS (
         INSERT INTO hourly AS h (hour, class, what, number)
-        SELECT date_trunc('hour', time), class, what, count(*)
-        FROM (SELECT time, class, pardon AS what FROM weighed WHERE pardon IS NOT NULL
-              UNION ALL
-              SELECT time, class, CASE WHEN EXISTS (SELECT FROM repeated r WHERE r.hit_id = c.hit_id) THEN 'repeated'
-                                       WHEN is_of_list THEN 'while-listed' WHEN is_proven THEN 'proven' ELSE 'inferred' END
-              FROM counting c) d
+        SELECT hour, class, what, sum(number) FROM sums
         GROUP BY 1, 2, 3
         ORDER BY 1, 2, 3
         ON CONFLICT (hour, class, what) DO UPDATE SET number = h.number + excluded.number
     )
     SELECT d.*, (SELECT count(*) FROM ripe) AS ripe, ARRAY(SELECT DISTINCT network FROM facts) AS networks INTO decided
-    FROM (SELECT array_agg(time) AS times, array_agg(domain) AS domains, array_agg(client_name) AS names, array_agg(helo) AS helos
-          FROM found f WHERE NOT EXISTS (SELECT FROM postponed p WHERE p.hit_id = f.hit_id)) d;
+    FROM (SELECT array_agg(hour) AS hours, array_agg(domain) AS domains, array_agg(client_name) AS names, array_agg(helo) AS helos,
+                 array_agg(number) AS numbers
+          FROM (SELECT hour, domain, client_name, helo, sum(number)::bigint AS number FROM sums GROUP BY 1, 2, 3, 4) s) d;
     looked_at := decided.ripe;
     networks := decided.networks;
-    IF decided.times IS NOT NULL THEN
-        PERFORM busiest_add(decided.times, decided.domains, decided.names, decided.helos);
+    IF decided.hours IS NOT NULL THEN
+        PERFORM busiest_add(decided.hours, decided.domains, decided.names, decided.helos, decided.numbers);
     END IF;
 END $$;
 
@@ -556,6 +572,7 @@ CREATE OR REPLACE FUNCTION hunnypot.tick() RETURNS boolean
     SET plan_cache_mode = force_custom_plan SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
     at_most CONSTANT int := 5000;
+    hits_at_most CONSTANT int := 10000;
     ripe record;
     due_networks cidr[];
     old_serial bigint;
@@ -567,10 +584,11 @@ BEGIN
     END;
     DELETE FROM allow WHERE ctid = ANY (ARRAY(SELECT ctid FROM allow WHERE expires <= now() ORDER BY expires LIMIT 100
                                               FOR UPDATE SKIP LOCKED));
-    ripe := count_ripe(at_most);
+    ripe := count_ripe(hits_at_most);
     due_networks := ARRAY(SELECT network FROM listed_network WHERE due <= now() ORDER BY due LIMIT at_most);
     IF ripe.looked_at + cardinality(due_networks) > 0 THEN
-        PERFORM refresh(ARRAY(SELECT unnest(ripe.networks) UNION SELECT unnest(due_networks)));
+        PERFORM refresh(CASE WHEN cardinality(due_networks) = 0 THEN ripe.networks
+                             ELSE ARRAY(SELECT unnest(ripe.networks) UNION SELECT unnest(due_networks)) END);
     END IF;
     PERFORM rework_step(range, at_most) FROM (SELECT range FROM rework ORDER BY range LIMIT 1) r;
 
@@ -584,7 +602,7 @@ BEGIN
     IF old_serial IS NOT NULL THEN
         UPDATE change SET forgotten = greatest(forgotten, old_serial);
     END IF;
-    RETURN ripe.looked_at = at_most OR cardinality(due_networks) = at_most OR EXISTS (SELECT FROM rework);
+    RETURN ripe.looked_at = hits_at_most OR cardinality(due_networks) = at_most OR EXISTS (SELECT FROM rework);
 END $$;
 
 -- Have the whole list made anew from the facts, by tick().

@@ -41,20 +41,26 @@ BEGIN
 END
 $$;
 
--- Clients that have hits, in the order of their addresses.
+-- Clients with a name that have hits, also those of which only a trap knows, in the order of their addresses: whose letters count.
 CREATE OR REPLACE FUNCTION hunnypot.witness_clients(p_mx text, p_machine text, after inet, at_most int) RETURNS SETOF inet
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp SET plan_cache_mode = force_custom_plan
-SET enable_seqscan = off SET enable_bitmapscan = off AS $$
-DECLARE
-    found_client inet := coalesce(after, '0.0.0.0/0');
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 BEGIN
     PERFORM find_witness(p_mx, p_machine);
     -- From one to the next: a client may have any number of hits.
-    FOR i IN 1 .. least(at_most, 10000) LOOP
-        found_client := (SELECT e.client FROM envelope e WHERE e.client > found_client ORDER BY e.client LIMIT 1);
-        EXIT WHEN found_client IS NULL;
-        RETURN NEXT found_client;
-    END LOOP;
+    RETURN QUERY
+        WITH RECURSIVE clients AS (
+            SELECT coalesce(after, '0.0.0.0/0')::cidr AS client, 0 AS number
+            UNION ALL
+            SELECT next.client, c.number + 1
+            FROM clients c, LATERAL (
+                SELECT min(n.network::inet)::cidr AS client FROM (
+                    (SELECT o.network FROM offence_day o WHERE o.named AND o.network > c.client ORDER BY o.network LIMIT 1)
+                    UNION ALL
+                    (SELECT w.network FROM waiting w WHERE w.name_state <> 'none' AND w.network > c.client ORDER BY w.network LIMIT 1)) n) next
+            WHERE c.number < least(at_most, 10000) AND next.client IS NOT NULL
+        )
+        SELECT c.client::inet FROM clients c WHERE c.number > 0;
 END
 $$;
 
@@ -80,10 +86,12 @@ BEGIN
         ON CONFLICT (hour, class, what) DO UPDATE SET number = h.number + excluded.number
     )
     SELECT (SELECT array_agg(id) FROM unnest(hits) id WHERE id NOT IN (SELECT hit_id FROM still_waiting)) AS counted,
-           array_agg(time) AS times, array_agg(domain) AS domains, array_agg(client_name) AS names, array_agg(helo) AS helos
-    INTO decided FROM still_waiting;
-    IF decided.times IS NOT NULL THEN
-        PERFORM busiest_add(decided.times, decided.domains, decided.names, decided.helos);
+           array_agg(hour) AS hours, array_agg(domain) AS domains, array_agg(client_name) AS names, array_agg(helo) AS helos,
+           array_agg(number) AS numbers
+    INTO decided
+    FROM (SELECT date_trunc('hour', time) AS hour, domain, client_name, helo, count(*) AS number FROM still_waiting GROUP BY 1, 2, 3, 4) s;
+    IF decided.hours IS NOT NULL THEN
+        PERFORM busiest_add(decided.hours, decided.domains, decided.names, decided.helos, decided.numbers);
     END IF;
     counted := decided.counted;
     IF counted IS NULL THEN

@@ -84,7 +84,8 @@ void judge_ask(struct judge *judge, const struct judge_question *question, struc
 bool judge_outage_is_sure(struct judge *judge, const struct ipaddr *client, const struct ipaddr *local, const char *mta_name,
                           const char *domain);
 
-/* Do the lists of friends have CLIENT?  FRIEND_UNANSWERED: not known, or not yet, and it is being found out. */
+/* Do the lists of friends have CLIENT?  FRIEND_UNANSWERED: not known, or not yet, and it is being found out; FRIEND_UNASKED: there is
+ * no list. */
 enum friend_state judge_friend(struct judge *judge, const struct ipaddr *client);
 
 /* As known_reached(). */

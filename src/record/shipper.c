@@ -27,7 +27,8 @@ enum {
     FRIENDS_MS = 5000,
     BACKOFF_FIRST_MS = 500,
     BACKOFF_MAX_MS = 30000,
-    GATHER_MS = 50, /* hits that come together go together */
+    GATHER_MS = 50,   /* hits that come together go together, */
+    PACE_MS = 250,    /* and when they go on coming, so many more: each batch costs the server as much as some dozen hits */
     LOG_EVERY_MS = 60000,
     AGREE_ROUNDS = 3, /* each ends a life; more of them are somebody else's doing */
     REPEATS = 2,      /* a failure that may go away by itself did not */
@@ -75,6 +76,7 @@ struct shipper {
     int64_t suspect_last;           /* hits up to this number were in a batch that was refused in this session, */
     uint64_t suspect_passed;        /* ... when so many had gone through */
     uint64_t passed;                /* batches of this session */
+    int64_t passed_ms;              /* when the last of them had gone through */
     struct store_probe telling[STORE_PROBES_MAX]; /* taken, and not told yet */
     size_t telling_count;
     struct store_friend asking[STORE_FRIENDS_MAX]; /* who waits to be told whether they are friends: a part of them */
@@ -219,6 +221,7 @@ static enum errand_end recorded(struct shipper *shipper, const struct hit *hits,
     for (size_t i = 0; i < count; i++)
         counter_took(HISTOGRAM_RECORDED, now_us - hits[i].time_us);
     shipper->passed++;
+    shipper->passed_ms = clock_monotonic_ms();
     shipper->failures = 0;
     if (took_ms < EASY_MS)
         shipper->batch_max = shipper->batch_max * 2 < STORE_BATCH_MAX ? shipper->batch_max * 2 : STORE_BATCH_MAX;
@@ -449,10 +452,13 @@ static void run_errand(struct shipper *shipper, enum errand_name name)
 static void wait_for_errand(struct shipper *shipper, int64_t due_ms)
 {
     uint64_t before = shipper->seen;
+    int64_t pace_ms;
 
     spool_wait_outbox(shipper->spool, &shipper->seen, due_ms);
-    if (shipper->seen != before)
-        call_for_hits(shipper, GATHER_MS);
+    if (shipper->seen == before)
+        return;
+    pace_ms = shipper->passed_ms + PACE_MS - clock_monotonic_ms();
+    call_for_hits(shipper, pace_ms > GATHER_MS ? pace_ms : GATHER_MS);
 }
 
 /* At the end: one more round, unless the database is known to be away; then for as long as there is more and time. */

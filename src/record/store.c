@@ -450,8 +450,8 @@ enum db_status store_friends(struct store *store, struct store_friend *friends, 
     enum db_status status;
 
     for (size_t i = 0; i < *count; i++)
-        if (friends[i].state == FRIEND_YES || friends[i].state == FRIEND_NO)
-            fprintf(streams[friends[i].state == FRIEND_NO], " %s", ipaddr_format(&friends[i].client, text));
+        if (friends[i].state != FRIEND_UNANSWERED)
+            fprintf(streams[friends[i].state != FRIEND_YES], " %s", ipaddr_format(&friends[i].client, text));
     alloc_text_end(streams[0]);
     alloc_text_end(streams[1]);
     snprintf(most, sizeof most, "%d", STORE_FRIENDS_MAX);

@@ -63,8 +63,9 @@ enum db_status store_heartbeat(struct store *store, const char *version, int64_t
 enum db_status store_probes(struct store *store, const struct store_probe *probes, size_t count)
     __attribute__((warn_unused_result));
 
-/* Tell of those of the COUNT FRIENDS whose state is yes or no, and ask who waits for it of what this sensor recorded: the ones behind
- * AFTER (family 0: the first), into FRIENDS, STORE_FRIENDS_MAX at most and *COUNT of them.  Telling again changes nothing. */
+/* Tell of those of the COUNT FRIENDS whose state is not unanswered (unasked: not a friend), and ask who waits for it of what this
+ * sensor recorded: the ones behind AFTER (family 0: the first), into FRIENDS, STORE_FRIENDS_MAX at most and *COUNT of them.  Telling
+ * again changes nothing. */
 enum db_status store_friends(struct store *store, struct store_friend *friends, size_t *count, const struct ipaddr *after)
     __attribute__((warn_unused_result));
 

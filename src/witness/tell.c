@@ -268,7 +268,7 @@ static enum tell_status tell_stretches(struct tell *tell, bool *more)
     return ok ? status : TELL_LEDGER;
 }
 
-/* How many letters each client that has hits had accepted here lately. */
+/* How many letters each client with a name that has hits had accepted here lately. */
 static enum tell_status tell_letters_page(struct tell *tell, char after[IPADDR_TEXT_SIZE], bool *more)
 {
     char limit[16];

@@ -54,7 +54,8 @@ class Database(postgres.Postgres):
         self.set_ahead(0)
         super().__init__()
         with open(self.data / "postgresql.conf", "a", encoding="ascii") as settings:
-            settings.write("shared_buffers = 256MB\nmax_wal_size = 2GB\nautovacuum_naptime = 1min\n")
+            # Autovacuum would come into one run, and not into the other.
+            settings.write("shared_buffers = 256MB\nmax_wal_size = 2GB\nautovacuum_naptime = 1h\n")
 
     def set_ahead(self, seconds):
         self.ahead.write_text(f"+{seconds}\n")

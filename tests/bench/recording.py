@@ -1,14 +1,36 @@
 """PostgreSQL's CPU for 100,000 hits, everything included: recorded, ripened, counted, listed, one witness asking; against the commit that
 the target is counted from."""
+import shutil
 import time
 
 from bench import parts
 from bench.stats import Ratio
 from testbed import milter as milter_part
-from testbed.base import wait_for
+from testbed.base import STATE, run, wait_for
 
 DOMAINS = ["backup.example"]
 AHEAD_S = 25 * 3600  # longer than any hit ripens
+KEY = STATE / "envelope.key"
+
+
+def make_key(tree, database):
+    KEY.unlink(missing_ok=True)
+    tree.hunnypot("witness", "key", "--new", "--key", KEY)
+    run("chown", "root:hunnypot", KEY)
+    if not database.query("SELECT 1 FROM pg_roles WHERE rolname = 'witness'", database="postgres"):
+        database.query("CREATE ROLE witness LOGIN IN ROLE hunnypot_witness", database="postgres")
+
+
+def witness(tree, watch):
+    """A witness of the primary, whose log says nothing: it fetches what waits, and tells what it can.  It is to have watched all the time."""
+    log, ledgers = STATE / "primary.log", STATE / "bench-ledgers"
+    shutil.rmtree(ledgers, ignore_errors=True)
+    ledgers.mkdir()
+    log.write_text("")
+    tree.hunnypot("--database", "user=witness dbname=hunnypot", "witness", "--format", "postfix", "--host", "mx1.backup.example",
+                  "--name", "one", "--key", KEY, "--state", ledgers, log)
+    watch.execute("INSERT INTO hunnypot.witness_stretch SELECT witness_id, now() - interval '3 days', now() + interval '3 days', keys "
+                  "FROM hunnypot.witness ON CONFLICT DO NOTHING")
 
 
 def one(tree, database, hits):
@@ -22,7 +44,10 @@ def one(tree, database, hits):
         database.query("CREATE ROLE sensor LOGIN IN ROLE hunnypot_sensor", database="postgres")
     settings = {"limits": {"connections": 0, "connections_per_client": 0, "client_bytes": 0}, "log_level": "warning",
                 "liveness": {"verdict_timeout": None}}  # a burst of new clients waits for their names: none is to be given up
-    if tree is not parts.HERE:
+    if tree is parts.HERE:
+        make_key(tree, database)
+        settings["envelope_key"] = str(KEY)
+    else:
         settings["liveness"] |= {"probe_interval": None, "fresh": None}  # it had none of these
     daemon = milter_part.Milter(settings, "bench", program=tree.build / "hunnypot-milter", under=("env",))
     daemon.start()
@@ -39,6 +64,9 @@ def one(tree, database, hits):
         parts.load(milter_part.SOCKET, 16, hits, DOMAINS, clients=hits // 2)
         # Not the numbers that a spool gave: what is recorded after the clock was set ahead ripens later still.
         wait_for(lambda: first("SELECT count(*) FROM hunnypot.hit") >= hits, 300, "end of the hits", interval=0.5)
+        if tree is parts.HERE:
+            witness(tree, watch)
+            assert first("SELECT count(*) FROM hunnypot.envelope") == hits
         database.set_ahead(AHEAD_S)
         if first("SELECT to_regclass('hunnypot.waiting') IS NOT NULL"):
             wait_for(lambda: not first("SELECT EXISTS (SELECT FROM hunnypot.waiting)"), 300, "end of the ripening", interval=0.5)

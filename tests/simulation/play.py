@@ -16,7 +16,7 @@ from simulation.world import DAY, HOUR, TRAP4, TRAP6
 
 START = 1772409600  # Monday 2026-03-02 00:00 UTC
 STEP = 600          # seconds between two looks of the sensors, witnesses and primaries at the database
-COLUMNS = ("senders", "letters", "delivered", "refused", "expired", "lost_to_list", "hits", "recorded", "listed", "days")
+COLUMNS = ("senders", "letters", "delivered", "refused", "expired", "lost_to_list", "hits", "recorded", "listed", "firm", "days")
 SPOOL = "00000000-0000-4000-8000-000000000001"
 WITNESS_STEP = 7200  # seconds from one time that a witness tells to the next
 WARM_UP = 1.5 * DAY  # witnesses have to have watched for a day before a hit
@@ -164,6 +164,7 @@ class Play:
                     if sender.group in results_part.PEOPLE:
                         self._explain(sender, key)
                 sender.classes.add(kind)
+                sender.is_firm = sender.is_firm or code >= 500
         for sender in {id(sender): sender for key in listed for sender in self.by_address.get(key, ())}.values():
             sender.listed_seconds += self.step
         self.world.listed = listed
@@ -189,6 +190,7 @@ class Play:
             row = rows.setdefault(f"{sender.group} / {sender.kind}", dict.fromkeys(COLUMNS, 0) | {"delays": []})
             row["senders"] += 1
             row["listed"] += sender.listed_at is not None
+            row["firm"] += sender.is_firm
             row["days"] += sender.listed_seconds / DAY
             for name in ("letters", "delivered", "refused", "expired", "lost_to_list", "hits", "recorded"):
                 row[name] += getattr(sender, name)

@@ -26,6 +26,7 @@ class Sender:
         self.letters = self.delivered = self.refused = self.expired = self.lost_to_list = 0
         self.hits = self.recorded = 0
         self.first_hit = self.first_recorded = self.listed_at = None
+        self.is_firm = False
         self.listed_seconds = 0
         self.classes = set()
 

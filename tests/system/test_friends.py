@@ -123,6 +123,18 @@ def test_without_an_answer_a_hit_is_watched_after_a_day(postfix, milter, deliver
     assert "; 1 hit of which no list told whether it is a friend" in told(hunnypot)
 
 
+def test_who_waits_for_a_list_that_is_not_asked_any_more_is_judged_without_it(postfix, milter, deliver, pg, hits, listing, friends_list):
+    daemon = milter(friends=ZONES, dns=LYING)
+    postfix()
+    deliver(CLIENT, "a@trap.example")
+    hits(wait=1)
+    assert pg.query(UNANSWERED) == [("unanswered", True)]
+    daemon.configure(friends={"zones": []})
+    daemon.reload()
+    wait_for(lambda: listing() == [("trap", "witnessed")], 60, "listing")
+    assert pg.query("SELECT count(*) FROM hunnypot.pardoned") == [(0,)]
+
+
 def test_a_reload_brings_lists(postfix, milter, dns, deliver, pg, hits):
     dns.add("7.113.0.203.white.example. A 127.0.5.1")
     daemon = milter()

@@ -188,9 +188,9 @@ def test_what_came_most_is_counted_once_for_each_hit_that_is_decided(ripening, r
 
 def test_a_day_has_room_for_so_many_names(pg):
     """Whatever clients call themselves: the table does not grow with that; the numbers stay whole."""
-    pg.query("""SELECT hunnypot.busiest_add(array_agg(now()), array_agg('d.example'::text), array_agg(NULL::text), array_agg('bot' || n)) FROM generate_series(1, 3000) n;
-                SELECT hunnypot.busiest_add(array_agg(now()), array_agg('d.example'::text), array_agg(NULL::text), array_agg('new' || n % 2)) FROM generate_series(1, 10) n;
-                SELECT hunnypot.busiest_add(array_agg(now()), array_agg('d.example'::text), array_agg(NULL::text), array_agg('bot1'::text)) FROM generate_series(1, 5) n""")
+    pg.query("""SELECT hunnypot.busiest_add(array_agg(now()), array_agg('d.example'::text), array_agg(NULL::text), array_agg('bot' || n), array_agg(1::bigint)) FROM generate_series(1, 3000) n;
+                SELECT hunnypot.busiest_add(array_agg(now()), array_agg('d.example'::text), array_agg(NULL::text), array_agg('new' || n % 2), array_agg(1::bigint)) FROM generate_series(1, 10) n;
+                SELECT hunnypot.busiest_add(array_agg(now()), array_agg('d.example'::text), array_agg(NULL::text), array_agg('bot1'::text), array_agg(1::bigint)) FROM generate_series(1, 5) n""")
     [(rows, hits, others)] = pg.query("SELECT count(*), sum(hits), sum(hits) FILTER (WHERE name = '') FROM hunnypot.busiest WHERE what = 'helo'")
     assert (rows, hits, others) == (1001, 3015, 2010)
     pg.query("UPDATE hunnypot.busiest SET day = day - 10; SELECT hunnypot.expire()")

@@ -146,6 +146,31 @@ def test_trap_all_tries_of_a_letter_are_one_hit(ripening, known):
     assert len(ripening.listing()) == 1, "one of a client without a name is enough"
 
 
+def test_one_letter_that_is_tried_again_and_again_is_one_letter(ripening):
+    """Its sender cannot get through to the primary, and comes to the backup each time: it is put off for as long as it may get through."""
+    ripening.watch_on()
+    ripening.pg.query("UPDATE hunnypot.witness_stretch SET until = now() + interval '10 days'")
+    letter = str(uuid.uuid4())
+    for _ in range(3):
+        ripening.hit(letter)
+    ripening.later(3 * HOUR)
+    ripening.hit(letter)
+    ripening.later(5 * HOUR)
+    assert ripening.states() == [(None, None, None, 4)]
+    assert ripening.listing()[0][:3] == ("backup", "witnessed", "450")
+    ripening.later(17 * HOUR)
+    assert ripening.listing()[0][:3] == ("backup", "witnessed", "550")
+
+
+def test_two_letters_are_refused_for_good(ripening):
+    ripening.watch_on()
+    ripening.pg.query("UPDATE hunnypot.witness_stretch SET until = now() + interval '10 days'")
+    ripening.hit()
+    ripening.hit()
+    ripening.later(5 * HOUR)
+    assert ripening.listing()[0][:3] == ("backup", "witnessed", "550")
+
+
 def test_trap_a_big_sender_needs_more_than_a_share_of_its_letters(ripening):
     """Anyone can make it write to a trap, by a sign-up form."""
     ripening.witness()
@@ -157,6 +182,24 @@ def test_trap_a_big_sender_needs_more_than_a_share_of_its_letters(ripening):
     ripening.tell("letters", {"client": CLIENT, "letters": 1000})
     ripening.pg.query("SELECT hunnypot.rebuild()")
     assert ripening.listing() == []
+
+
+def test_letters_are_counted_of_clients_with_a_name_that_only_a_trap_knows(ripening):
+    """Those are who is to be told from a bot by its letters; of a client without a name they make no difference."""
+    ripening.witness()
+
+    def clients(after=None, at_most=100):
+        return [client for client, in ripening.pg.query("SELECT host(c) FROM hunnypot.witness_clients(%s, 'one', %s, %s) c", MX, after, at_most)]
+    ripening.hit(**{"class": "trap", "name_state": "confirmed"})
+    ripening.hit(**{"class": "trap", "name_state": "none", "client": "203.0.113.8"})
+    ripening.hit(**{"class": "trap", "name_state": "unknown", "client": "203.0.113.9"})
+    ripening.hit(**{"class": "trap", "name_state": "confirmed", "client": "2001:db8:c::9"})
+    everybody = [CLIENT, "203.0.113.9", "2001:db8:c::9"]
+    assert clients() == everybody
+    ripening.later(25 * HOUR)
+    ripening.hit(**{"class": "trap", "name_state": "confirmed"})
+    assert clients() == everybody, "counted and waiting"
+    assert clients(at_most=2) == everybody[:2] and clients(everybody[1]) == everybody[2:]
 
 
 def test_inferred_takes_two_days_and_answers_450_for_a_day(ripening):
