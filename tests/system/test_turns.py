@@ -168,11 +168,12 @@ class Steps:
         return waits | (self.second.end() is not None)
 
     def overtake(self, table, first, second):
-        """The errors of both."""
+        """The errors of both; one that will not wait as long as HOLDER holds is none."""
         with self.stopped_at(table, *first):
             self.second.begin(*second)
             self.settled(self.second)
-        return [str(error) for error in (self.first.error, self.second.end()) if error]
+        return [str(error) for error in (self.first.error, self.second.end())
+                if error and not isinstance(error, psycopg2.errors.LockNotAvailable)]
 
 
 def batch(pg, sensor, *hits):
