@@ -280,18 +280,6 @@ def test_the_database(pg, dns, milter):
     sensor.start()  # the fixture stops it again
 
 
-def test_a_server_that_is_too_old(pg, dns, milter):
-    """Debian 12 has none: this one says of itself what such a server would."""
-    sensor = alive(pg, milter())
-    pg.query("CREATE SCHEMA older; GRANT USAGE ON SCHEMA older TO PUBLIC; CREATE FUNCTION older.current_setting(text) RETURNS text"
-             " LANGUAGE sql AS $$SELECT '130014'$$; ALTER DATABASE hunnypot SET search_path = older, pg_catalog")
-    assert "PostgreSQL 13 is too old, 14 is needed" in check(sensor)["problem", "server version"]
-    pg.query("DROP SCHEMA hunnypot CASCADE")
-    done = hunnypot("db", "init", check=False)
-    assert done.returncode == 1 and "PostgreSQL 13" in done.stderr and "14" in done.stderr
-    assert pg.query("SELECT to_regnamespace('hunnypot')")[0][0] is None
-
-
 WITNESSES = [
     ("UPDATE hunnypot.witness SET last_seen = now() - interval '11 minutes' WHERE mx = 'mx1.backup.example'",
      r"the witness mx1\.backup\.example \(m\) is silent since 20.*; start it"),

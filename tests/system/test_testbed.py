@@ -1,4 +1,6 @@
 """The testbed keeps its word: a server that is started has its port, and one that is stopped is gone with all it started."""
+import ast
+import collections
 import ctypes
 import os
 import socket
@@ -9,7 +11,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from testbed.base import Server, TestbedError, bound_sockets, family, is_gone
+from testbed.base import TOP, Server, TestbedError, bound_sockets, family, is_gone
 
 PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_DETACH = 0x4206, 0x4207, 17  # <linux/ptrace.h>
 PORT = ("tcp", "192.0.2.1", 2525)
@@ -110,3 +112,12 @@ def test_postgres_is_gone_with_its_last_child(pg):
     pg.start()
     with pytest.raises(psycopg2.Error):
         idle.cursor().execute("SELECT 1")
+
+
+def test_no_test_hides_another():
+    """As the second of one name in a file does."""
+    twice = []
+    for file in sorted((TOP / "tests/system").glob("test_*.py")):
+        names = collections.Counter(part.name for part in ast.parse(file.read_text()).body if isinstance(part, ast.FunctionDef))
+        twice += [f"{file.name}: {name}" for name, times in names.items() if times > 1]
+    assert twice == []
