@@ -20,20 +20,24 @@ static bool is_database_name(const char *text)
     return strchr(text, '=') == NULL && strstr(text, "://") == NULL && *text != '\0';
 }
 
-/* NULL when it makes no sense; ERROR, which the caller frees with PQfreemem(), says why. */
+/* NULL when it makes no sense; ERROR, when the caller wants it and frees it with PQfreemem(), says why. */
 static PQconninfoOption *parse_options(const char *text, char **error)
 {
-    PQconninfoOption *options = PQconninfoParse(is_database_name(text) ? "" : text, error);
+    char *why = NULL;
+    PQconninfoOption *options = PQconninfoParse(is_database_name(text) ? "" : text, &why);
 
-    if (options == NULL && (*error == NULL || strcmp(*error, "out of memory\n") == 0))
+    if (options == NULL && (why == NULL || strcmp(why, "out of memory\n") == 0))
         alloc_failed();
+    if (error != NULL)
+        *error = why;
+    else
+        PQfreemem(why);
     return options;
 }
 
 const char *conninfo_fault(const char *text)
 {
-    char *error = NULL;
-    PQconninfoOption *options = parse_options(text, &error);
+    PQconninfoOption *options = parse_options(text, NULL);
     const char *fault = NULL;
 
     if (options == NULL)
@@ -41,7 +45,6 @@ const char *conninfo_fault(const char *text)
     else if (option_value(options, "password") != NULL || option_value(options, "sslpassword") != NULL)
         fault = "holds a password";
     PQconninfoFree(options);
-    PQfreemem(error);
     return fault;
 }
 
@@ -84,8 +87,7 @@ bool conninfo_read(const char *text, struct conninfo *conninfo, char **why)
 
 char *conninfo_value(const char *text, const char *keyword)
 {
-    char *error = NULL;
-    PQconninfoOption *options = parse_options(text, &error);
+    PQconninfoOption *options = parse_options(text, NULL);
     char *value = NULL;
 
     if (is_database_name(text) && strcmp(keyword, "dbname") == 0)
@@ -93,6 +95,5 @@ char *conninfo_value(const char *text, const char *keyword)
     else if (options != NULL)
         value = alloc_text(option_value(options, keyword));
     PQconninfoFree(options);
-    PQfreemem(error);
     return value;
 }

@@ -246,12 +246,9 @@ static void gather_spool(struct check_host *host)
 
 static void gather_socket(struct check_host *host)
 {
-    const char *socket = host->settings->socket;
     struct stat status;
 
-    host->socket_path = strncmp(socket, "unix:", 5) == 0 ? socket + 5 : strncmp(socket, "local:", 6) == 0 ? socket + 6 : NULL;
-    if (*socket == '/')
-        host->socket_path = socket;
+    host->socket_path = settings_socket_path(host->settings->socket);
     if (host->socket_path == NULL)
         return;
     host->socket_error = lstat(host->socket_path, &status) == 0 ? 0 : errno;

@@ -27,7 +27,7 @@ static void report_to_stderr(void *context, const char *line)
 /* What the file cannot say by itself: users, groups and folders.  Not being root, a user may be missing: it will not be needed. */
 static int check(const char *shown_path, const struct settings *settings)
 {
-    const char *path = place_unix_path(settings->socket);
+    const char *path = settings_socket_path(settings->socket);
     struct privileges_user user = {0};
     bool fine = true;
     char why[PLACE_WHY_SIZE], where[SECOND_NET_WHERE_SIZE];

@@ -14,6 +14,7 @@
 #include "base/alloc.h"
 #include "base/socket_way.h"
 #include "milter/server.h"
+#include "settings/settings.h"
 
 static bool refuse(char why[PLACE_WHY_SIZE], const char *format, ...) __attribute__((format(printf, 2, 3)));
 static bool refuse(char why[PLACE_WHY_SIZE], const char *format, ...)
@@ -24,15 +25,6 @@ static bool refuse(char why[PLACE_WHY_SIZE], const char *format, ...)
     vsnprintf(why, PLACE_WHY_SIZE, format, arguments);
     va_end(arguments);
     return false;
-}
-
-const char *place_unix_path(const char *socket)
-{
-    if (strncmp(socket, "unix:", 5) == 0)
-        return socket + 5;
-    if (strncmp(socket, "local:", 6) == 0)
-        return socket + 6;
-    return *socket == '/' ? socket : NULL;
 }
 
 /* The folder of the full path FILE; the caller frees. */
@@ -126,7 +118,7 @@ static bool lock_folder(int fd, const char *folder, char why[PLACE_WHY_SIZE])
 
 bool place_open_socket(const char *socket, uid_t uid, gid_t gid, char why[PLACE_WHY_SIZE])
 {
-    const char *path = place_unix_path(socket);
+    const char *path = settings_socket_path(socket);
     char *folder;
     int folder_fd;
     bool done;

@@ -11,9 +11,6 @@
 
 enum { PLACE_WHY_SIZE = 512 };
 
-/* The path in SOCKET (libmilter's syntax), or NULL when it is no unix socket. */
-const char *place_unix_path(const char *socket);
-
 /* Make the folder of FILE, if it is missing and its own parent is there, with MODE and, as root, for UID and GID. */
 bool place_make_folder(const char *file, mode_t mode, uid_t uid, gid_t gid, char why[PLACE_WHY_SIZE])
     __attribute__((warn_unused_result));

@@ -168,7 +168,7 @@ static bool start_milter(void)
 static bool start_socket(void)
 {
     const struct settings *settings = this.settings;
-    const char *path = place_unix_path(settings->socket);
+    const char *path = settings_socket_path(settings->socket);
     char why[PLACE_WHY_SIZE];
     gid_t group = (gid_t)-1;
 

@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "milter/server.h"
+#include "settings/settings.h"
 
 enum { PRIME_PATIENCE_MS = 10000, PROTOCOL_VERSION = 6 };
 
@@ -125,7 +126,7 @@ void prime_hang_up(struct primer **primer)
 }
 
 /* 0, or an errno. */
-static int ping(int family, const struct sockaddr *address, socklen_t length)
+static int ask_at(int family, const struct sockaddr *address, socklen_t length)
 {
     int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0), error = 0;
 
@@ -137,7 +138,7 @@ static int ping(int family, const struct sockaddr *address, socklen_t length)
 }
 
 /* PORT, PORT@HOST or PORT@[HOST]: libmilter listens on one of the host's addresses. */
-static const char *ping_inet(int family, const char *text)
+static const char *ask_inet(int family, const char *text)
 {
     const struct addrinfo hints = {.ai_family = family, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
     const char *at = strchr(text, '@');
@@ -152,7 +153,7 @@ static const char *ping_inet(int family, const char *text)
     if (error != 0)
         return gai_strerror(error);
     for (struct addrinfo *one = found; one != NULL && last != 0; one = one->ai_next)
-        last = ping(one->ai_family, one->ai_addr, one->ai_addrlen);
+        last = ask_at(one->ai_family, one->ai_addr, one->ai_addrlen);
     freeaddrinfo(found);
     return last == 0 ? NULL : strerror(last);
 }
@@ -163,10 +164,10 @@ const char *prime_ping(const char *socket)
     int error;
 
     if (strncmp(socket, "inet:", 5) == 0)
-        return ping_inet(AF_INET, socket + 5);
+        return ask_inet(AF_INET, socket + 5);
     if (strncmp(socket, "inet6:", 6) == 0)
-        return ping_inet(AF_INET6, socket + 6);
-    snprintf(address.sun_path, sizeof address.sun_path, "%s", *socket == '/' ? socket : strchr(socket, ':') + 1);
-    error = ping(AF_UNIX, (struct sockaddr *)&address, sizeof address);
+        return ask_inet(AF_INET6, socket + 6);
+    snprintf(address.sun_path, sizeof address.sun_path, "%s", settings_socket_path(socket));
+    error = ask_at(AF_UNIX, (struct sockaddr *)&address, sizeof address);
     return error == 0 ? NULL : strerror(error);
 }

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <utlist.h>
 
 #include "base/log.h"
 #include "base/thread.h"
@@ -19,15 +20,15 @@ typedef int detacher(pthread_t thread);
 struct work {
     void *(*run)(void *);
     void *argument;
-    struct work *next;
+    struct work *prev, *next; /* utlist's */
 };
 
-/* A queue of what spare threads are to do. */
+/* What spare threads are to do, one after the other. */
 static struct {
     pthread_mutex_t mutex; /* covers all */
     pthread_cond_t wanted;
-    struct work *first, **end;
-} spare = {.mutex = PTHREAD_MUTEX_INITIALIZER, .wanted = PTHREAD_COND_INITIALIZER, .end = &spare.first};
+    struct work *queue;
+} spare = {.mutex = PTHREAD_MUTEX_INITIALIZER, .wanted = PTHREAD_COND_INITIALIZER};
 
 static _Thread_local bool is_spare;
 
@@ -36,12 +37,10 @@ static struct work *spare_take(void)
     struct work *work;
 
     pthread_mutex_lock(&spare.mutex);
-    while (spare.first == NULL)
+    while (spare.queue == NULL)
         pthread_cond_wait(&spare.wanted, &spare.mutex);
-    work = spare.first;
-    spare.first = work->next;
-    if (spare.first == NULL)
-        spare.end = &spare.first;
+    work = spare.queue;
+    DL_DELETE(spare.queue, work);
     pthread_mutex_unlock(&spare.mutex);
     return work;
 }
@@ -82,8 +81,7 @@ static bool give_to_spare(void *(*run)(void *), void *argument)
         return false;
     *work = (struct work){.run = run, .argument = argument};
     pthread_mutex_lock(&spare.mutex);
-    *spare.end = work;
-    spare.end = &work->next;
+    DL_APPEND(spare.queue, work);
     pthread_cond_signal(&spare.wanted);
     pthread_mutex_unlock(&spare.mutex);
     return true;

@@ -25,6 +25,15 @@ bool settings_accept_in_outage(const struct settings_judge *settings)
     return false;
 }
 
+const char *settings_socket_path(const char *socket)
+{
+    if (strncmp(socket, "unix:", 5) == 0)
+        return socket + 5;
+    if (strncmp(socket, "local:", 6) == 0)
+        return socket + 6;
+    return *socket == '/' ? socket : NULL;
+}
+
 const char *settings_socket_tail(const char *socket)
 {
     const char *last = strrchr(socket, '/'), *tail = last;

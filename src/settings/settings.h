@@ -122,6 +122,9 @@ bool settings_may_take(const struct settings *settings);
 /* Does a section say on_outage = accept? */
 bool settings_accept_in_outage(const struct settings_judge *settings);
 
+/* The path in SOCKET (libmilter's syntax), or NULL when it is no unix socket. */
+const char *settings_socket_path(const char *socket);
+
 /* The end of the name SOCKET that mail server and daemon write in the same way: with a chroot the path begins elsewhere. */
 const char *settings_socket_tail(const char *socket);
 

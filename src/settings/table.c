@@ -52,15 +52,13 @@ static const char *port_fault(const char *text)
 
 static const char *take_socket(struct settings *settings, const char *text)
 {
-    const char *path = text;
+    const char *path = settings_socket_path(text);
     struct sockaddr_un address;
 
     (void)settings;
     if (strncmp(text, "inet:", 5) == 0 || strncmp(text, "inet6:", 6) == 0)
         return port_fault(text + strcspn(text, ":") + 1);
-    if (strncmp(text, "unix:", 5) == 0 || strncmp(text, "local:", 6) == 0)
-        path = text + strcspn(text, ":") + 1;
-    if (*path != '/')
+    if (path == NULL || *path != '/')
         return "is no socket";
     return strlen(path) < sizeof address.sun_path ? NULL : "is too long for a unix socket";
 }
