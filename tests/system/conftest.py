@@ -21,6 +21,7 @@ real port 25 and the programs' default paths.  What a test may ask for:
                  settings; program=PATH is another build, under=[...] what runs it; .stop() (also done after the test)
                  demands exit status 0 and no sanitizer's report; .kill(), .freeze(), .thaw(), .restart(),
                  .configure(...) and .reload(), .log(), .spool
+    jumping      another clock for it: milter(program=jumping.program), jumping.set(7200)
     postfix      postfix(main={...}, master=[...], chroot=False) starts Postfix on the trap host's addresses, with the
                  shipped configuration and these settings on top
     sendmail     sendmail(replace={...}, extra="...") likewise
@@ -155,6 +156,20 @@ def primary(net):
 def primaries(primary):
     return types.SimpleNamespace(backup=primary("198.51.100.1"), backup6=primary("2001:db8:100::1"),
                                  address=primary("198.51.100.2"), address6=primary("2001:db8:100::2"))
+
+
+@pytest.fixture
+def jumping(net):
+    """A .program of the daemon's whose clocks are as .set(...) says; jumping.c has what the numbers mean."""
+    program = "tests/system/hunnypot-milter-jumping"
+    clock = base.STATE / "clock"
+    base.make(base.BUILD, program)
+
+    def put(*numbers):
+        clock.write_text(" ".join(map(str, numbers)))
+    put(0)
+    yield types.SimpleNamespace(program=base.BUILD / program, set=put)
+    clock.unlink()
 
 
 @pytest.fixture

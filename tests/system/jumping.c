@@ -3,6 +3,7 @@
  * many times as fast those two have run since the first look, as on a machine that sleeps again and again; and by how many
  * millionths the real time then drifts. */
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
@@ -22,9 +23,9 @@ static int64_t look_ns(clockid_t id)
 static int64_t since_first_look_ns(void)
 {
     static _Atomic int64_t first_ns;
-    int64_t none = 0, now_ns = look_ns(CLOCK_MONOTONIC);
+    int64_t first = 0, now_ns = look_ns(CLOCK_MONOTONIC);
 
-    return __atomic_compare_exchange_n((int64_t *)&first_ns, &none, now_ns, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST) ? 0 : now_ns - none;
+    return atomic_compare_exchange_strong(&first_ns, &first, now_ns) ? 0 : now_ns - first;
 }
 
 int clock_gettime(clockid_t id, struct timespec *now)

@@ -7,7 +7,7 @@ import time
 import dns.query as dnspython_query
 import pytest
 
-from testbed.base import BUILD, STATE, let_pass, make, run, wait_for
+from testbed.base import STATE, let_pass, run, wait_for
 from testbed.load import Load
 from testbed.milter import AS_HUNNYPOT, environment
 
@@ -186,40 +186,32 @@ def doubted(one, recipient):
 
 
 @pytest.mark.parametrize("recipient", ["<someone@trap.example>", "<someone@backup.example>"])
-def test_the_clock_jumps(pg, load, primaries, recipient):
+def test_the_clock_jumps(pg, load, primaries, jumping, recipient):
     """Back and forth, under load, also while PostgreSQL is away."""
-    program = "tests/system/hunnypot-milter-jumping"
-    make(BUILD, program)
-    offset = STATE / "clock"
-    offset.write_text("0")
-    one = load(program=BUILD / program)
+    one = load(program=jumping.program)
     one.recipient = recipient
     one.start()
     for days in (1, -1, 3650, -10000, 0):
         one.more(50)
-        offset.write_text(str(days * 86400))
+        jumping.set(days * 86400)
     pg.stop()
     for days in (2, -2, 0):
         one.more(50)
-        offset.write_text(str(days * 86400))
+        jumping.set(days * 86400)
     pg.start()
     one.more(50)
     # What is remembered of a primary is doubt once the clocks disagree, and a hit that waited for it then is none.
     one.check(pg, without=doubted(one, recipient))
-    offset.unlink()
     days, = pg.query("SELECT count(DISTINCT time::date) FROM hunnypot.hit")[0]
     assert days >= 6
 
 
 @pytest.mark.parametrize("drift_ppm", [5000, -5000])
-def test_the_clock_drifts(pg, load, primaries, drift_ppm):
+def test_the_clock_drifts(pg, load, primaries, jumping, drift_ppm):
     """A machine that sleeps again and again: an hour or more goes by in a few seconds, and the real time drifts ten times as far as
     kernels slew it.  What is remembered gets old and is found out anew; what waited over a long sleep is doubt, but for drift nothing is."""
-    program = "tests/system/hunnypot-milter-jumping"
-    make(BUILD, program)
-    clock = STATE / "clock"
-    clock.write_text(f"0 0 400 {drift_ppm}")
-    one = load(program=BUILD / program)
+    jumping.set(0, 0, 400, drift_ppm)
+    one = load(program=jumping.program)
     one.recipient = "<someone@backup.example>"
     one.start()
     began = time.monotonic()
@@ -233,21 +225,16 @@ def test_the_clock_drifts(pg, load, primaries, drift_ppm):
     assert set(re.findall(r"verdict=unknown why=\"(.*?)\"", log)) <= {"too old for the state of the primaries today"}
     assert len(late) < len(one.answered) / 2
     assert log.count(" probed address=") > 8
-    clock.unlink()
 
 
-def test_what_was_being_found_out_while_the_clock_jumped_is_not_known(load, dns, lying_dns, primary):
+def test_what_was_being_found_out_while_the_clock_jumped_is_not_known(load, dns, lying_dns, primary, jumping):
     """An answer of DNS, or a greeting, that may be from before the machine stood still."""
-    program = "tests/system/hunnypot-milter-jumping"
-    make(BUILD, program)
-    clock = STATE / "clock"
-    clock.write_text("0")
     jumps = []
 
     def jump(what):
         if what not in jumps:
             jumps.append(what)
-            clock.write_text(str(7200 * len(jumps)))
+            jumping.set(7200 * len(jumps))
 
     def answer(query, _):
         if str(query.question[0].name).lower() == "backup.example.":
@@ -259,10 +246,9 @@ def test_what_was_being_found_out_while_the_clock_jumped_is_not_known(load, dns,
         connection.sendall(b"220 mx1 ESMTP\r\n")
     lying_dns(answer)
     primary("198.51.100.1", state=greet)
-    one = load(program=BUILD / program, dns={"nameservers": ["127.0.0.2"]}, liveness={"probe_interval": "1s"})
+    one = load(program=jumping.program, dns={"nameservers": ["127.0.0.2"]}, liveness={"probe_interval": "1s"})
     one.recipient = "<someone@backup.example>"
     for word, known in (("looked-up domain=backup.example answer=", "ok"), ("probed address=198.51.100.1 state=", "accepting")):
         wait_for(lambda: f" {word}{known}" in one.daemon.log() or one.session() and let_pass(0.1), 60, known)
         assert re.findall(rf" {word}(\w+)", one.daemon.log())[:2] == ["unknown", known]
     assert jumps == ["in DNS", "in a probe"]
-    clock.unlink()

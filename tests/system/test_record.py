@@ -9,7 +9,7 @@ import pytest
 
 from cli_data import Sensor
 from milter_client import MilterClient
-from testbed.base import BUILD, STATE, Server, make, run, wait_for
+from testbed.base import STATE, Server, run, wait_for
 from testbed.load import Load
 from testbed.offences import list_networks
 from testbed.postgres import AS_POSTGRES, binary
@@ -180,23 +180,18 @@ def hit_times(pg, wanted):
     return [hours for (hours,) in rows()]
 
 
-def test_clock_that_jumps(pg, dns, milter):
+def test_clock_that_jumps(pg, dns, milter, jumping):
     """A day ahead and a day back: each hit is recorded, under the time that the clock had, and verdicts and shipping go on;
     a clock that is ahead makes no offence last longer."""
-    program = "tests/system/hunnypot-milter-jumping"
-    make(BUILD, program)
-    clock = STATE / "clock"
-    clock.write_text("0")
-    trap = milter(program=BUILD / program)
+    trap = milter(program=jumping.program)
     load = Load(trap)
     for count, offset in enumerate((0, 24, 0, -24, 0)):
-        clock.write_text(str(offset * 3600))
+        jumping.set(offset * 3600)
         load.send(1)
         hit_times(pg, count + 1)
     assert hit_times(pg, 5) == [0, 24, 0, -24, 0]
     assert pg.query("SELECT bool_and(last_seen <= now()) FROM hunnypot.offence") == [(True,)]
     load.check(pg)
-    clock.unlink()
 
 
 HOSTILE = [bytes(range(1, 256)), b"\\" * 300, b"'; DROP TABLE hunnypot.hit; --", b"\xff\xfe\xc0\x80", b"{,\"}", b"%s%n%99999d",
