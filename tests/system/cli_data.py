@@ -24,20 +24,23 @@ class Sensor:
         self.pg, self.name, self.spool, self.seq, self.mark = pg, name, str(uuid.uuid4()), 0, None
         pg.query("SELECT hunnypot.sensor_hello(%s, %s, '{}', 1)", name, self.spool)
 
-    def record(self, *hits):
-        """Record HITS, dictionaries of what differs from HIT, as one batch."""
+    def batch(self, *hits):
+        """The statement and values that record HITS, dictionaries of what differs from HIT, as the next batch."""
         hits = [{**HIT, **hit, "seq": self.seq + i + 1} for i, hit in enumerate(hits)]
         for hit in hits:
             hit.update(recipients=hit["recipients"].split("\n"), recipients_total=hit["recipients"].count("\n") + 1)
-        self.seq += len(hits)
+        return SQL, {"sensor": self.name, "spool": self.spool, "mark": self.mark, "link": str(uuid.uuid4()), "hits": json.dumps(hits)}
+
+    def record(self, *hits):
+        """Record HITS, as batch() has them."""
+        sql, values = self.batch(*hits)
         connection = self.pg.connect()
         with connection.cursor() as cursor:
-            link = str(uuid.uuid4())
-            cursor.execute(SQL, {"sensor": self.name, "spool": self.spool, "mark": self.mark, "link": link,
-                                 "hits": json.dumps(hits)})
-            assert cursor.fetchone()[0] == link
-            self.mark = link
+            cursor.execute(sql, values)
+            assert cursor.fetchone()[0] == values["link"]
         connection.close()
+        self.seq += len(hits)
+        self.mark = values["link"]
 
     def heartbeat(self, counters='{"hits": 3, "lost": 0}'):
         self.pg.query("SELECT hunnypot.sensor_heartbeat(%s, '1.0.0', 1, 2, 0, %s)", self.name, counters)

@@ -11,7 +11,7 @@ import uuid
 import psycopg2
 import pytest
 
-from cli_data import HIT, SQL, Sensor
+from cli_data import Sensor
 from testbed.base import BUILD, wait_for
 from testbed.milter import environment
 from testbed.offences import offend
@@ -176,13 +176,6 @@ class Steps:
                 if error and not isinstance(error, psycopg2.errors.LockNotAvailable)]
 
 
-def batch(pg, sensor, *hits):
-    """A batch of SENSOR that is not recorded yet."""
-    hits = [{**HIT, **hit, "seq": 1000 + number, "hit_id": str(uuid.uuid4()), "recipients": ["b@backup.example"], "recipients_total": 1}
-            for number, hit in enumerate(hits)]
-    return SQL, {"sensor": sensor.name, "spool": sensor.spool, "mark": sensor.mark, "link": str(uuid.uuid4()), "hits": json.dumps(hits)}
-
-
 @pytest.fixture
 def world(pg):
     """What programs and operators do to a database in which each of it finds work."""
@@ -201,10 +194,12 @@ def world(pg):
     pg.query("UPDATE hunnypot.policy SET ripens = '1 hour' WHERE class = 'backup'")
     sensors[0].record({"client": "203.0.113.2", "class": "backup", "hit_id": str(uuid.uuid4()), **envelope})
     pg.query("UPDATE hunnypot.waiting SET due = now()")
-    hits = [{"client": client, "class": kind, **envelope} for client in ("203.0.113.2", "203.0.113.1") for kind in ("trap", "backup")]
+
+    def hits(*clients):
+        return [{"client": client, "class": kind, "hit_id": str(uuid.uuid4()), **envelope} for client in clients for kind in ("trap", "backup")]
     return {
-        "record": batch(pg, sensors[0], *hits),
-        "record of another": batch(pg, sensors[1], *reversed(hits)),
+        "record": sensors[0].batch(*hits("203.0.113.2", "203.0.113.1")),
+        "record of another": sensors[1].batch(*hits("203.0.113.1", "203.0.113.2")),
         "hello": ("SELECT hunnypot.sensor_hello('sensor0', gen_random_uuid(), '{}', 1)",),
         "heartbeat": ("SELECT hunnypot.sensor_heartbeat('sensor1', '', 0, 0, 0, '{}')",),
         "retire": ("SELECT hunnypot.sensor_retire('sensor1')",),
