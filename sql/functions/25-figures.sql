@@ -202,6 +202,6 @@ BEGIN
     FROM known k JOIN policy p ON p.class = k.class CROSS JOIN generate_series(-2, 2) v (step)
     CROSS JOIN LATERAL policy_step(p, v.step) changed
     CROSS JOIN LATERAL judge(changed, k.facts, k.proven_hits, k.all_hits,
-                             CASE WHEN k.is_named AND p.named_share > 0 THEN letters_accepted(k.network) ELSE 0 END, 1, now()) j
+                             letters_compared(p, k.network, k.is_named, (SELECT letters_are_known())), 1, now()) j
     GROUP BY p.class, p.rank, v.step;
 END $$;

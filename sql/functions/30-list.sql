@@ -30,7 +30,7 @@ CREATE OR REPLACE FUNCTION hunnypot.lasting(policy hunnypot.policy, returns int)
 
 -- Whether FACTS[1] to FACTS[LAST] are enough to list, of the last of which only so many HITS count, up to UNTIL.
 -- PROVEN: by what witnesses prove, else by what may be inferred.  LETTERS: how many of the client's letters witnesses saw
--- accepted in the 7 days before.  CLIENTS: of how many clients they must be.
+-- accepted in the 7 days before; NULL: that is not known, and a client with a name is not listed.  CLIENTS: of how many clients they must be.
 CREATE OR REPLACE FUNCTION hunnypot.is_enough(policy hunnypot.policy, facts hunnypot.offence_day[], last int, last_hits bigint,
                                               last_until timestamptz, proven bool, letters bigint, clients int) RETURNS bool
     LANGUAGE plpgsql STABLE AS $$
@@ -76,7 +76,7 @@ BEGIN
     IF proven THEN
         RETURN nameless >= policy.witnessed_hits
             OR (nameless + named >= policy.named_hits AND cardinality(days) >= policy.named_days
-                AND nameless + named > policy.named_share * letters);
+                AND coalesce(nameless + named > policy.named_share * letters, false));
     END IF;
     RETURN nameless + named >= policy.min_hits AND cardinality(days) >= policy.min_days
        AND (last_seen - first_seen >= policy.min_span OR cardinality(owners) >= policy.min_domains);
@@ -284,7 +284,7 @@ BEGIN
             SELECT p.rank, j.*
             FROM policy p
             CROSS JOIN LATERAL judge(CASE WHEN k.was_taken_off THEN strict(p) ELSE p END, k.facts, k.proven_hits, k.all_hits,
-                                     CASE WHEN k.is_named AND p.named_share > 0 THEN letters_accepted(k.network) ELSE 0 END,
+                                     letters_compared(p, k.network, k.is_named, (SELECT letters_are_known())),
                                      clients_needed(k.network, p), now()) j
             WHERE p.class = k.class AND p.listed AND NOT k.is_allowed AND k.facts IS NOT NULL) j ON true
     ), written AS (
@@ -369,6 +369,26 @@ BEGIN
                      WHERE w.client >= network::inet AND w.client <= last_within(network)::inet), 0);
 END $$;
 
+-- Whether witnesses tell of letters at all: each has watched in the last 48 hours, and sees probes if it ever did.  Else a big sender would
+-- seem to send no letters but those that somebody had it send to a trap.
+CREATE OR REPLACE FUNCTION hunnypot.letters_are_known() RETURNS bool
+    LANGUAGE plpgsql STABLE SET search_path = hunnypot, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+DECLARE
+    lately CONSTANT timestamptz := now() - interval '48 hours';
+BEGIN
+    RETURN EXISTS (SELECT FROM witness) AND NOT EXISTS (
+        SELECT FROM witness w
+        WHERE NOT EXISTS (SELECT FROM witness_stretch s WHERE s.witness_id = w.witness_id AND s.until > lately)
+           OR (w.logs_probes
+               AND EXISTS (SELECT FROM probe made WHERE made.mx = w.mx AND made.time BETWEEN lately AND now() - interval '1 hour')
+               AND NOT EXISTS (SELECT FROM witness_probe p JOIN witness v USING (witness_id) WHERE v.mx = w.mx AND p.time > lately)));
+END $$;
+
+-- What named_share of POLICY is taken of: NULL, which no number of hits is more than, when it counts and is not known.
+CREATE OR REPLACE FUNCTION hunnypot.letters_compared(policy hunnypot.policy, network cidr, is_named bool, are_known bool) RETURNS bigint
+    LANGUAGE sql STABLE
+    RETURN CASE WHEN NOT $3 OR $1.named_share = 0 THEN 0 WHEN $4 THEN hunnypot.letters_accepted($2) END;
+
 -- When all of PRIMARIES were watched with the key KEY, between FROM and TO; with a hole at each probe that none of them logged.
 CREATE OR REPLACE FUNCTION hunnypot.watched_times(primaries text[], key text, p_from timestamptz, p_to timestamptz)
     RETURNS tstzmultirange
@@ -391,8 +411,7 @@ BEGIN
         times := times - coalesce((
             SELECT range_agg(tstzrange(made.time, made.time, '[]')) FROM probe made
             WHERE made.mx = host AND made.time BETWEEN p_from AND p_to
-              AND EXISTS (SELECT FROM witness_probe p JOIN witness w USING (witness_id)
-                          WHERE w.mx = host AND p.time > p_from - interval '7 days')
+              AND EXISTS (SELECT FROM witness w WHERE w.mx = host AND w.logs_probes)
               AND NOT EXISTS (SELECT FROM witness_probe p JOIN witness w USING (witness_id)
                               WHERE w.mx = host AND p.source = made.source
                                 AND p.time BETWEEN made.time - interval '60 seconds' AND made.time + interval '60 seconds')),
@@ -401,6 +420,13 @@ BEGIN
     RETURN times;
 END $$;
 
+-- Until when a hit waits for a witness that did not watch all the time.  One whose letter was given longer than RIPENS_NAMED waits
+-- so much longer, too.
+CREATE OR REPLACE FUNCTION hunnypot.waits_until("time" timestamptz, recorded timestamptz, ripe timestamptz, ripens_named interval,
+                                                waits interval) RETURNS timestamptz
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN greatest($1 + $5, $2 + $5, $3 - $4 + $5);
+
 -- Count at most so many hits that are ripe; the networks that they came from.  To be called under list_lock().
 -- A hit of a friend, of which lists told only after it was recorded, does not count.  One of which no list told waits for that, as long
 -- as the policy says, and then does not count either.
@@ -408,6 +434,7 @@ END $$;
 -- list on request is voided.  One that some witness should have watched, and
 -- did not, waits for it.  One of a client that was on the list does not count, unless it is proven that it did not come because
 -- of that.  A trap has no primary: what came there is proven; but of a client with a name all tries of one letter are one hit.
+-- What keeps on trying one letter is a mail server: where witnesses would tell if that arrived, it is waited for longer.
 CREATE OR REPLACE FUNCTION hunnypot.count_ripe(at_most int, OUT looked_at bigint, OUT networks cidr[])
     LANGUAGE plpgsql SET search_path = hunnypot, pg_temp SET timezone = 'UTC' SET jit = off
     SET plan_cache_mode = force_custom_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
@@ -428,14 +455,32 @@ BEGIN
         FROM ripe WHERE primaries IS NOT NULL
         GROUP BY primaries, key_id
     ), policies AS MATERIALIZED (
-        SELECT class, waits, friend_waits FROM policy
+        SELECT class, waits, friend_waits, ripens, ripens_named, ripens_retried, retries FROM policy
+    ), letters AS MATERIALIZED (
+        SELECT DISTINCT r.network, r.letter, r.class
+        FROM ripe r JOIN times t ON t.primaries = r.primaries AND t.key_id = r.key_id
+        WHERE r.class <> 'trap' AND r.letter IS NOT NULL AND t.are_known
+    ), retried AS MATERIALIZED (
+        -- Three look-ups at most of a letter, however often it was tried.
+        SELECT l.network, l.letter, a.first + p.ripens_named AS until, a.first + p.ripens_retried AS until_named
+        FROM letters l JOIN policies p USING (class)
+        CROSS JOIN LATERAL (SELECT w.time AS enough FROM waiting w WHERE w.network = l.network AND w.letter = l.letter
+                            ORDER BY w.time OFFSET p.retries - 1 LIMIT 1) z
+        CROSS JOIN LATERAL (SELECT w.time AS first FROM waiting w WHERE w.network = l.network AND w.letter = l.letter
+                            ORDER BY w.time LIMIT 1) a
+        CROSS JOIN LATERAL (SELECT FROM waiting w WHERE w.network = l.network AND w.letter = l.letter
+                                                    AND w.time BETWEEN a.first + p.ripens / 4 AND a.first + p.ripens LIMIT 1) b
+        WHERE z.enough <= a.first + p.ripens
     ), weighed AS MATERIALIZED (
-        SELECT r.*, v.is_proven, r.letter IS NOT NULL AND r.class = 'trap' AND r.name_state <> 'none' AS may_repeat, d.pardon, d.waits_until, d.pardon IS NULL AND coalesce(now() < d.waits_until, false) AS is_postponed,
+        SELECT r.*, v.is_proven, r.letter IS NOT NULL AND r.class = 'trap' AND r.name_state <> 'none' AS may_repeat, d.pardon,
+               v.retried_until, d.waits_until, d.pardon IS NULL AND coalesce(now() < d.waits_until, false) AS is_postponed,
                r.while_listed AND r.class <> 'trap' AND NOT (v.is_proven AND NOT coalesce(v.was_refused, false)) AS is_of_list
         FROM ripe r LEFT JOIN policies p ON p.class = r.class
         LEFT JOIN times t ON t.primaries = r.primaries AND t.key_id = r.key_id
+        LEFT JOIN retried a ON a.network = r.network AND a.letter = r.letter
         CROSS JOIN LATERAL (
-            SELECT r.class = 'trap' OR coalesce(t.watched @> tstzrange(r.time - interval '24 hours', r.ripe, '[]'), false) AS is_proven,
+            SELECT CASE r.name_state WHEN 'none' THEN a.until ELSE a.until_named END AS retried_until,
+                   r.class = 'trap' OR coalesce(t.watched @> tstzrange(r.time - interval '24 hours', r.ripe, '[]'), false) AS is_proven,
                    -- NULL: no primary saw it.
                    CASE WHEN r.name_state = 'confirmed' OR r.while_listed
                         THEN (SELECT bool_or(f.what = 'refused') FROM witness_found f
@@ -449,7 +494,9 @@ BEGIN
                         WHEN r.name_state = 'confirmed' AND v.was_refused IS NOT NULL THEN 'excused'
                         WHEN r.asks IS NOT NULL AND now() >= r.recorded + coalesce(p.friend_waits, '0') THEN 'unanswered' END AS pardon,
                    CASE WHEN r.asks IS NOT NULL THEN r.recorded + p.friend_waits
-                        WHEN NOT v.is_proven AND t.are_known THEN greatest(r.time, r.recorded) + p.waits END AS waits_until
+                        WHEN v.retried_until > now() THEN v.retried_until
+                        WHEN NOT v.is_proven AND t.are_known THEN waits_until(r.time, r.recorded, r.ripe, p.ripens_named, p.waits) END
+                       AS waits_until
             OFFSET 0) d
     ), excused AS (
         INSERT INTO pardoned (hit_id, why, network, class, domain, hit_time)
@@ -458,7 +505,8 @@ BEGIN
     ), postponed AS (
         INSERT INTO waiting (hit_id, due, ripe, recorded, time, network, class, domain, owner, name_state, while_listed, letter,
                              client_name, helo, asks, primaries, key_id)
-        SELECT hit_id, least(now() + interval '10 minutes', waits_until), ripe, recorded, time, network, class, domain, owner, name_state,
+        SELECT hit_id, CASE WHEN waits_until = retried_until THEN retried_until ELSE least(now() + interval '10 minutes', waits_until) END,
+               greatest(ripe, retried_until), recorded, time, network, class, domain, owner, name_state,
                while_listed, letter, client_name, helo, asks, primaries, key_id
         FROM weighed WHERE is_postponed
     ), letters_new AS (

@@ -200,7 +200,9 @@ LANGUAGE sql SECURITY DEFINER SET search_path = hunnypot, pg_temp AS $$
     INSERT INTO witness_probe (witness_id, time, source)
     SELECT find_witness(p_mx, p_machine), from_micros(r.time), r.sensor
     FROM jsonb_to_recordset(report) AS r(sensor inet, time bigint)
-    ON CONFLICT DO NOTHING
+    ON CONFLICT DO NOTHING;
+    UPDATE witness SET logs_probes = true
+    WHERE witness_id = find_witness(p_mx, p_machine) AND NOT logs_probes AND jsonb_array_length(report) > 0
 $$;
 
 -- [{"client": ADDRESS, "letters": NUMBER}]: letters accepted in the last 7 days.
@@ -239,8 +241,7 @@ $$;
 CREATE OR REPLACE FUNCTION hunnypot.mx_watched(p_mx text, key text, since timestamptz, until timestamptz) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = hunnypot, pg_temp AS $$
     SELECT coalesce((SELECT bool_and(machine_watched(w.witness_id, $2, $3, $4)) FROM witness w WHERE w.mx = $1), false)
-       AND (NOT EXISTS (SELECT FROM witness_probe p JOIN witness w USING (witness_id)
-                        WHERE w.mx = $1 AND p.time > $3 - interval '7 days')
+       AND (NOT EXISTS (SELECT FROM witness w WHERE w.mx = $1 AND w.logs_probes)
             OR NOT EXISTS (
                 SELECT FROM probe made
                 WHERE made.mx = $1 AND made.time BETWEEN $3 AND $4
@@ -291,8 +292,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = hunnypot, pg_temp AS $$
         CROSS JOIN LATERAL (SELECT p.time, p.source FROM probe p
                             WHERE p.mx = w.mx AND p.time BETWEEN now() - interval '1 hour' AND now() - interval '5 minutes'
                             ORDER BY p.time DESC LIMIT 500) m
-        WHERE EXISTS (SELECT FROM witness_probe p JOIN witness v USING (witness_id)
-                      WHERE v.mx = w.mx AND p.time > now() - interval '7 days')
+        WHERE EXISTS (SELECT FROM witness v WHERE v.mx = w.mx AND v.logs_probes)
         GROUP BY w.mx
     )
     SELECT 'silent', format('the witness %s is silent since %s', name, date_trunc('second', last_seen)) FROM named WHERE silent

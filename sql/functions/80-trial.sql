@@ -31,7 +31,7 @@ BEGIN
               WHERE o.class = $1 GROUP BY n.unit) f
         JOIN policy p ON p.class = $1,
         LATERAL judge(CASE WHEN f.network IN (SELECT r.network FROM request r WHERE r.state = 'removed') THEN strict(p) ELSE p END, f.facts, f.proven_hits, f.all_hits,
-                      CASE WHEN f.is_named AND p.named_share > 0 THEN letters_accepted(f.network) ELSE 0 END,
+                      letters_compared(p, f.network, f.is_named, (SELECT letters_are_known())),
                       clients_needed(f.network, p), now()) j
         UNION ALL
         SELECT w.network, 'ripening', count(*), min(w.time), max(w.time), max(w.ripe) FROM waiting w

@@ -97,9 +97,11 @@ BEGIN
                      WHEN w.asks IS NOT NULL
                      THEN format('this hit waits until %s to be told by a list of friends whether the client is one, and then does not count',
                                  time_text(w.recorded + rule.friend_waits))
+                     WHEN w.ripe > now() AND w.ripe > w.recorded + CASE hit.name_state WHEN 'none' THEN rule.ripens ELSE rule.ripens_named END
+                     THEN 'this letter is tried again and again, as a mail server does: it has so long to arrive, and the hit does not count before'
                      WHEN w.ripe > now() THEN 'this hit will be ripe, and does not count before'
                      ELSE format('this hit was ripe, but %s: it waits until %s, and then counts as inferred', unproven_text(hit),
-                                 time_text(greatest(w.time, w.recorded) + rule.waits)) END;
+                                 time_text(waits_until(w.time, w.recorded, w.ripe, rule.ripens_named, rule.waits))) END;
         RETURN;
     END IF;
     f := fact_of(hit);
@@ -215,7 +217,8 @@ BEGIN
         CASE WHEN t.named > 0 THEN
             format('with a name: %s in all, of %s', count_text(t.nameless + t.named, 'hit'), policy.named_hits)
             || CASE WHEN policy.named_days > 1 THEN format(', on %s, of %s', count_text(t.days, 'day'), policy.named_days) ELSE '' END
-            || CASE WHEN policy.named_share > 0 AND letters > 0
+            || CASE WHEN letters IS NULL THEN ', but how many of its letters arrive is not known, as not all witnesses watch, or there are none'
+                    WHEN policy.named_share > 0 AND letters > 0
                     THEN format(', and more than %s, which are %s%% of the letters that primaries accepted from it in 7 days',
                                 round(policy.named_share * letters, 1), round(policy.named_share * 100, 1)) ELSE '' END END,
         format('inferred: %s of %s, on %s of %s', count_text(i.nameless + i.named, 'hit'), policy.min_hits, count_text(i.days, 'day'),
@@ -289,7 +292,7 @@ BEGIN
     LEFT JOIN undecided w ON w.class = p.class
     LEFT JOIN forgiven g ON g.class = p.class
     LEFT JOIN LATERAL (SELECT * FROM listing l WHERE l.network = unit AND l.class = p.class) l ON true
-    CROSS JOIN LATERAL (SELECT CASE WHEN p.named_share > 0 THEN letters_accepted(unit) ELSE 0 END AS letters) n
+    CROSS JOIN LATERAL (SELECT letters_compared(p, unit, true, (SELECT letters_are_known())) AS letters) n
     LEFT JOIN LATERAL judge(p, f.facts, f.proven_hits, f.all_hits, letters, clients_needed(unit, p), now()) j ON true
     LEFT JOIN LATERAL (SELECT greatest((listing_term(p, f.facts, true, letters, clients_needed(unit, p))).until,
                                        (listing_term(p, f.facts, false, letters, clients_needed(unit, p))).until) AS until) ended ON true

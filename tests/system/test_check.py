@@ -300,7 +300,8 @@ def test_witnesses(pg, dns, milter):
     for breaking, line in [("SELECT", None), *WITNESSES]:
         pg.query("DELETE FROM hunnypot.witness; DELETE FROM hunnypot.probe; DELETE FROM hunnypot.envelope_key")
         pg.query("""INSERT INTO hunnypot.envelope_key VALUES ('ours');
-            INSERT INTO hunnypot.witness (mx, machine, version, keys, match) VALUES ('mx1.backup.example', 'm', '1', '{ours}', 'envelope');
+            INSERT INTO hunnypot.witness (mx, machine, version, keys, match, logs_probes)
+                VALUES ('mx1.backup.example', 'm', '1', '{ours}', 'envelope', true);
             INSERT INTO hunnypot.witness_stretch SELECT witness_id, now() - interval '1 day', now(), keys FROM hunnypot.witness;
             INSERT INTO hunnypot.probe VALUES ('mx1.backup.example', now() - interval '10 minutes', '192.0.2.1');
             INSERT INTO hunnypot.witness_probe SELECT witness_id, now() - interval '10 minutes', '192.0.2.1' FROM hunnypot.witness""")

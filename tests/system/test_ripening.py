@@ -62,6 +62,11 @@ class Ripening:
     def watch_on(self, **words):
         self.witness(since=timedelta(days=30), **words)
 
+    def watch_for_good(self, **words):
+        """A witness that goes on watching, whatever time goes by."""
+        self.watch_on(**words)
+        self.pg.query("UPDATE hunnypot.witness_stretch SET until = now() + interval '60 days'")
+
     def tell(self, function, *report, mx=MX, machine="one"):
         self.pg.query(f"SELECT hunnypot.witness_{function}(%s, %s, %s)", mx, machine, json.dumps(report))
 
@@ -113,6 +118,7 @@ def test_trap_one_letter_answers_450_until_it_is_a_day_old(ripening):
 
 
 def test_trap_a_client_with_a_name_needs_three_days(ripening):
+    ripening.watch_for_good()
     for _ in range(2):
         ripening.hit(**{"class": "trap", "name_state": "confirmed"})
         ripening.later(25 * HOUR)
@@ -122,11 +128,57 @@ def test_trap_a_client_with_a_name_needs_three_days(ripening):
     assert ripening.listing()[0][:3] == ("trap", "witnessed", "550")
 
 
+@pytest.mark.parametrize("state, listed", [("watching", True), ("none", False), ("dead", False), ("blind", False), ("one of two is dead", False),
+                                           ("none, and no share is asked for", True)])
+def test_trap_a_client_with_a_name_is_listed_only_where_its_letters_are_counted(ripening, state, listed):
+    """Anyone can make a big sender write to a trap: where nobody tells how much it sends elsewhere, it is watched."""
+    if state == "none, and no share is asked for":
+        ripening.pg.query("UPDATE hunnypot.policy SET named_share = 0")
+    elif state == "dead":
+        ripening.witness(since=9 * DAY, until=-3 * DAY)
+    elif state != "none":
+        ripening.watch_for_good()
+    if state == "one of two is dead":
+        ripening.witness(mx="mx2.backup.example", since=9 * DAY, until=-3 * DAY)
+    if state == "blind":
+        ripening.tell("probes", {"sensor": "192.0.2.1", "time": micros(datetime.now(timezone.utc))})
+    for _ in range(9):
+        ripening.pg.query("INSERT INTO hunnypot.probe VALUES (%s, now(), '192.0.2.1')", MX)
+        if state in ("watching", "one of two is dead"):
+            ripening.tell("probes", {"sensor": "192.0.2.1", "time": micros(datetime.now(timezone.utc))})
+        ripening.hit(**{"class": "trap", "name_state": "confirmed"})
+        ripening.later(25 * HOUR)
+    assert [row[:3] for row in ripening.listing()] == ([("trap", "witnessed", "550")] if listed else [])
+    if not listed:
+        assert "how many of its letters arrive is not known, as not all witnesses watch, or there are none; " in verdict(ripening)
+        assert ripening.pg.query("SELECT count(*) FROM hunnypot.policy_test('trap') WHERE result LIKE 'listed%%'") == [(0,)]
+
+
+def test_a_witness_that_has_been_blind_for_long_proves_nothing(ripening):
+    """It logged a probe once, and went on with other entries for weeks: the log that it reads is not the whole any more."""
+    ripening.watch_for_good()
+    ripening.tell("probes", {"sensor": "192.0.2.1", "time": micros(datetime.now(timezone.utc))})
+    ripening.later(20 * DAY)
+    while ripening.pg.query("SELECT hunnypot.witness_forget(1000)") != [(0,)]:
+        pass
+    assert ripening.pg.query("SELECT count(*) FROM hunnypot.witness_probe") == [(0,)]
+    ripening.hit()
+    ripening.pg.query("INSERT INTO hunnypot.probe SELECT %s, now() - i * interval '301.7 s', '192.0.2.1' FROM generate_series(1, 100) i", MX)
+    ripening.later(5 * HOUR)
+    assert ripening.listing() == []
+    ripening.later(48 * HOUR)
+    assert ripening.pg.query("SELECT witnessed FROM hunnypot.offence_day") == [(False,)]
+    assert ("blind",) not in ripening.pg.query("SELECT kind FROM hunnypot.witness_troubles()"), "no probe of the last hour"
+    ripening.pg.query("INSERT INTO hunnypot.probe VALUES (%s, now() - interval '30 minutes', '192.0.2.1')", MX)
+    assert ("blind",) in ripening.pg.query("SELECT kind FROM hunnypot.witness_troubles()")
+
+
 @pytest.mark.parametrize("known", [{}, {"key_id": None, "envelope": None}, {"key_id": None, "envelope": None, "sender": "", "recipients": ""}],
                          ids=["hashes", "recorded envelope", "nothing"])
 def test_trap_all_tries_of_a_letter_are_one_hit(ripening, known):
     """A form sent it there, and a mail server tries for five days: one hit on one day.  A week later the same is another letter."""
     letter = str(uuid.uuid4())
+    ripening.watch_for_good()
     hits = [ripening.hit(letter, **{"class": "trap", "name_state": "confirmed", **known})]
     for _ in range(5):
         ripening.later(DAY)
@@ -148,23 +200,110 @@ def test_trap_all_tries_of_a_letter_are_one_hit(ripening, known):
 
 def test_one_letter_that_is_tried_again_and_again_is_one_letter(ripening):
     """Its sender cannot get through to the primary, and comes to the backup each time: it is put off for as long as it may get through."""
-    ripening.watch_on()
-    ripening.pg.query("UPDATE hunnypot.witness_stretch SET until = now() + interval '10 days'")
+    ripening.watch_for_good()
     letter = str(uuid.uuid4())
-    for _ in range(3):
+    for _ in range(2):
         ripening.hit(letter)
     ripening.later(3 * HOUR)
     ripening.hit(letter)
     ripening.later(5 * HOUR)
-    assert ripening.states() == [(None, None, None, 4)]
+    assert ripening.states() == [(None, None, None, 3)]
     assert ripening.listing()[0][:3] == ("backup", "witnessed", "450")
     ripening.later(17 * HOUR)
     assert ripening.listing()[0][:3] == ("backup", "witnessed", "550")
 
 
+def tries(ripening, hours, letter=None, **what):
+    """A letter is tried so many HOURS after the first time, each; the hits, and the letter.  Everything is watched, for long."""
+    letter, at, hits = letter or str(uuid.uuid4()), 0, []
+    ripening.watch_for_good()
+    for hour in hours:
+        ripening.later((hour - at) * HOUR)
+        at = hour
+        hits.append(ripening.hit(letter, **what))
+    return hits
+
+
+POSTFIX = [0, 0.1, 0.2, 0.4, 0.8, 1.9, 3.1]  # hours
+QMAIL = [0, 0.11, 0.44, 1, 1.8, 2.8]
+
+
+@pytest.mark.parametrize("at", [POSTFIX, QMAIL, [0, 1, 2, 3]], ids=["postfix", "qmail", "hourly"])
+@pytest.mark.parametrize("name_state, hours", [("none", 24), ("confirmed", 120), ("unknown", 120)])
+def test_a_letter_that_is_tried_as_mail_servers_do_is_given_longer(ripening, at, name_state, hours):
+    """Its way to the primary is broken, or that one defers it, for longer than a hit ripens."""
+    hits = tries(ripening, at, name_state=name_state)
+    other = ripening.hit(client="203.0.113.8", name_state=name_state)
+    ripening.later((hours - at[-1] - 0.2) * HOUR)
+    assert ripening.listing() == [] and not ripening.pg.query("SELECT FROM hunnypot.offence WHERE network = %s AND counted > 0", CLIENT)
+    assert ripening.pg.query("SELECT counted FROM hunnypot.offence WHERE network = '203.0.113.8'") == [(1,)]
+    assert words(ripening, hits[0])[0].endswith("this letter is tried again and again, as a mail server does: it has so long to arrive, "
+                                                "and the hit does not count before")
+    ripening.later(0.4 * HOUR)
+    assert ripening.states()[-1][3] or ripening.states()[0][3]
+    assert [row[:3] for row in ripening.listing()] == [("backup", "witnessed", "550")]
+    assert other
+
+
+@pytest.mark.parametrize("arrives", [10, 23])
+def test_what_is_tried_long_and_arrives_is_redeemed(ripening, arrives):
+    hits = tries(ripening, [*POSTFIX, 5, 7, 9])
+    ripening.later((arrives - 9) * HOUR)
+    for hit in hits:
+        ripening.found(hit, after=arrives * HOUR)
+    ripening.later(3 * DAY)
+    assert ripening.states() == [(None, len(hits), None, None)] and ripening.listing() == []
+
+
+@pytest.mark.parametrize("at, what", [([0, 1, 2], {}), ([0, 0.1, 0.2, 0.3, 0.4], {}), ([0, 2, 4.1, 6], {}),
+                                      (POSTFIX, {"primaries": ["mx.unwatched.example"]}), (POSTFIX, {"key_id": None, "envelope": None}),
+                                      (POSTFIX, {"class": "trap"})],
+                         ids=["few", "a burst", "seldom", "nobody would tell", "unknown letter", "trap"])
+def test_what_is_not_tried_like_that_is_given_no_more(ripening, at, what):
+    tries(ripening, at, **what)
+    ripening.later((4.1 - at[-1] if at[-1] < 4.1 else 0) * HOUR)
+    assert ripening.states()[0][3]
+
+
+def test_a_bot_that_repeats_one_letter_is_known_by_its_others(ripening):
+    tries(ripening, POSTFIX)
+    ripening.hit()
+    ripening.later(4.1 * HOUR)
+    assert ripening.listing()[0][:2] == ("backup", "witnessed")
+
+
+def test_a_letter_that_was_given_longer_waits_for_a_witness_so_much_longer(ripening):
+    tries(ripening, POSTFIX, name_state="confirmed")
+    ripening.pg.query("UPDATE hunnypot.witness_stretch SET until = now() - interval '1 minute'")
+    ripening.later(25 * HOUR)
+    ripening.later(4 * DAY)
+    assert ripening.states()[0][0] == len(POSTFIX)
+    ripening.later(DAY)
+    assert ripening.states() == [(None, None, None, len(POSTFIX))]
+    assert ripening.pg.query("SELECT DISTINCT witnessed FROM hunnypot.offence_day") == [(False,)]
+
+
+def test_very_many_tries_of_a_letter_cost_no_more_each(ripening):
+    """A bot that has nothing else to do."""
+    ripening.watch_for_good()
+    ripening.hit()
+    read = []
+    for number in (2000, 20000):
+        ripening.pg.query("""INSERT INTO hunnypot.waiting (hit_id, due, ripe, time, network, class, domain, owner, name_state, while_listed, letter,
+                primaries, key_id)
+            SELECT gen_random_uuid(), now() + interval '1 day', now(), now() - i * interval '0.1 s', network, class, domain, owner, name_state,
+                while_listed, letter, primaries, key_id
+            FROM (SELECT * FROM hunnypot.waiting LIMIT 1) one, generate_series(1, %s) i""", number)
+        ripening.pg.query("UPDATE hunnypot.waiting SET due = now() WHERE ctid = ANY (ARRAY(SELECT ctid FROM hunnypot.waiting LIMIT 1000))")
+        before = ripening.pg.query("SELECT pg_stat_force_next_flush(), idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'waiting_letter'")
+        ripening.pg.query("SELECT hunnypot.tick()")
+        after = ripening.pg.query("SELECT pg_stat_force_next_flush(), idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'waiting_letter'")
+        read.append(after[0][1] - before[0][1])
+    assert max(read) < 5000
+
+
 def test_two_letters_are_refused_for_good(ripening):
-    ripening.watch_on()
-    ripening.pg.query("UPDATE hunnypot.witness_stretch SET until = now() + interval '10 days'")
+    ripening.watch_for_good()
     ripening.hit()
     ripening.hit()
     ripening.later(5 * HOUR)
@@ -173,7 +312,7 @@ def test_two_letters_are_refused_for_good(ripening):
 
 def test_trap_a_big_sender_needs_more_than_a_share_of_its_letters(ripening):
     """Anyone can make it write to a trap, by a sign-up form."""
-    ripening.witness()
+    ripening.watch_for_good()
     ripening.tell("letters", {"client": CLIENT, "letters": 100})
     for _ in range(6):
         ripening.hit(**{"class": "trap", "name_state": "confirmed"})
@@ -374,7 +513,7 @@ def test_suspects_are_a_grade_of_their_own(ripening):
     ripening.pg.query("ALTER DATABASE hunnypot SET enable_seqscan = off")
     plan = ripening.pg.query("EXPLAIN SELECT FROM hunnypot.suspect WHERE network = '203.0.113.99'")
     ripening.pg.query("ALTER DATABASE hunnypot RESET enable_seqscan")
-    assert any("waiting_network" in line for (line,) in plan), plan
+    assert any("waiting_letter" in line for (line,) in plan), plan
     ripening.later(5 * HOUR)
     assert ripening.pg.query("SELECT * FROM hunnypot.suspect") == []
 

@@ -39,7 +39,7 @@ FUNCTIONS = {
     **dict.fromkeys(["are_nat64_prefixes", "brake_release", "allow_add", "allow_del", "forget", "expire", "rebuild", "policy_enable",
                      "witness_remove", "witness_forget", "request_to_check", "request_checked", "request_decide", "sensor_retire"], OPERATOR),
     **dict.fromkeys(["door_look_up", "door_token", "door_ask"], {"door"}),
-    **dict.fromkeys(["make_partitions", "lock_alone", "find_sensor", "no_link", "counted_class", "letter_of", "count_ripe", "lasting", "is_enough", "judge",
+    **dict.fromkeys(["make_partitions", "lock_alone", "find_sensor", "no_link", "counted_class", "letter_of", "count_ripe", "waits_until", "letters_are_known", "letters_compared", "lasting", "is_enough", "judge",
                      "clients_needed", "facts_of",
                      "judge_anew", "rework_step", "refresh", "list_lock", "list_turn", "list_changed", "policy_changed",
                      "allow_changed", "setting_changed", "brake_why", "brake_turn", "rework_whole", "last_within",
