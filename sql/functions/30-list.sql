@@ -505,7 +505,9 @@ BEGIN
     ), postponed AS (
         INSERT INTO waiting (hit_id, due, ripe, recorded, time, network, class, domain, owner, name_state, while_listed, letter,
                              client_name, helo, asks, primaries, key_id)
-        SELECT hit_id, CASE WHEN waits_until = retried_until THEN retried_until ELSE least(now() + interval '10 minutes', waits_until) END,
+        -- Looked at again after a quarter of the time that it has waited: of a witness that is dead there may be millions.
+        SELECT hit_id, CASE WHEN waits_until = retried_until THEN retried_until
+                            ELSE least(now() + greatest(interval '10 minutes', (now() - ripe) / 4), waits_until) END,
                greatest(ripe, retried_until), recorded, time, network, class, domain, owner, name_state,
                while_listed, letter, client_name, helo, asks, primaries, key_id
         FROM weighed WHERE is_postponed

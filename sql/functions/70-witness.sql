@@ -198,19 +198,20 @@ $$;
 CREATE OR REPLACE FUNCTION hunnypot.witness_probes(p_mx text, p_machine text, report jsonb) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = hunnypot, pg_temp AS $$
     INSERT INTO witness_probe (witness_id, time, source)
-    SELECT find_witness(p_mx, p_machine), from_micros(r.time), r.sensor
-    FROM jsonb_to_recordset(report) AS r(sensor inet, time bigint)
+    SELECT me.id, from_micros(r.time), r.sensor
+    FROM jsonb_to_recordset(report) AS r(sensor inet, time bigint), (SELECT find_witness(p_mx, p_machine) AS id OFFSET 0) me
     ON CONFLICT DO NOTHING;
     UPDATE witness SET logs_probes = true
     WHERE witness_id = find_witness(p_mx, p_machine) AND NOT logs_probes AND jsonb_array_length(report) > 0
 $$;
 
--- [{"client": ADDRESS, "letters": NUMBER}]: letters accepted in the last 7 days.
+-- [{"client": ADDRESS, "letters": NUMBER}]: letters accepted in the last 7 days.  Of most clients there are none, and then no row.
 CREATE OR REPLACE FUNCTION hunnypot.witness_letters(p_mx text, p_machine text, report jsonb) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = hunnypot, pg_temp AS $$
     INSERT INTO witness_letters AS l (client, witness_id, letters)
-    SELECT r.client, find_witness(p_mx, p_machine), r.letters
-    FROM jsonb_to_recordset(report) AS r(client inet, letters bigint)
+    SELECT r.client, me.id, r.letters
+    FROM jsonb_to_recordset(report) AS r(client inet, letters bigint), (SELECT find_witness(p_mx, p_machine) AS id OFFSET 0) me
+    WHERE r.letters > 0 OR EXISTS (SELECT FROM witness_letters l WHERE l.client = r.client AND l.witness_id = me.id)
     ON CONFLICT (client, witness_id) DO UPDATE SET letters = excluded.letters, told = now()
     WHERE l.letters IS DISTINCT FROM excluded.letters OR l.told < now() - interval '1 day'
 $$;

@@ -437,12 +437,36 @@ def test_a_witness_that_lags_is_waited_for_then_it_is_inferred(ripening):
     assert ripening.pg.query("SELECT witnessed FROM hunnypot.offence_day") == [(False,)]
 
 
+def test_what_waits_for_a_dead_witness_is_looked_at_ever_more_seldom(ripening):
+    """There may be millions, and each look writes them anew."""
+    ripening.witness(since=2 * DAY, until=timedelta())
+    ripening.hit()
+    looks = []
+    for _ in range(600):
+        ripening.pg.query("UPDATE hunnypot.waiting SET due = now() WHERE due < now() + interval '1 second'")
+        [(wait,)] = ripening.pg.query("SELECT extract(epoch FROM min(due) - now()) FROM hunnypot.waiting")
+        if wait is None:
+            break
+        ripening.later(timedelta(seconds=float(wait) + 1))
+        looks.append(float(wait) / 3600)
+    assert 44 < sum(looks) < 52 and len(looks) < 40 and sorted(looks[1:-1]) == pytest.approx(looks[1:-1], abs=0.01)
+    assert ripening.states() == [(None, None, None, 1)]
+
+
+def test_a_client_without_letters_leaves_no_row(ripening):
+    ripening.witness()
+    ripening.tell("letters", {"client": CLIENT, "letters": 0}, {"client": "203.0.113.8", "letters": 3})
+    assert ripening.pg.query("SELECT host(client), letters FROM hunnypot.witness_letters") == [("203.0.113.8", 3)]
+    ripening.tell("letters", {"client": "203.0.113.8", "letters": 0})
+    assert ripening.pg.query("SELECT host(client), letters FROM hunnypot.witness_letters") == [("203.0.113.8", 0)]
+
+
 def test_a_witness_that_catches_up_covers_what_it_read(ripening):
     ripening.witness(since=2 * DAY, until=timedelta())
     ripening.hit()
     ripening.later(20 * HOUR)
     ripening.witness(since=4 * DAY)
-    ripening.later(0.5 * HOUR)
+    ripening.later(4.5 * HOUR)
     assert ripening.pg.query("SELECT witnessed FROM hunnypot.offence_day") == [(True,)]
 
 
