@@ -1,5 +1,5 @@
-"""Measure: door (/lookup), keeping (the list of a large database), readers (who asks it for one client), recording (PostgreSQL's CPU for
-100,000 hits), sessions (milter sessions against null milters).
+"""Measure: door (/lookup), keeping (the list of a large database), month (of hits, and its expiry), readers (who asks it for one
+client), recording (PostgreSQL's CPU for 100,000 hits), sessions (milter sessions against null milters).
 
 Everything runs in interleaved pairs; what is printed is the median of the pairs' ratios with its 95% interval, and where that
 interval covers the target there is no verdict.  The same as JSON goes to build/bench.json.
@@ -8,13 +8,13 @@ import argparse
 import json
 import sys
 
-from bench import door, keeping, parts, readers, recording, sessions
+from bench import door, keeping, month, parts, readers, recording, sessions
 from bench.stats import HEAD
 from testbed import base
 from testbed import dns as dns_part
 from testbed import primary as primary_part
 
-MEASURES = {"door": door, "keeping": keeping, "readers": readers, "recording": recording, "sessions": sessions}
+MEASURES = {"door": door, "keeping": keeping, "month": month, "readers": readers, "recording": recording, "sessions": sessions}
 
 
 class Needs:
@@ -54,7 +54,7 @@ def main():
     parser = argparse.ArgumentParser(prog="run", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7, help="pairs of each measure (7)")
     parser.add_argument("--hits", type=int, default=10000, help="hits of one run of recording (10000)")
-    parser.add_argument("--facts", type=int, default=1000000, help="what door and keeping fill the database with (1000000)")
+    parser.add_argument("--facts", type=int, default=1000000, help="what door and keeping fill the database with, and month for each day (1000000)")
     parser.add_argument("--quick", action="store_true", help="so little that it only shows that it runs")
     parser.add_argument("measure", nargs="*", metavar="MEASURE", help=", ".join(MEASURES) + " (all)")
     options = parser.parse_args()
