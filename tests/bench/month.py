@@ -15,7 +15,7 @@ DAY = """WITH new AS (
             recipients_total, null_sender, tls, class, domain, primary_host, primary_age_ms, queue_id, mta_name, local, owner, name_state,
             while_listed)
         SELECT gen_random_uuid(), day + i * interval '1 day' / {hits}, day + i * interval '1 day' / {hits}, 1 + i % {sensors}, gen_random_uuid(), i,
-               '16.0.0.0'::inet + (i / 3 * 7919 % {hits}), 40000 + i % 20000, '[192.0.2.1]', 'host' || i % 1000 || '.example',
+               '16.0.0.0'::inet + (i / 3 * 7919::bigint % {hits}), 40000 + i % 20000, '[192.0.2.1]', 'host' || i % 1000 || '.example',
                'forged' || i % 5000 || '.example', ARRAY['backup' || i % 50 || '.example'], 1, false, false, 'backup', 'backup' || i % 50 || '.example',
                'mx1.backup.example', 1500, '4QZ1xW0abc', 'mx2.example.org', '192.0.2.25', 'example', 'none', false
         FROM generate_series(1, {hits}) i, (SELECT now()::date - {ago} + interval '0 s' AS day) d
