@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -33,7 +34,9 @@
 enum {
     LOG_INTERVAL_MS = 60000,
     LOOK_AFTER_MS = 1000,
-    MEMORY_SIZE = 40 /* two numbers in the lock file */
+    MEMORY_SIZE = 40, /* two numbers in the lock file */
+    SEAL_SIZE = 160,  /* and seven behind them */
+    SEAL_TRIES = 30
 };
 
 struct spool {
@@ -269,9 +272,53 @@ static enum spool_status recall(struct spool *spool)
     return spool_file_new_life(&spool->own.file, "it is older than the one that we had") == SQLITE_OK ? SPOOL_OK : SPOOL_FAILED;
 }
 
+/* The file is closed: say what it is, for a start that need not look through it.  Not synced, either. */
+static void seal_file(struct spool *spool, const struct spool_depth *depth)
+{
+    const struct timespec ms = {.tv_nsec = 1000000}; /* until the clock ticks that inodes are stamped by, some milliseconds */
+    struct spool_seal seal;
+    char text[SEAL_SIZE];
+    int length;
+
+    for (int tries = 0; !spool_file_look(&spool->own.file, &seal); tries++) {
+        if (tries == SEAL_TRIES)
+            return;
+        nanosleep(&ms, NULL);
+    }
+    length = snprintf(text, sizeof text, "%llu %lld %lld %lld %lld %lld %lld\n", (unsigned long long)seal.inode, (long long)seal.size,
+                      (long long)seal.changed_ns, (long long)depth->inbox, (long long)depth->outbox, (long long)depth->kept,
+                      (long long)depth->aside);
+    if (pwrite(spool->lock_fd, text, (size_t)length, MEMORY_SIZE) != length) {
+        /* Then what is there is no seal, and the next start looks through the file. */
+    }
+}
+
+/* What was said when the file was closed, if it is still true; from here on it is not said any more. */
+static bool unseal_file(struct spool *spool, struct spool_seal *seal)
+{
+    struct spool_seal found = {0};
+    long long size, changed_ns, inbox, outbox, kept, aside;
+    unsigned long long inode;
+    char text[SEAL_SIZE + 1] = "";
+    ssize_t length = pread(spool->lock_fd, text, SEAL_SIZE, MEMORY_SIZE);
+
+    if (length <= 0 || ftruncate(spool->lock_fd, MEMORY_SIZE) != 0)
+        return false;
+    /* NOLINTNEXTLINE(cert-err34-c): our own file; numbers beyond bounds are not those of the file */
+    if (sscanf(text, "%llu %lld %lld %lld %lld %lld %lld", &inode, &size, &changed_ns, &inbox, &outbox, &kept, &aside) != 7)
+        return false;
+    *seal = (struct spool_seal){inode, size, changed_ns, {.inbox = inbox, .outbox = outbox, .kept = kept, .aside = aside}};
+    return spool_file_look(&spool->own.file, &found) && found.inode == seal->inode && found.size == seal->size &&
+           found.changed_ns == seal->changed_ns && inbox >= 0 && outbox >= 0 && kept >= 0 && aside >= 0;
+}
+
 static void spool_free(struct spool *spool)
 {
+    bool is_open = spool->own.file.db != NULL;
+
     spool_file_close(&spool->own.file, true);
+    if (is_open)
+        seal_file(spool, &spool->own.file.tally.depth);
     if (spool->file_fd >= 0)
         close(spool->file_fd);
     if (spool->lock_fd >= 0)
@@ -297,6 +344,7 @@ enum spool_status spool_open(struct spool **opened, const char *path, int64_t li
                              size_t why_size)
 {
     struct spool *spool = alloc_zeroed(1, sizeof *spool);
+    struct spool_seal seal;
     enum spool_status status;
 
     *opened = NULL;
@@ -309,6 +357,8 @@ enum spool_status spool_open(struct spool **opened, const char *path, int64_t li
     pthread_cond_init(&spool->finished, NULL);
     pthread_cond_init(&spool->news, NULL);
     status = lock_take(spool);
+    if (status == SPOOL_OK && unseal_file(spool, &seal))
+        spool->own.file.seal = &seal;
     if (status == SPOOL_OK && spool_file_open(&spool->own.file) != SQLITE_OK)
         status = SPOOL_FAILED;
     if (status == SPOOL_OK)

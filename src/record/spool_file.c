@@ -137,7 +137,7 @@ static int file_check(struct spool_file *file)
         return SQLITE_IOERR;
     birth.life = life;
     result = spool_format_upgrade(file->db, &birth, file->why, sizeof file->why);
-    return result == SQLITE_OK ? file_check_whole(file) : result;
+    return result == SQLITE_OK && file->seal == NULL ? file_check_whole(file) : result;
 }
 
 static int file_prepare(struct spool_file *file)
@@ -159,28 +159,51 @@ static int file_prepare(struct spool_file *file)
     "UNION ALL SELECT 'outbox', min(id), max(id) FROM outbox) USING (name) " \
     "WHERE typeof(seq) = 'integer' AND seq BETWEEN ifnull(last, 0) AND " SPOOL_NUMBER_MAX_SQL " AND ifnull(first, 1) > 0"
 
+struct question {
+    const char *sql;
+    int64_t *number;
+};
+
+static int file_ask(struct spool_file *file, const struct question *questions, size_t count)
+{
+    int result = SQLITE_OK;
+
+    for (size_t i = 0; i < count && result == SQLITE_OK; i++)
+        result = spool_format_number(file->db, questions[i].sql, questions[i].number);
+    return result;
+}
+
+/* Of each of its rows something is read: that takes its time. */
+static int file_count_rows(struct spool_file *file, struct spool_depth *depth)
+{
+    const struct question questions[] = {
+        {"SELECT count(*) FROM inbox", &depth->inbox},
+        {"SELECT count(*) FROM outbox WHERE id > (SELECT mark FROM spool)", &depth->outbox},
+        {"SELECT count(*) FROM outbox WHERE id <= (SELECT mark FROM spool)", &depth->kept},
+        {"SELECT count(*) FROM aside", &depth->aside},
+    };
+
+    if (file->seal == NULL)
+        return file_ask(file, questions, sizeof questions / sizeof *questions);
+    *depth = file->seal->depth;
+    return SQLITE_OK;
+}
+
 static int file_count(struct spool_file *file)
 {
     struct spool_tally tally = {0};
     int64_t sequences = 0;
-    const struct {
-        const char *sql;
-        int64_t *number;
-    } questions[] = {
-        {"SELECT count(*) FROM inbox", &tally.depth.inbox},
+    const struct question questions[] = {
         {"SELECT mark FROM spool WHERE typeof(mark) = 'integer' AND mark >= 0", &tally.mark.number},
         {"SELECT doubt_inbox FROM spool WHERE typeof(doubt_inbox) = 'integer'", &tally.doubt_inbox},
-        {"SELECT count(*) FROM outbox WHERE id > (SELECT mark FROM spool)", &tally.depth.outbox},
-        {"SELECT count(*) FROM outbox WHERE id <= (SELECT mark FROM spool)", &tally.depth.kept},
-        {"SELECT count(*) FROM aside", &tally.depth.aside},
         {"SELECT seq FROM sqlite_sequence WHERE name = 'inbox'", &tally.last_inbox},
         {"SELECT seq FROM sqlite_sequence WHERE name = 'outbox'", &tally.last_outbox},
         {COUNT_SEQUENCES, &sequences},
     };
-    int result = SQLITE_OK;
+    int result = file_count_rows(file, &tally.depth);
 
-    for (size_t i = 0; i < sizeof questions / sizeof *questions && result == SQLITE_OK; i++)
-        result = spool_format_number(file->db, questions[i].sql, questions[i].number);
+    if (result == SQLITE_OK)
+        result = file_ask(file, questions, sizeof questions / sizeof *questions);
     if (result == SQLITE_OK)
         result = spool_format_text(file->db, "SELECT life FROM spool", tally.mark.life, sizeof tally.mark.life);
     if (result == SQLITE_OK)
@@ -456,9 +479,27 @@ int spool_file_open(struct spool_file *file)
     if (access(file->path, F_OK) != 0 && errno == ENOENT && !spool_file_set_aside(file))
         return SQLITE_CANTOPEN;
     result = file_open_once(file);
+    file->seal = NULL;
     if (spool_file_is_damage(result) && spool_file_set_aside(file))
         result = file_open_once(file);
     return result;
+}
+
+bool spool_file_look(const struct spool_file *file, struct spool_seal *seal)
+{
+    char *wal = alloc_format("%s-wal", file->path);
+    bool has_wal = access(wal, F_OK) == 0;
+    struct stat status;
+    struct timespec tick;
+
+    free(wal);
+    /* Inodes are stamped by this clock, which stands still between its ticks; or in whole seconds, where a file system has no room. */
+    if (has_wal || stat(file->path, &status) != 0 || status.st_ctim.tv_nsec == 0 || clock_gettime(CLOCK_REALTIME_COARSE, &tick) != 0)
+        return false;
+    seal->inode = status.st_ino;
+    seal->size = status.st_size;
+    seal->changed_ns = (int64_t)status.st_ctim.tv_sec * 1000000000 + status.st_ctim.tv_nsec;
+    return seal->changed_ns != (int64_t)tick.tv_sec * 1000000000 + tick.tv_nsec;
 }
 
 void spool_file_retry_aside(struct spool_file *file)

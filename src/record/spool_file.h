@@ -48,6 +48,14 @@ struct spool_tally {
     int64_t doubt_inbox; /* hits of the inbox up to this number are in doubt */
 };
 
+/* What a file was when it was closed in order, and what was in it.  As long as all of that is true, nobody wrote to it: the time of
+ * the last change, of its inode too, cannot be set, stat(2). */
+struct spool_seal {
+    uint64_t inode;
+    int64_t size, changed_ns;
+    struct spool_depth depth;
+};
+
 struct spool_file {
     char *path;
     sqlite3 *db;        /* NULL: not open */
@@ -55,6 +63,7 @@ struct spool_file {
     struct spool_tally tally;
     uint64_t wal_inode; /* 0: not seen yet */
     int64_t lost_inbox; /* hits up to this number were in a file that was set aside */
+    const struct spool_seal *seal; /* holds: neither look through the file nor count; the next spool_file_open() uses it up */
     char why[SPOOL_WHY_SIZE];
 };
 
@@ -64,6 +73,10 @@ int spool_file_open(struct spool_file *file);
 
 /* CHECKPOINT: let the file be one file again. */
 void spool_file_close(struct spool_file *file, bool checkpoint);
+
+/* What SEAL says of the file under the name, but for `depth`; false when that cannot be told: it has a -wal, or its last change is of this
+ * very moment, so that another one would not show. */
+bool spool_file_look(const struct spool_file *file, struct spool_seal *seal);
 
 /* Close the file and rename it, with its -wal and -shm. */
 bool spool_file_set_aside(struct spool_file *file);

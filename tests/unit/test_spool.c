@@ -728,6 +728,94 @@ static void is_private(void **state)
     spool_close(&spool);
 }
 
+/* What the lock file says of the closed spool: that so many hits are in its inbox, which is not so. */
+static void seal_falsely(int inbox)
+{
+    char *path = path_of("spool.db.lock"), text[256] = "";
+    FILE *file = fopen(path, "r+");
+    unsigned long long inode;
+    long long size, changed_ns;
+
+    assert_non_null(file);
+    assert_int_equal(fseek(file, 40, SEEK_SET), 0);
+    assert_non_null(fgets(text, sizeof text, file));
+    assert_int_equal(sscanf(text, "%llu %lld %lld", &inode, &size, &changed_ns), 3);
+    assert_int_equal(fseek(file, 40, SEEK_SET), 0);
+    fprintf(file, "%llu %lld %lld %d 0 0 0\n", inode, size, changed_ns, inbox);
+    fclose(file);
+    free(path);
+}
+
+static void change_its_mode(const char *path)
+{
+    assert_int_equal(chmod(path, 0640), 0);
+}
+
+static void write_to_it(const char *path)
+{
+    (void)path;
+    run_raw("PRAGMA journal_mode = DELETE; UPDATE inbox SET helo = helo");
+}
+
+static void put_back_a_copy(const char *path)
+{
+    char *command = alloc_format("cp -p '%s' '%s.copy' && cat '%s.copy' >'%s' && touch -r '%s.copy' '%s' && rm '%s.copy'", path, path, path, path,
+                                 path, path, path);
+
+    assert_int_equal(system(command), 0); /* NOLINT(cert-env33-c) */
+    free(command);
+}
+
+static void have_an_empty_wal(const char *path)
+{
+    char *wal = alloc_format("%s-wal", path);
+    FILE *file = fopen(wal, "w");
+
+    assert_non_null(file);
+    fclose(file);
+    free(wal);
+}
+
+static void crash_in_between(const char *path)
+{
+    int status;
+    pid_t child = fork();
+
+    (void)path;
+    assert_true(child >= 0);
+    if (child == 0) {
+        (void)open_spool(LIMIT);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+}
+
+/* Only a file that was closed in order, and to which nothing happened since, need not be looked through. */
+static void looks_through_what_may_have_changed(void **state)
+{
+    static void (*const changes[])(const char *path) = {NULL, change_its_mode, write_to_it, put_back_a_copy, have_an_empty_wal, crash_in_between};
+    char *path = path_of("spool.db");
+    struct spool *spool = open_spool(LIMIT);
+
+    (void)state;
+    put_hits(spool, 3);
+    spool_close(&spool);
+    for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
+        /* Looked through, so that what it is sealed with next is right. */
+        assert_int_equal(chmod(path, i % 2 == 0 ? 0600 : 0640), 0);
+        spool = open_spool(LIMIT);
+        expect_depth(spool, 3, 0, 0);
+        spool_close(&spool);
+        seal_falsely(7);
+        if (changes[i] != NULL)
+            changes[i](path);
+        spool = open_spool(LIMIT);
+        expect_depth(spool, changes[i] == NULL ? 7 : 3, 0, 0);
+        spool_close(&spool);
+    }
+    free(path);
+}
+
 static void says_why_it_cannot_open(void **state)
 {
     struct spool *spool;
@@ -1364,6 +1452,7 @@ int main(void)
         TEST(stops_at_the_limit),
         TEST(refuses_a_second_daemon),
         TEST(is_private),
+        TEST(looks_through_what_may_have_changed),
         TEST(says_why_it_cannot_open),
         TEST(says_that_there_is_no_thread_for_it),
         TEST(leaves_a_foreign_database_alone),
