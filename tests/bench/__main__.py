@@ -1,6 +1,6 @@
-"""Measure: batches (hits into PostgreSQL), door (/lookup), keeping (the list of a large database), month (of hits, and its expiry), readers
-(who asks it for one client), recording (PostgreSQL's CPU for 100,000 hits), sessions (milter sessions against null milters),
-start (until the first answer).
+"""Measure: batches (hits into PostgreSQL), door (/lookup), faults (what DATA waits for), keeping (the list of a large database),
+month (of hits, and its expiry), readers (who asks it for one client), recording (PostgreSQL's CPU for 100,000 hits), sessions
+(milter sessions against null milters), start (until the first answer).
 
 Everything runs in interleaved pairs; what is printed is the median of the pairs' ratios with its 95% interval, and where that
 interval covers the target there is no verdict.  The same as JSON goes to build/bench.json.
@@ -9,13 +9,13 @@ import argparse
 import json
 import sys
 
-from bench import batches, door, keeping, month, parts, readers, recording, sessions, start
+from bench import batches, door, faults, keeping, month, parts, readers, recording, sessions, start
 from bench.stats import HEAD
 from testbed import base
 from testbed import dns as dns_part
 from testbed import primary as primary_part
 
-MEASURES = {"batches": batches, "door": door, "keeping": keeping, "month": month, "readers": readers, "recording": recording, "sessions": sessions,
+MEASURES = {"batches": batches, "door": door, "faults": faults, "keeping": keeping, "month": month, "readers": readers, "recording": recording, "sessions": sessions,
             "start": start}
 
 
