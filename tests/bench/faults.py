@@ -1,71 +1,71 @@
-"""What a client waits for at DATA when something behind the trap stands still, beside when all is well."""
-import contextlib
-
-from bench import parts
-from bench.readers import both
-from bench.sessions import Real
+"""How long a session waits for the reply to DATA while what judging or recording needs does not answer, to when all is well."""
+from bench import parts, sessions
 from bench.stats import Ratio
-from testbed import milter as milter_part
 
-DOMAINS = ["backup.example"]
-CONNECTIONS, PACE_MS = 50, 10  # a thousand sessions a second at most: less than the processors can do
-
-
-@contextlib.contextmanager
-def nothing(_needs):
-    yield
+CONNECTIONS, PACE_MS = 16, 4
+# A host of another backup each time: what DNS said before is no answer for the next.
+DOMAINS = [f"d{number}.many.example" for number in range(300)]
+RECORDS = ["*.many.example. MX 10 mx1.backup.example.", "*.many.example. MX 20 mx2.example.org."]
 
 
-@contextlib.contextmanager
-def hung_primaries(needs):
-    both = [needs.primary("198.51.100.1"), needs.primary("2001:db8:100::1")]
-    for primary in both:
-        primary.set("hang")
-    yield
-    for primary in both:
-        primary.set("accept")
+def well(_needs):
+    return lambda: None
 
 
-@contextlib.contextmanager
-def frozen_database(needs):
+def primaries_hung(needs):
+    hosts = [needs.primary("198.51.100.1"), needs.primary("2001:db8:100::1")]
+    for host in hosts:
+        host.set("hang")
+    return lambda: [host.set("accept") for host in hosts]
+
+
+def database_frozen(needs):
     needs.database().freeze()
-    yield
-    needs.database().thaw()
+    return needs.database().thaw
 
 
-@contextlib.contextmanager
-def silent_dns(needs):
+def dns_silent(needs):
     needs.dns().freeze()
-    yield
-    needs.dns().thaw()
+    return needs.dns().thaw
 
 
-def p99(needs, state, sessions):
-    """Microseconds; the daemon is a new one, which knows nothing yet."""
-    real = Real(database="user=sensor dbname=hunnypot")
+def one(break_it, needs, count, database):
+    """(p99 of DATA in microseconds, CPU microseconds a session)"""
+    real = sessions.Real(database=database)
     try:
-        with state(needs):
-            parts.load(milter_part.SOCKET, CONNECTIONS, sessions // 10, DOMAINS, PACE_MS, first=10 ** 6)
-            return parts.load(milter_part.SOCKET, CONNECTIONS, sessions, DOMAINS, PACE_MS)["p99_us"]
+        parts.load(real.socket, CONNECTIONS, count // 10, ["backup.example"], PACE_MS, first=10 ** 6)
+        mend = break_it(needs)
+        try:
+            before = parts.cpu_seconds(real.pid)
+            took = parts.load(real.socket, CONNECTIONS, count, DOMAINS, PACE_MS)
+            cpu = parts.cpu_seconds(real.pid) - before
+        finally:
+            mend()
     finally:
         real.close()
+    return took["p99_us"], cpu / count * 1e6
 
 
 def measure(options, needs):
-    needs.dns()
-    needs.primary("198.51.100.1")
-    needs.primary("2001:db8:100::1")
+    needs.dns().add(*RECORDS)
+    for address in ("198.51.100.1", "2001:db8:100::1"):
+        needs.primary(address)
     database = needs.database()
-    database.set_ahead(0)
     database.query("DROP DATABASE IF EXISTS hunnypot WITH (FORCE)", database="postgres")
     database.query("CREATE DATABASE hunnypot", database="postgres")
     parts.HERE.hunnypot("db", "init")
     if not database.query("SELECT 1 FROM pg_roles WHERE rolname = 'sensor'"):
         database.query("CREATE ROLE sensor LOGIN IN ROLE hunnypot_sensor", database="postgres")
-    sessions, found = 300 if options.quick else 5000, []
-    for words, state in (("primaries hung", hung_primaries), ("PostgreSQL frozen", frozen_database), ("DNS silent", silent_dns)):
-        pairs = both(options.rounds, lambda: p99(needs, nothing, sessions),
-                     lambda: p99(needs, state, sessions))  # pylint: disable=cell-var-from-loop
-        found.append(Ratio(f"DATA p99, {words} / all well", pairs, at_most=1.1, unit="us"))
-        print(found[-1].line(), flush=True)
+    count, found = 200 if options.quick else 5000, []
+    for name, fault, where in (("primaries hung", primaries_hung, ""), ("PostgreSQL frozen", database_frozen, "user=sensor"),
+                               ("DNS silent", dns_silent, "")):
+        pairs = []
+        for number in range(options.rounds):
+            sides = (well, fault) if number % 2 == 0 else (fault, well)
+            took = {side: one(side, needs, count, where) for side in sides}
+            pairs.append((took[well], took[fault]))
+        found.append(Ratio(f"DATA p99, {name} / all well", [(a[0], b[0]) for a, b in pairs], at_most=1.1, unit="us"))
+        found.append(Ratio(f"CPU a session, {name} / all well", [(a[1], b[1]) for a, b in pairs], unit="us"))
+        for ratio in found[-2:]:
+            print(ratio.line(), flush=True)
     return found
