@@ -48,6 +48,7 @@ struct judging {
     struct judge *judge;
     pthread_t thread;
     atomic_bool stop;
+    atomic_bool fresh; /* hits were put that are not read yet */
     _Atomic int64_t verdict_timeout_ms;
     struct tide tide;
 
@@ -68,6 +69,7 @@ struct judging {
     int64_t last_id;   /* read up to here */
     struct clock_moment empty; /* when the inbox was last seen with nothing unread in it */
     bool may_have_more;
+    int64_t read_ms;   /* what comes until then is read together */
     int64_t round_ms;  /* those that wait are not asked about again before, */
     bool round_due;    /* ... but then, as something may have become known */
     int64_t retry_ms;  /* no call to the spool before */
@@ -104,7 +106,8 @@ void judging_hit_put(struct judging *judging, int64_t id)
         tide->count += tide->count < TIDE_MARKS;
     }
     pthread_mutex_unlock(&tide->mutex);
-    judge_wake(judging->judge);
+    if (!atomic_exchange(&judging->fresh, true))
+        judge_wake(judging->judge);
 }
 
 /* When the hit with ID, which was read by READ_MS, was in the inbox at the latest. */
@@ -138,6 +141,13 @@ static bool is_late(const struct judging *judging, const struct hit *hit, const 
     return taken_ms > after->real_ms || before->real_ms - taken_ms > timeout_ms;
 }
 
+/* Each reading, and what it lets settle, is a round of the spool of its own, for which DATA waits: hits that come one after the
+ * other share it.  The first after a rest is read at once. */
+static bool gathers(const struct judging *judging, int64_t now_ms)
+{
+    return now_ms < judging->read_ms && !judging->may_have_more && !judging->stop;
+}
+
 /* Fill the window up. */
 static void read_inbox(struct judging *judging)
 {
@@ -147,8 +157,9 @@ static void read_inbox(struct judging *judging)
     struct clock_moment after;
     struct hit *hits;
 
-    if (space == 0 || before_ms < judging->retry_ms)
+    if (space == 0 || before_ms < judging->retry_ms || gathers(judging, before_ms))
         return;
+    judging->fresh = false;
     hits = alloc_zeroed(space, sizeof *hits);
     if (spool_read_inbox(judging->spool, judging->last_id, hits, space, &count) != SPOOL_OK) {
         spool_failed(judging, "read");
@@ -164,6 +175,8 @@ static void read_inbox(struct judging *judging)
         };
         judging->last_id = hits[i].id;
     }
+    if (count > 0)
+        judging->read_ms = before_ms + JUDGING_ROUND_MS;
     judging->may_have_more = count == space || before_ms < judging->retry_ms;
     if (!judging->may_have_more)
         judging->empty = before;
@@ -378,6 +391,8 @@ static int64_t next_deadline(struct judging *judging)
         deadline_ms = judging->round_ms;
     else if (is_pressed(judging))
         deadline_ms = clock_monotonic_ms() + JUDGING_NAME_MS;
+    if (judging->fresh && judging->count < JUDGING_WINDOW && judging->read_ms < deadline_ms)
+        deadline_ms = judging->read_ms;
     if (summary_ms > 0 && summary_ms < deadline_ms)
         deadline_ms = summary_ms;
     for (size_t i = 0; i < judging->count; i++) {
@@ -404,7 +419,7 @@ static void *judging_thread(void *argument)
             judge_wait(judging->judge, &seen, next_deadline(judging));
     }
     /* What came in at the last moment may be decided as well; after a restart it could be too late. */
-    judging->retry_ms = judging->round_ms = 0;
+    judging->retry_ms = judging->round_ms = 0; /* and `stop`: no reading is put off */
     read_inbox(judging);
     settle_window(judging);
     log_summary(&judging->account);
@@ -432,6 +447,7 @@ struct judging *judging_start(struct spool *spool, struct judge *judge, int64_t 
     judging->judge = judge;
     judging->window = alloc_zeroed(JUDGING_WINDOW, sizeof *judging->window);
     atomic_init(&judging->stop, false);
+    atomic_init(&judging->fresh, false);
     atomic_init(&judging->verdict_timeout_ms, verdict_timeout_ms);
     error = thread_start(&judging->thread, "judging", judging_thread, judging);
     if (error == 0)

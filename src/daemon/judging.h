@@ -8,6 +8,7 @@
  *           being found out about for them at a time, first come, first served; hits on known ones pass those that wait.
  *           An offence waits for what DNS says of its client no longer than JUDGING_NAME_MS when hits wait in the inbox behind a full
  *           window, and not at all when the daemon stops.
+ *           Hits that come within JUDGING_ROUND_MS after others are read with each other.
  *           A hit that waits is asked about again at most every JUDGING_ROUND_MS, however much becomes known meanwhile, and no more
  *           than a fifth of the time goes into that.
  */

@@ -252,7 +252,6 @@ void known_wait(struct known *known, uint64_t *seen, int64_t deadline_ms)
 void known_wake(struct known *known)
 {
     pthread_mutex_lock(&known->mutex);
-    pthread_cond_broadcast(&known->work);
     known_news_tell(known);
     pthread_mutex_unlock(&known->mutex);
 }

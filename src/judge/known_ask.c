@@ -17,7 +17,7 @@ static void lookup_want(struct known *known, struct domain *domain, int64_t now_
     if (domain->entry.asked)
         return;
     agenda_put(&known->agenda, &domain->entry, now_ms, true);
-    pthread_cond_signal(&known->work);
+    known_work_tell(known);
 }
 
 /* What is known about the domain, NULL when it is nothing yet or too old; a look-up is started when one is due. */
@@ -150,7 +150,7 @@ void known_facts(struct known *known, const struct known_asker *asker, const cha
     domain = asker->known_only ? domains_find(known->domains, name) : domains_find_or_add(known->domains, name);
     if (domain != NULL)
         domain_view(known, asker, domain, setting, view, asker->now_ms);
-    pthread_cond_signal(&known->work);
+    known_work_tell(known);
     pthread_mutex_unlock(&known->mutex);
 }
 
@@ -176,7 +176,7 @@ void known_prove(struct known *known, const struct known_asker *asker, const str
                               asker->settings->probe_interval_ms, asker->now_ms, true);
         }
     }
-    pthread_cond_broadcast(&known->work);
+    known_work_tell(known);
     pthread_mutex_unlock(&known->mutex);
 }
 
@@ -203,7 +203,7 @@ bool known_name(struct known *known, const struct known_asker *asker, const char
     pthread_mutex_lock(&known->mutex);
     found = answers_ask(known->names, &asker->client, asker->known_only, asker->now_ms, &answer);
     *state = (enum name_state)answer;
-    pthread_cond_signal(&known->work);
+    known_work_tell(known);
     pthread_mutex_unlock(&known->mutex);
     return found;
 }
@@ -219,7 +219,7 @@ bool known_in_zones(struct known *known, const struct ipaddr *client, bool known
     else
         found = answers_ask(known->friends, client, known_only, known_time_look(known), &answer);
     *state = found ? (enum friend_state)answer : FRIEND_UNANSWERED;
-    pthread_cond_signal(&known->work);
+    known_work_tell(known);
     pthread_mutex_unlock(&known->mutex);
     return found;
 }

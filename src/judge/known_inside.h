@@ -48,6 +48,7 @@ struct known {
     pthread_mutex_t mutex; /* covers all up to `stop` */
     pthread_cond_t news;   /* `generation` moved */
     pthread_cond_t work;   /* the agenda changed, or it is time to stop */
+    uint64_t told;         /* entries of the agendas that workers were told of */
     uint64_t generation;
     struct clock_moment looked; /* when known_time_look() was called last */
     const struct settings *settings;
@@ -79,6 +80,9 @@ struct known {
 /* Now, on the clock that goes on in a suspend (boot_ms).  When the real time disagrees with it since the last call, what is
  * remembered is forgotten or aged.  The mutex is held. */
 int64_t known_time_look(struct known *known);
+
+/* Tell a worker when something was put on the agenda since the last time; whoever takes it tells the next one.  The mutex is held. */
+void known_work_tell(struct known *known);
 
 /* Something became known: wake known_wait().  The mutex is held. */
 void known_news_tell(struct known *known);

@@ -30,6 +30,15 @@ struct task {
 
 static const char egress_domain[] = "egress_hosts"; /* in place of a domain: whose mail they take is not known */
 
+void known_work_tell(struct known *known)
+{
+    uint64_t put = known->agenda.numbers + known->clients_due.numbers;
+
+    if (put != known->told)
+        pthread_cond_signal(&known->work);
+    known->told = put;
+}
+
 /* When the answer for DOMAIN is to be asked for again though nobody waits for it. */
 static int64_t refresh_due_ms(const struct domain *domain)
 {
@@ -74,7 +83,7 @@ void known_plan_domain(struct known *known, struct domain *domain, int64_t now_m
     probes_ms = fresh_due_ms(known, domain);
     agenda_put(&known->agenda, &domain->entry,
                domain->role.primary_count > 0 && probes_ms < refresh_ms ? probes_ms : refresh_ms, false);
-    pthread_cond_signal(&known->work);
+    known_work_tell(known);
 }
 
 /* Have the primaries of DOMAIN probed though nobody asked, each address that was not within the interval. */
@@ -179,6 +188,9 @@ static bool task_take(struct known *known, struct task *task)
             taken = task_begin(known, entry, task, now_ms);
         }
     }
+    /* Somebody is to wait for what is due next, and this one does not. */
+    if (taken && (agenda_first(&known->agenda) != NULL || agenda_first(&known->clients_due) != NULL))
+        pthread_cond_signal(&known->work);
     pthread_mutex_unlock(&known->mutex);
     return taken;
 }

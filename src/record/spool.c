@@ -47,7 +47,7 @@ struct spool {
     _Atomic int64_t logged_ms;
 
     pthread_mutex_t mutex; /* covers all below */
-    pthread_cond_t work, finished, news;
+    pthread_cond_t work, news;
     struct spool_call *first, **end;
     struct spool_depth depth;
     int64_t announced; /* outbox number */
@@ -181,9 +181,10 @@ static void round_finish(struct spool *spool, struct spool_call *first)
         spool->events++;
         pthread_cond_broadcast(&spool->news);
     }
-    for (struct spool_call *call = first; call != NULL; call = call->next)
+    for (struct spool_call *call = first; call != NULL; call = call->next) {
         call->done = true;
-    pthread_cond_broadcast(&spool->finished);
+        pthread_cond_signal(&call->finished);
+    }
     pthread_mutex_unlock(&spool->mutex);
 }
 
@@ -208,13 +209,16 @@ static void *spool_thread(void *argument)
 
 static enum spool_status call_submit(struct spool *spool, struct spool_call *call)
 {
+    pthread_cond_init(&call->finished, NULL);
     pthread_mutex_lock(&spool->mutex);
+    if (spool->first == NULL)
+        pthread_cond_signal(&spool->work);
     *spool->end = call;
     spool->end = &call->next;
-    pthread_cond_signal(&spool->work);
     while (!call->done)
-        pthread_cond_wait(&spool->finished, &spool->mutex);
+        pthread_cond_wait(&call->finished, &spool->mutex);
     pthread_mutex_unlock(&spool->mutex);
+    pthread_cond_destroy(&call->finished);
     return call->status;
 }
 
@@ -324,7 +328,6 @@ static void spool_free(struct spool *spool)
     if (spool->lock_fd >= 0)
         close(spool->lock_fd);
     pthread_cond_destroy(&spool->news);
-    pthread_cond_destroy(&spool->finished);
     pthread_cond_destroy(&spool->work);
     pthread_mutex_destroy(&spool->mutex);
     free(spool->own.file.path);
@@ -354,7 +357,6 @@ enum spool_status spool_open(struct spool **opened, const char *path, int64_t li
     spool->end = &spool->first;
     pthread_mutex_init(&spool->mutex, NULL);
     pthread_cond_init(&spool->work, NULL);
-    pthread_cond_init(&spool->finished, NULL);
     pthread_cond_init(&spool->news, NULL);
     status = lock_take(spool);
     if (status == SPOOL_OK && unseal_file(spool, &seal))

@@ -10,6 +10,7 @@
 #ifndef RECORD_SPOOL_CALL_H
 #define RECORD_SPOOL_CALL_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -48,6 +49,7 @@ struct spool_call {
     const char *reason;
     enum spool_statement read;
     enum spool_status status;
+    pthread_cond_t finished; /* `done` is */
     bool done;
     struct spool_call *next;
 };

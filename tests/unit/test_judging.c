@@ -216,7 +216,7 @@ static void an_offence_goes_on_and_anything_else_just_leaves(void **state)
     assert_int_equal(counter_value(COUNTER_OFFENCE) - offences, 1);
     put(clock_realtime_us());
     answer_all = VERDICT_OUTAGE;
-    step();
+    round_step();
     assert_int_equal(settled_as(CLASS_NONE), 1);
     assert_int_equal(counter_value(COUNTER_OUTAGE) - outages, 1);
     judging_stop(&judging);
@@ -332,6 +332,33 @@ static void a_hit_from_before_a_sleep_is_late(void **state)
     judging_stop(&judging);
 }
 
+/* Each reading is a round of the spool, and so is what it lets settle: the ones behind a first share one. */
+static void hits_that_come_close_together_are_settled_together(void **state)
+{
+    struct judging *judging = start();
+    int64_t read_ms = clock_monotonic_ms();
+
+    (void)state;
+    answer_all = VERDICT_OFFENCE;
+    put(clock_realtime_us());
+    judging_hit_put(judging, 1);
+    await_wait(2);
+    assert_int_equal(settled_as(CLASS_TRAP), 1);
+    fake_clock_advance_ms(1);
+    put(clock_realtime_us());
+    judging_hit_put(judging, 2);
+    await_wait(3);
+    assert_int_equal(settled_as(CLASS_TRAP), 1);
+    assert_int_equal(last_deadline_ms, read_ms + JUDGING_ROUND_MS);
+    put(clock_realtime_us());
+    judging_hit_put(judging, 3); /* nobody is woken for it */
+    assert_int_equal(turn.allowed, 0);
+    round_step();
+    assert_int_equal(settled_as(CLASS_TRAP), 3);
+    assert_int_equal(settle_calls, 2);
+    judging_stop(&judging);
+}
+
 /* Read late, a hit is still known to have been there early: only a probe from before that proves nothing about it. */
 static void what_is_read_late_was_taken_when_it_was_put(void **state)
 {
@@ -350,7 +377,7 @@ static void what_is_read_late_was_taken_when_it_was_put(void **state)
     fake_clock_advance_ms(1000);
     put(clock_realtime_us());
     judging_hit_put(judging, 3);
-    await_wait(4);
+    step();
     fake_clock_advance_ms(3000);
     spool_broken = false;
     step();
@@ -613,6 +640,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(an_offence_goes_on_and_anything_else_just_leaves, set_up),
         cmocka_unit_test_setup(without_an_answer_in_time_a_hit_is_unknown, set_up),
+        cmocka_unit_test_setup(hits_that_come_close_together_are_settled_together, set_up),
         cmocka_unit_test_setup(a_hit_found_at_start_is_late_by_its_age, set_up),
         cmocka_unit_test_setup(a_hit_that_came_since_the_inbox_was_empty_is_not_late_when_the_clocks_agree, set_up),
         cmocka_unit_test_setup(what_is_read_late_was_taken_when_it_was_put, set_up),
