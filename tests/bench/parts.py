@@ -1,6 +1,7 @@
 """What the measures share: processes whose CPU is counted, the load, PostgreSQL, and the two trees that are compared."""
 import json
 import os
+import resource
 from pathlib import Path
 
 from testbed import base, milter, postgres
@@ -39,6 +40,12 @@ def cpu_seconds(pid, with_children=False):
             except FileNotFoundError:
                 pass
     return ticks / TICK
+
+
+def many_descriptors():
+    """For a load of thousands of connections."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def load(socket, connections, sessions, recipients, pace_ms=0, first=0, clients=None):

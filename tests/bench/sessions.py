@@ -11,9 +11,10 @@ NULL_SOCKET = "/run/hunnypot/null.sock"
 
 
 class Null:
-    def __init__(self, durable):
+    def __init__(self, durable, answers=False):
+        """ANSWERS: each step, also where it need not."""
         self.file = STATE / "null.log"
-        words = [BUILD / "tests/bench/null_milter", f"unix:{NULL_SOCKET}", *([self.file] if durable else [])]
+        words = ["env", *(["NULL_MILTER_ANSWERS=1"] if answers else []), BUILD / "tests/bench/null_milter", f"unix:{NULL_SOCKET}", *([self.file] if durable else [])]
         Path(NULL_SOCKET).unlink(missing_ok=True)
         self.server = Server("null_milter", words, STATE / "null.out")
         self.server.wait_ready(Path(NULL_SOCKET).exists)
