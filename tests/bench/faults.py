@@ -50,12 +50,7 @@ def measure(options, needs):
     needs.dns().add(*RECORDS)
     for address in ("198.51.100.1", "2001:db8:100::1"):
         needs.primary(address)
-    database = needs.database()
-    database.query("DROP DATABASE IF EXISTS hunnypot WITH (FORCE)", database="postgres")
-    database.query("CREATE DATABASE hunnypot", database="postgres")
-    parts.HERE.hunnypot("db", "init")
-    if not database.query("SELECT 1 FROM pg_roles WHERE rolname = 'sensor'"):
-        database.query("CREATE ROLE sensor LOGIN IN ROLE hunnypot_sensor", database="postgres")
+    parts.fresh_database(needs)
     count, found = 200 if options.quick else 5000, []
     for name, fault, where in (("primaries hung", primaries_hung, ""), ("PostgreSQL frozen", database_frozen, "user=sensor"),
                                ("DNS silent", dns_silent, "")):

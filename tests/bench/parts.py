@@ -85,3 +85,14 @@ class Database(postgres.Postgres):
 
     def cpu(self):
         return cpu_seconds(self.server.pid, with_children=True)
+
+
+def fresh_database(needs):
+    """One that a sensor may record into."""
+    database = needs.database()
+    database.query("DROP DATABASE IF EXISTS hunnypot WITH (FORCE)", database="postgres")
+    database.query("CREATE DATABASE hunnypot", database="postgres")
+    HERE.hunnypot("db", "init")
+    if not database.query("SELECT 1 FROM pg_roles WHERE rolname = 'sensor'"):
+        database.query("CREATE ROLE sensor LOGIN IN ROLE hunnypot_sensor", database="postgres")
+    return database

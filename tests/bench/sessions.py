@@ -11,14 +11,14 @@ NULL_SOCKET = "/run/hunnypot/null.sock"
 
 
 class Null:
-    def __init__(self, durable, answers=False):
+    def __init__(self, durable, answers=False, socket=NULL_SOCKET):
         """ANSWERS: each step, also where it need not."""
         self.file = STATE / "null.log"
-        words = ["env", *(["NULL_MILTER_ANSWERS=1"] if answers else []), BUILD / "tests/bench/null_milter", f"unix:{NULL_SOCKET}", *([self.file] if durable else [])]
-        Path(NULL_SOCKET).unlink(missing_ok=True)
+        words = ["env", *(["NULL_MILTER_ANSWERS=1"] if answers else []), BUILD / "tests/bench/null_milter", f"unix:{socket}", *([self.file] if durable else [])]
+        Path(socket).unlink(missing_ok=True)
         self.server = Server("null_milter", words, STATE / "null.out")
-        self.server.wait_ready(Path(NULL_SOCKET).exists)
-        self.socket, self.pid = NULL_SOCKET, self.server.pid
+        self.server.wait_ready(Path(socket).exists)
+        self.socket, self.pid = socket, self.server.pid
 
     def close(self):
         self.server.kill()
