@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <malloc.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -460,6 +461,10 @@ int daemon_run(const char *path, struct settings *settings)
 {
     int status;
 
+#ifdef M_ARENA_MAX
+    /* One heap for all threads: else each keeps its own share of what others freed. */
+    mallopt(M_ARENA_MAX, 1);
+#endif
     identity_complete(settings);
     this.path = path;
     this.shown_path = text_printable_new(path, PATH_MAX);
