@@ -52,5 +52,6 @@ def measure(options, needs):
     parts.many_descriptors()
     many, open_at_once, in_all = (500, 50, 500) if options.quick else (100000, 5000, 300000)
     taken = [one(many, open_at_once, in_all) for _ in range(min(options.rounds, 3))]  # it hardly differs
-    names = [("at the start", 8), (f"{open_at_once} idle sessions", 14), (f"{many} clients and domains", 18), (f"after {in_all} sessions", 18)]
+    names = [("at the start", 8), (f"{open_at_once} idle sessions", 14), (f"{many} clients and domains", 18),
+             (f"after {in_all} sessions", 18)]
     return [Figure(f"memory, {name}", values, at_most=target, unit="MB") for (name, target), values in zip(names, zip(*taken))]
