@@ -1,8 +1,9 @@
 """Containers: podman's storage in memory, and a fresh root to make an image of."""
 import os
 import shutil
+import subprocess
 
-from testbed.base import STATE, TOP, Server, run, wait_for
+from testbed.base import STATE, TOP, Server, TestbedError, run, wait_for
 from testbed.clean import ROOTS
 
 FOLDER = STATE / "containers"
@@ -50,7 +51,12 @@ class Containers:
                 "DOCKER_HOST": f"unix://{FOLDER}/socket"}
 
     def run(self, command, check=True, timeout=200):
-        return run("sh", "-c", command, cwd=self.path, check=check, timeout=timeout, env=self.environment())
+        try:
+            return run("sh", "-c", command, cwd=self.path, check=check, timeout=timeout, env=self.environment())
+        except subprocess.TimeoutExpired as late:
+            look = "podman ps --all; podman logs --tail 40 container_database_1; ps -e -o pid,ppid,stat,etime,args --forest"
+            seen = run("sh", "-c", look, check=False, timeout=60, env=self.environment())
+            raise TestbedError(f"{late}: {late.stdout} {late.stderr}\n{seen.stdout}\n{seen.stderr}") from late
 
     def in_service(self, service, command, check=True):
         return self.run(f"podman exec container_{service}_1 {command}", check)
