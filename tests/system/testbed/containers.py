@@ -1,5 +1,6 @@
 """Containers: podman's storage in memory, and a fresh root to make an image of."""
 import os
+import re
 import shutil
 import subprocess
 
@@ -47,7 +48,10 @@ class Containers:
         wait_for((FOLDER / "socket").exists, what="podman's socket")
 
     def environment(self):
-        return {**os.environ, "CONTAINERS_STORAGE_CONF": f"{FOLDER}/storage.conf", "CONTAINERS_CONF": f"{FOLDER}/containers.conf",
+        """What doc/container.md exports, for the socket that is here; and no programs but Debian's."""
+        exported = re.search("^    export (.*)$", (TOP / "doc/container.md").read_text(), re.M)[1]
+        return {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "CONTAINERS_STORAGE_CONF": f"{FOLDER}/storage.conf",
+                "CONTAINERS_CONF": f"{FOLDER}/containers.conf", **dict(word.split("=", 1) for word in exported.split()),
                 "DOCKER_HOST": f"unix://{FOLDER}/socket"}
 
     def run(self, command, check=True, timeout=200):
