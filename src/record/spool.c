@@ -77,17 +77,28 @@ static int group_run(struct spool *spool, struct spool_call *first, const struct
     return result;
 }
 
-/* The same; opens the file when it is not, and goes on with a new one when it is damaged. */
+/* The same; opens the file when it is not.  One that seems to be damaged is opened again, which looks through it and takes a new one
+ * when it is; when it is not, and seems so again, the new one is taken here. */
 static int group_run_safely(struct spool *spool, struct spool_call *first, const struct spool_call *end)
 {
     struct spool_file *file = &spool->own.file;
-    int result = file->db != NULL ? SQLITE_OK : spool_file_open(file);
+    int result = SQLITE_OK;
 
-    if (result == SQLITE_OK)
-        result = group_run(spool, first, end);
-    if (spool_file_is_damage(result) && file->db != NULL && spool_file_set_aside(file) &&
-        (result = spool_file_open(file)) == SQLITE_OK)
-        result = group_run(spool, first, end);
+    for (int tries = 0; tries < 3; tries++) {
+        if (file->db == NULL)
+            result = spool_file_open(file);
+        if (result == SQLITE_OK)
+            result = group_run(spool, first, end);
+        if (!spool_file_is_damage(result) || file->db == NULL)
+            break;
+        if (tries == 0) {
+            if (log_is_due(&spool->logged_ms, LOG_INTERVAL_MS))
+                log_event(LOG_LEVEL_ERROR, "spool-error file=%s reason=\"%s: it is looked through\"", file->path, file->why);
+            spool_file_close(file, false);
+        } else if (tries == 1 && !spool_file_set_aside(file)) {
+            break;
+        }
+    }
     return result;
 }
 

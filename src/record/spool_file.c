@@ -91,37 +91,13 @@ void spool_file_look_at_age(struct spool_file *file)
     sqlite3_reset(statement);
 }
 
-/* Can every byte of it be read?  To quick_check a page that cannot is one that is wrong.  By SQLite's own descriptor: closing
- * another one would give up its locks, fcntl(2). */
-static int file_read_through(sqlite3 *db)
-{
-    enum { BLOCK = 1 << 16 };
-    sqlite3_file *disk = NULL;
-    sqlite3_int64 size = 0;
-    char block[BLOCK];
-    int result = sqlite3_file_control(db, "main", SQLITE_FCNTL_FILE_POINTER, &disk);
-
-    if (result == SQLITE_OK)
-        result = disk->pMethods->xFileSize(disk, &size);
-    for (sqlite3_int64 at = 0; result == SQLITE_OK && at < size; at += BLOCK)
-        result = disk->pMethods->xRead(disk, block, size - at < BLOCK ? (int)(size - at) : BLOCK, at);
-    return result;
-}
-
-/* A disk that cannot be read, or no memory, is no damage: the file may be as good as ever. */
 static int file_check_whole(struct spool_file *file)
 {
     char answer[SPOOL_WHY_SIZE];
-    int result;
+    int result = spool_format_text(file->db, "PRAGMA quick_check(1)", answer, sizeof answer);
 
-    for (int tries = 0; tries < 2; tries++) {
-        result = spool_format_text(file->db, "PRAGMA quick_check(1)", answer, sizeof answer);
-        if (result != SQLITE_OK || strcmp(answer, "ok") == 0)
-            return result;
-        result = file_read_through(file->db);
-        if (result != SQLITE_OK)
-            return result;
-    }
+    if (result != SQLITE_OK || strcmp(answer, "ok") == 0)
+        return result;
     spool_file_note(file, answer);
     return SQLITE_CORRUPT;
 }
@@ -468,6 +444,25 @@ static void mend_wal(const struct spool_file *file)
     free(wal);
 }
 
+/* True when all of the file with SUFFIX can be read, or there is none.  The file is not open here: to close it would give up SQLite's
+ * locks, fcntl(2). */
+static bool can_be_read(struct spool_file *file, const char *suffix)
+{
+    enum { BLOCK = 1 << 16 };
+    char *path = alloc_format("%s%s", file->path, suffix), block[BLOCK];
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    ssize_t length = fd < 0 && errno != ENOENT ? -1 : 0;
+
+    while (fd >= 0 && (length = read(fd, block, BLOCK)) > 0)
+        ;
+    if (length < 0)
+        snprintf(file->why, SPOOL_WHY_SIZE, "it cannot be read: %s", strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    free(path);
+    return length == 0;
+}
+
 int spool_file_open(struct spool_file *file)
 {
     int result;
@@ -480,6 +475,9 @@ int spool_file_open(struct spool_file *file)
         return SQLITE_CANTOPEN;
     result = file_open_once(file);
     file->seal = NULL;
+    /* SQLite calls damaged, too, what the disk did not give it.  Such a file may be as good as ever. */
+    if (spool_file_is_damage(result))
+        result = can_be_read(file, "") && can_be_read(file, "-wal") ? file_open_once(file) : SQLITE_IOERR;
     if (spool_file_is_damage(result) && spool_file_set_aside(file))
         result = file_open_once(file);
     return result;

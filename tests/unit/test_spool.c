@@ -1,10 +1,12 @@
 /* The spool on the real SQLite, in a folder of its own per test. */
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -1060,6 +1062,72 @@ static void starts_anew_when_damaged(void **state)
     }
 }
 
+/* Reads of SQLite's that go well before others fail, and how many fail; 0 and 0: all go well. */
+static atomic_int reads_before, reads_that_fail;
+
+static ssize_t failing_pread64(int fd, void *bytes, size_t size, off64_t at)
+{
+    if (reads_that_fail > 0 && --reads_before < 0) {
+        reads_that_fail--;
+        errno = EIO;
+        return -1;
+    }
+    return pread64(fd, bytes, size, at);
+}
+
+static bool put_one(struct spool *spool)
+{
+    struct hit hit = make_hit(1);
+    bool done = spool_put(spool, &hit) == SPOOL_OK;
+
+    hit_clear(&hit);
+    return done;
+}
+
+/* SQLite calls a page that could not be read damaged.  One that can be read the next time is not, nor is one of a disk that is broken
+ * as a whole: no hit may go with the file. */
+static void a_disk_that_does_not_read_damages_nothing(void **state)
+{
+    enum { READS = 30, HITS = 300 };
+    static const int failing[] = {1, 2, 3, 10};
+    sqlite3_vfs *vfs = sqlite3_vfs_find(NULL);
+    int failed = 0;
+
+    (void)state;
+    assert_int_equal(vfs->xSetSystemCall(vfs, "pread64", (sqlite3_syscall_ptr)failing_pread64), SQLITE_OK);
+    for (int i = 0; i < READS * (int)(sizeof failing / sizeof *failing); i++) {
+        struct spool *spool = open_spool(LIMIT);
+        struct hit hits[2] = {0};
+        size_t count = 0;
+        int answered = HITS;
+        char why[WHY_SIZE];
+
+        put_hits(spool, HITS);
+        spool_close(&spool);
+        /* Closed in order, it is not looked through: what the next one reads, it reads when it is asked. */
+        reads_before = i / (int)(sizeof failing / sizeof *failing);
+        reads_that_fail = failing[i % (sizeof failing / sizeof *failing)];
+        if (try_open(&spool, LIMIT, why) == SPOOL_OK) {
+            answered += put_one(spool);
+            if (spool_read_inbox(spool, 0, hits, 2, &count) == SPOOL_OK)
+                clear_hits(hits, count);
+            answered += put_one(spool);
+            spool_close(&spool);
+        }
+        failed += reads_that_fail == 0;
+        reads_that_fail = 0;
+        spool = open_spool(LIMIT);
+        if (file_exists(".damaged"))
+            fail_msg("the file was set aside when read %d failed, %d times", i / 4, failing[i % 4]);
+        expect_depth(spool, answered, 0, 0);
+        spool_close(&spool);
+        assert_int_equal(remove_folder(NULL), 0);
+        assert_int_equal(mkdir(folder, 0700), 0);
+    }
+    assert_int_equal(vfs->xSetSystemCall(vfs, "pread64", NULL), SQLITE_OK);
+    assert_true(failed > 0);
+}
+
 /* Damage found while running: nothing that others remember becomes wrong, and what they hold in memory is not lost. */
 static void goes_on_when_damaged(void **state)
 {
@@ -1461,6 +1529,7 @@ int main(void)
         TEST(refuses_a_newer_file),
         TEST(keeps_the_identity_of_a_hit),
         TEST(starts_anew_when_damaged),
+        TEST(a_disk_that_does_not_read_damages_nothing),
         TEST(goes_on_when_damaged),
         TEST(mends_a_byte_of_the_wal),
         TEST(sets_a_damaged_row_aside),
