@@ -1,5 +1,6 @@
 -- consumer: ipset: ipset restore < FILE, which fills two sets that are there; once after each boot, for a set that is not:
---           ipset create hunnypot4 hash:net family inet; ipset create hunnypot6 hash:net family inet6
+--           ipset create hunnypot4 hash:net family inet; ipset create hunnypot6 hash:net family inet6; with --watch also
+--           --changes "ipset restore"
 -- syntax: ipset(8): a new set is filled, then changes places with the one in use, whatever options that has; at most ipset's 24 days
 -- parameter: class =   only this class (trap, backup, address ...); when empty all, the worst of each network
 -- parameter: inferred =   yes: also listings that are to be told to come again later, which this format cannot say
@@ -19,3 +20,15 @@ SELECT line FROM (
     UNION ALL SELECT f, 5, format('swap %s-new %s', name, name), NULL FROM sets
     UNION ALL SELECT f, 6, format('destroy %s-new', name), NULL FROM sets
 ) l ORDER BY f, part, network
+
+-- changes: up to the first that fails, which is the mark, in the set of IPv6, when the sets are not as they were.  (What follows lines
+-- of the same kind and set has their options, whatever it says itself: hence the new mark comes second.)
+SELECT line FROM (
+    SELECT 1 AS part, format('del %s6 %s', :'set', hunnypot.mark_address(:'since')) AS line, NULL::cidr AS network WHERE :'since' <> ''
+    UNION ALL SELECT 2, format('add %s6 %s timeout 0', :'set', hunnypot.mark_address(:'mark')), NULL
+    UNION ALL SELECT 3, format('del %s%s %s -exist', :'set', family(network), network), network
+        FROM hunnypot.changed_listing(:'class', :'inferred', :'since')
+    UNION ALL SELECT 4, format('add %s%s %s timeout %s', :'set', family(network), network,
+                               least(hunnypot.hours_left(until) * 3600, 2147483)), network
+        FROM hunnypot.changed_listing(:'class', :'inferred', :'since') WHERE until IS NOT NULL
+) l ORDER BY part, network

@@ -1,26 +1,35 @@
--- consumer: nftables: nft -f FILE, all of it or nothing; then a rule "tcp dport 25 ip saddr @v4 drop"
--- syntax: nft(8): sets v4 and v6 of a table, emptied and filled; timeouts in hours, so it changes once an hour
+-- consumer: nftables: nft -f FILE, all of it or nothing; then rules "tcp dport 25 ip saddr @v4 drop", the same with ip6 and @v6, and
+--           "tcp dport 25 ip6 saddr & ffff:ffff:ffff:ffff:: @v6net drop"; with --watch also --changes "nft -f -"
+-- syntax: nft(8): sets of a table, emptied and filled: v4 and v6 of addresses, v6net of IPv6 networks, each as its first address; timeouts in
+--         hours, so it changes once an hour
 -- parameter: class =   only this class (trap, backup, address ...); when empty all, the worst of each network
 -- parameter: inferred =   yes: also listings that are to be told to come again later, which this format cannot say
 -- parameter: table = hunnypot  table of family inet
 WITH entry AS (
-    -- An interval set takes no network inside another one.
-    SELECT network, until
-    FROM (SELECT network, until, max(set_masklen(broadcast(network), CASE family(network) WHEN 4 THEN 32 ELSE 128 END))
-                 OVER before AS covered
-          FROM hunnypot.firm_listing(:'class', :'inferred')
-          WINDOW before AS (PARTITION BY family(network) ORDER BY network
-                            ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)) l
-    WHERE covered IS NULL OR network::inet > covered
+    SELECT CASE WHEN family(unit) = 4 THEN 'v4' WHEN masklen(unit) = 128 THEN 'v6' ELSE 'v6net' END AS set, unit, until
+    FROM hunnypot.firm_listing(:'class', :'inferred'), hunnypot.units(network) unit
 )
 SELECT line FROM (
-    SELECT format('add table inet %s', :'table') AS line, 4 AS family, 1 AS part, NULL::cidr AS network
-    UNION ALL SELECT format('add set inet %s v%s { type ipv%s_addr; flags interval, timeout; }', :'table', f, f), f, 2,
-                     NULL FROM unnest(ARRAY[4, 6]) f
-    UNION ALL SELECT format('flush set inet %s v%s', :'table', f), f, 3, NULL FROM unnest(ARRAY[4, 6]) f
-    UNION ALL SELECT format('add element inet %s v%s {', :'table', family(network)), family(network), 4, NULL
-        FROM entry GROUP BY family(network)
-    UNION ALL SELECT format('%s timeout %sh,', network, hunnypot.hours_left(until)), family(network), 5, network
-        FROM entry
-    UNION ALL SELECT '}', family(network), 6, NULL FROM entry GROUP BY family(network)
-) l ORDER BY family, part, network
+    SELECT '' AS set, 1 AS part, format('add table inet %s', :'table') AS line, NULL::cidr AS unit
+    UNION ALL SELECT set, 2, format('add set inet %s %s { type %s; flags timeout; }', :'table', set, type), NULL
+        FROM (VALUES ('v4', 'ipv4_addr'), ('v6', 'ipv6_addr'), ('v6net', 'ipv6_addr')) s (set, type)
+    UNION ALL SELECT set, 3, format('flush set inet %s %s', :'table', set), NULL FROM unnest(ARRAY['v4', 'v6', 'v6net']) set
+    UNION ALL SELECT set, 4, format('add element inet %s %s {', :'table', set), NULL FROM entry GROUP BY set
+    UNION ALL SELECT set, 5, format('%s timeout %sh,', host(unit), hunnypot.hours_left(until)), unit FROM entry
+    UNION ALL SELECT set, 6, '}', NULL FROM entry GROUP BY set
+) l ORDER BY set, part, unit
+
+-- changes: all of them or nothing.  The mark is in v6.  That what goes is there is seen to by putting it there.
+WITH entry AS (
+    SELECT CASE WHEN family(unit) = 4 THEN 'v4' WHEN masklen(unit) = 128 THEN 'v6' ELSE 'v6net' END AS set, host(unit) AS address, until
+    FROM hunnypot.changed_listing(:'class', :'inferred', :'since'), hunnypot.units(network) unit
+)
+SELECT format('%s element inet %s %s { %s }', verb, :'table', set, elements)
+FROM (
+    SELECT 1 AS part, 'delete' AS verb, 'v6' AS set, hunnypot.mark_address(:'since') AS elements WHERE :'since' <> ''
+    UNION ALL SELECT 2, 'add', set, string_agg(address, ', ') FROM entry GROUP BY set
+    UNION ALL SELECT 3, 'delete', set, string_agg(address, ', ') FROM entry GROUP BY set
+    UNION ALL SELECT 4, 'add', set, string_agg(format('%s timeout %sh', address, hunnypot.hours_left(until)), ', ')
+        FROM entry WHERE until IS NOT NULL GROUP BY set
+    UNION ALL SELECT 5, 'add', 'v6', hunnypot.mark_address(:'mark')
+) l ORDER BY part, set

@@ -17,7 +17,7 @@ enum {
     CLI_FAILED = 1,
     CLI_USAGE = 64, /* EX_USAGE of sysexits.h */
 
-    CLI_SCHEMA_VERSION = 13,    /* the oldest schema that this program works with: the number of a file in sql/ */
+    CLI_SCHEMA_VERSION = 14,    /* the oldest schema that this program works with: the number of a file in sql/ */
     CLI_TIMEOUT_MS = 10000,    /* to connect, and for what is done at once */
     CLI_WORK_MS = 24 * 3600000 /* for what takes as long as it takes */
 };

@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "cli/cli.h"
+#include "cli/export.h"
 #include "cli/file.h"
 #include "cli/format.h"
 #include "cli/output.h"
@@ -24,20 +25,11 @@ enum {
     COMMAND_END_MS = 500     /* for the command to end when we are to */
 };
 
-struct export {
-    const char *target; /* NULL: standard output */
-    const char *command;
-    bool is_held; /* by the brake, and that was said */
-    int64_t interval_ms;
-    const char *path; /* the format's, for messages */
-    bool is_shipped;  /* it reads the list alone; what a format of the user's own reads, nobody knows */
-    char *select;
-};
-
 /* One run */
 
 struct sink {
-    struct file_replacement *replacement;
+    struct file_replacement *replacement; /* NULL: `out` */
+    FILE *out;
     const char *problem; /* with the last row */
     uint64_t rows;
     bool unwritable; /* which file_replace_write() or, in the end, main() says */
@@ -54,16 +46,17 @@ static const char *line_problem(const char *line)
     return NULL;
 }
 
-static bool write_out(const char *data, size_t length)
+static bool write_out(FILE *out, const char *data, size_t length)
 {
-    fwrite(data, 1, length, stdout);
-    return !cli_output_failed();
+    bool done = fwrite(data, 1, length, out) == length;
+
+    return out == stdout ? !cli_output_failed() : done;
 }
 
 static void write_line(struct sink *sink, const char *line, size_t length)
 {
     sink->unwritable = sink->replacement != NULL ? !file_replace_write(sink->replacement, line, length)
-                                                 : !write_out(line, length);
+                                                 : !write_out(sink->out, line, length);
 }
 
 /* A row with what COPY escapes, of which few have any. */
@@ -120,52 +113,64 @@ static int look_at_brake(struct cli *cli, struct export *export)
     return status == DB_OK ? CLI_OK : cli_db_fail(cli, status);
 }
 
-static int copy_rows(struct cli *cli, const struct export *export, struct sink *sink)
+static int copy_rows(struct cli *cli, const struct export *export, const char *select, struct sink *sink)
 {
     /* A comment may end the SELECT, so the parenthesis goes on a line of its own. */
-    char *copy = alloc_format("COPY (%s\n) TO STDOUT", export->select);
+    char *copy = alloc_format("COPY (%s\n) TO STDOUT", select);
     enum db_status status = db_copy_out(cli->db, CLI_WORK_MS, copy, take_row, sink);
     int exit_status = CLI_OK;
 
     free(copy);
     if (sink->problem != NULL)
-        exit_status = cli_fail("%s: row %llu %s", export->path, (unsigned long long)sink->rows, sink->problem);
+        exit_status = cli_fail("%s: row %llu %s", export->format->path, (unsigned long long)sink->rows, sink->problem);
     else if (sink->unwritable)
         exit_status = CLI_FAILED;
     else if (status == DB_STOPPED)
         exit_status = cli_db_fail(cli, status);
     else if (status != DB_OK)
-        exit_status = cli_fail("%s: %s", export->path, db_why(cli->db));
+        exit_status = cli_fail("%s: %s", export->format->path, db_why(cli->db));
     return exit_status;
 }
 
-/* What the list is like now, in the form that SELECT gives it.  The caller frees; NULL on failure, which is said. */
-static char *read_state(struct cli *cli, const char *select)
+/* The one value that SQL gives, into new memory.  NULL on failure, which is said. */
+static char *ask(struct cli *cli, const char *sql, const char *const *parameters, int count)
 {
     struct db_result *result = NULL;
-    char *state = NULL;
-    enum db_status status = db_query_texts(cli->db, CLI_TIMEOUT_MS, "SELECT hunnypot.listing_state($1)", &select, 1, &result);
+    char *value = NULL;
+    enum db_status status = db_query_texts(cli->db, CLI_TIMEOUT_MS, sql, parameters, count, &result);
 
     if (status == DB_OK)
-        state = alloc_text(db_value(result, 0, 0));
+        value = alloc_text(db_value(result, 0, 0));
     else
         cli_db_fail(cli, status);
     db_result_free(&result);
-    return state;
+    return value;
+}
+
+char *export_state(struct cli *cli, const struct export *export)
+{
+    const char *select = export->select;
+
+    return ask(cli, "SELECT hunnypot.listing_state($1)", &select, 1);
+}
+
+static char *list_mark(struct cli *cli)
+{
+    return ask(cli, "SELECT hunnypot.list_mark()", NULL, 0);
 }
 
 /* The rows, unless REPLACEMENT (NULL: none) is to replace what was made from the list as it is: *NOTE is NULL then, else what
  * the rows are made from, or "" when that is not known. */
 static int copy_news(struct cli *cli, const struct export *export, struct file_replacement *replacement, char **note)
 {
-    struct sink sink = {.replacement = replacement};
+    struct sink sink = {.replacement = replacement, .out = stdout};
     bool may_be_known = replacement != NULL && export->is_shipped;
 
-    *note = may_be_known ? read_state(cli, export->select) : alloc_text("");
+    *note = may_be_known ? export_state(cli, export) : alloc_text("");
     if (*note == NULL)
         return CLI_FAILED;
     if (!may_be_known || !file_replace_is_noted(replacement, *note))
-        return copy_rows(cli, export, &sink);
+        return copy_rows(cli, export, export->select, &sink);
     free(*note);
     *note = NULL;
     return CLI_OK;
@@ -173,23 +178,80 @@ static int copy_news(struct cli *cli, const struct export *export, struct file_r
 
 /* The brake and the rows are of one snapshot.  The list has an index in the order that most formats want, and statistics that
  * are stale must not let the planner sort millions instead. */
-static int run_select(struct cli *cli, struct export *export, struct file_replacement *replacement, char **note)
+static int snapshot_begin(struct cli *cli, struct export *export)
 {
     enum db_status status = db_script(cli->db, CLI_TIMEOUT_MS, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
                                                                "SET LOCAL enable_sort = off; SET LOCAL jit = off; "
                                                                "SET LOCAL hunnypot.export = 'on'");
-    int exit_status = status == DB_OK ? look_at_brake(cli, export) : cli_db_fail(cli, status);
 
+    return status == DB_OK ? look_at_brake(cli, export) : cli_db_fail(cli, status);
+}
+
+static int snapshot_end(struct cli *cli, int exit_status)
+{
+    enum db_status status = db_script(cli->db, CLI_TIMEOUT_MS, exit_status == CLI_OK ? "COMMIT" : "ROLLBACK");
+
+    return exit_status == CLI_OK && status != DB_OK ? cli_db_fail(cli, status) : exit_status;
+}
+
+static int run_select(struct cli *cli, struct export *export, struct file_replacement *replacement, char **note)
+{
+    int exit_status = snapshot_begin(cli, export);
+
+    if (exit_status == CLI_OK && export->changes_command != NULL) {
+        free(export->mark);
+        export->mark = list_mark(cli);
+        exit_status = export->mark != NULL ? CLI_OK : CLI_FAILED;
+    }
     if (exit_status == CLI_OK)
         exit_status = copy_news(cli, export, replacement, note);
-    status = db_script(cli->db, CLI_TIMEOUT_MS, exit_status == CLI_OK ? "COMMIT" : "ROLLBACK");
-    if (exit_status == CLI_OK && status != DB_OK)
-        exit_status = cli_db_fail(cli, status);
+    return snapshot_end(cli, exit_status);
+}
+
+static int copy_changes(struct cli *cli, const struct export *export, const char *since, const char *mark, FILE *out)
+{
+    struct sink sink = {.out = out};
+    int exit_status;
+    char *select = format_changes(export->format, since, mark, &exit_status);
+
+    if (exit_status == CLI_OK)
+        exit_status = copy_rows(cli, export, select, &sink);
+    if (exit_status == CLI_FAILED && sink.unwritable)
+        cli_fail("changes: %s", strerror(errno));
+    free(select);
     return exit_status;
 }
 
+/* How many networks may have changed since the mark SINCE; -1: only the whole list will do; -2: it failed, which is said. */
+static int count_changes(struct cli *cli, const char *since)
+{
+    char *number = ask(cli, "SELECT coalesce(cardinality(hunnypot.changed_networks($1)), -1)", &since, 1);
+    int count = number != NULL ? (int)strtol(number, NULL, 10) : -2;
+
+    free(number);
+    return count;
+}
+
+int export_changes(struct cli *cli, struct export *export, const char *since, FILE *out, char **mark, bool *known)
+{
+    int exit_status = snapshot_begin(cli, export), count = exit_status == CLI_OK ? count_changes(cli, since) : -2;
+
+    *known = count != -1;
+    *mark = count > 0 ? list_mark(cli) : alloc_text(since);
+    if (count == -2 || *mark == NULL)
+        exit_status = CLI_FAILED;
+    if (exit_status == CLI_OK && count > 0)
+        exit_status = copy_changes(cli, export, since, *mark, out);
+    return snapshot_end(cli, exit_status);
+}
+
+int export_mark(struct cli *cli, struct export *export, FILE *out)
+{
+    return copy_changes(cli, export, "", export->mark, out);
+}
+
 /* In a process group of its own, so that all of it can be ended. */
-static pid_t start_command(const char *command)
+static pid_t start_command(const char *command, int input_fd)
 {
     pid_t child = fork();
     sigset_t none;
@@ -199,6 +261,8 @@ static pid_t start_command(const char *command)
         return child;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
+    if (input_fd >= 0 && dup2(input_fd, STDIN_FILENO) < 0)
+        _exit(127);
     unsetenv("PGPASSWORD"); /* our business, not the command's */
     execl("/bin/sh", "sh", "-c", command, (char *)NULL);
     _exit(127);
@@ -215,7 +279,7 @@ static bool ended_within(int pidfd, int stop_fd, int ms)
 }
 
 /* The command ends when it will, but never holds up our own end, and is not waited for in silence.  Whether we ended it. */
-static bool await_command(const struct cli *cli, const struct export *export, pid_t child)
+static bool await_command(const struct cli *cli, const char *command, pid_t child)
 {
     int pidfd = pidfd_open(child, 0);
     bool ended = false;
@@ -224,7 +288,7 @@ static bool await_command(const struct cli *cli, const struct export *export, pi
         return false;
     if (!ended_within(pidfd, cli->stop_fd, COMMAND_LONG_MS)) {
         if (!cli_stopped_within(cli, 0))
-            cli_fail("%s: still runs after %d s", export->command, COMMAND_LONG_MS / 1000);
+            cli_fail("%s: still runs after %d s", command, COMMAND_LONG_MS / 1000);
         if (!ended_within(pidfd, cli->stop_fd, -1)) {
             ended = true;
             kill(-child, SIGTERM);
@@ -236,27 +300,26 @@ static bool await_command(const struct cli *cli, const struct export *export, pi
     return ended;
 }
 
-static int run_command(const struct cli *cli, const struct export *export)
+int export_command(const struct cli *cli, const char *command, int input_fd)
 {
-    pid_t child = start_command(export->command);
+    pid_t child = start_command(command, input_fd);
     int result = 0;
     bool ended;
 
     if (child < 0)
-        return cli_fail("%s: %s", export->command, strerror(errno));
-    ended = await_command(cli, export, child);
+        return cli_fail("%s: %s", command, strerror(errno));
+    ended = await_command(cli, command, child);
     while (waitpid(child, &result, 0) < 0)
         if (errno != EINTR)
-            return cli_fail("%s: %s", export->command, strerror(errno));
+            return cli_fail("%s: %s", command, strerror(errno));
     if (ended && result != 0)
         return CLI_FAILED; /* whoever stopped us knows */
     if (WIFSIGNALED(result))
-        return cli_fail("%s: killed by signal %d", export->command, WTERMSIG(result));
-    return result == 0 ? CLI_OK : cli_fail("%s: exit status %d", export->command, WEXITSTATUS(result));
+        return cli_fail("%s: killed by signal %d", command, WTERMSIG(result));
+    return result == 0 ? CLI_OK : cli_fail("%s: exit status %d", command, WEXITSTATUS(result));
 }
 
-/* *CHANGED: whether the target was replaced. */
-static int export_file(struct cli *cli, struct export *export, bool *changed)
+int export_file(struct cli *cli, struct export *export, bool *changed)
 {
     struct file_replacement *replacement;
     char *note = NULL;
@@ -290,90 +353,8 @@ static int export_once(struct cli *cli, struct export *export)
     progress = output_progress_start("export");
     status = export_file(cli, export, &changed);
     output_progress_stop(&progress);
-    if (changed && export->command != NULL && run_command(cli, export) != CLI_OK)
+    if (changed && export->command != NULL && export_command(cli, export->command, -1) != CLI_OK)
         status = CLI_FAILED;
-    return status;
-}
-
-/* Watch */
-
-/* Wait for a change that is noticed, or for AT_MOST_MS. */
-static enum db_status await_change(struct cli *cli, int64_t at_most_ms)
-{
-    char *channel, *payload;
-    enum db_status status = db_wait_notify(cli->db, (int)at_most_ms, &channel, &payload);
-
-    if (status == DB_OK) {
-        free(channel);
-        free(payload);
-    }
-    return status;
-}
-
-/* Until INTERVAL_MS after BEGAN_MS more changes may come; one export is for all of them. */
-static enum db_status await_next(struct cli *cli, int64_t began_ms, int64_t interval_ms)
-{
-    enum db_status status = await_change(cli, CLI_NEWS_MS);
-    int64_t left;
-
-    while (status == DB_OK && (left = began_ms + interval_ms - clock_monotonic_ms()) > 0)
-        status = await_change(cli, left);
-    return status;
-}
-
-struct watch {
-    struct export *export;
-    /* The consumer may not have what the file says: it was not told yet (a firewall's sets are empty after a boot, the
-     * file is not), or the command failed. */
-    bool untold;
-    char *exported; /* what the list was like, as read_state() has it, when it was exported; NULL: not exported */
-};
-
-/* What fails is said; the next change, or the next minute, is the next try. */
-static void watch_once(struct cli *cli, struct watch *watch)
-{
-    char *state = read_state(cli, watch->export->select);
-    bool changed;
-    int status;
-
-    if (state == NULL)
-        return;
-    if (watch->exported != NULL && strcmp(state, watch->exported) == 0 && !watch->untold) {
-        free(state);
-        return;
-    }
-    status = export_file(cli, watch->export, &changed);
-    free(watch->exported);
-    watch->exported = status == CLI_OK ? state : NULL;
-    if (status != CLI_OK)
-        free(state);
-    if (watch->export->command != NULL && (changed || (status == CLI_OK && watch->untold)))
-        watch->untold = run_command(cli, watch->export) != CLI_OK;
-    else if (status == CLI_OK)
-        watch->untold = false;
-}
-
-/* Export, again and again, as long as the connection lasts; DB_STOPPED when it is to end. */
-static enum db_status watch_on(struct cli *cli, void *context)
-{
-    struct watch *watch = context;
-    enum db_status status = cli_listen(cli, "hunnypot_listing");
-
-    while (status == DB_OK) {
-        int64_t began_ms = clock_monotonic_ms();
-
-        watch_once(cli, watch);
-        status = await_next(cli, began_ms, watch->export->interval_ms);
-    }
-    return status;
-}
-
-static int watch_always(struct cli *cli, struct export *export)
-{
-    struct watch watch = {.export = export, .untold = true};
-    int status = cli_keep_open(cli, watch_on, &watch);
-
-    free(watch.exported);
     return status;
 }
 
@@ -388,15 +369,18 @@ static int run_format(struct cli *cli, struct export *export, const char *const 
     for (size_t i = 0; status == CLI_OK && i < settings->count; i++)
         status = format_set(format, settings->texts[i]);
     if (status == CLI_OK) {
-        export->path = format->path;
+        export->format = format;
         export->is_shipped = format_is_in(format, folders[FORMAT_FOLDERS - 1]);
         export->select = format_select(format, &status);
     }
+    if (status == CLI_OK && export->changes_command != NULL && format->changes == NULL)
+        status = cli_usage("%s says nothing of changes: there is no line \"-- changes:\"", format->path);
     if (status == CLI_OK && export->target != NULL)
         status = cli_stop_on_signals(cli);
     if (status == CLI_OK)
-        status = watching ? watch_always(cli, export) : export_once(cli, export);
+        status = watching ? export_watch(cli, export) : export_once(cli, export);
     free(export->select);
+    free(export->mark);
     if (format != NULL)
         format_free(&format);
     return status;
@@ -427,6 +411,8 @@ static int run_export(struct cli *cli, int argc, char **argv)
          .text = &interval},
         {.name = "command", .argument = "COMMAND", .help = "run by the shell after FILE was replaced",
          .text = &export.command},
+        {.name = "changes", .argument = "COMMAND", .help = "with --watch: run by the shell with what changed since, on standard input",
+         .text = &export.changes_command},
         {.name = "export-dir", .argument = "DIR", .help = "folder of your own formats", .text = &folder},
         {.name = NULL},
     };
@@ -442,6 +428,10 @@ static int run_export(struct cli *cli, int argc, char **argv)
         return cli_usage(list ? "--list takes no argument" : "takes one format (see: hunnypot export --list)");
     if (export.target == NULL && (watching || export.command != NULL))
         return cli_usage("--watch and --command need --output");
+    if (export.changes_command != NULL && *export.changes_command == '\0') /* as a unit has it for formats that do not know changes */
+        export.changes_command = NULL;
+    if (export.changes_command != NULL && (!watching || export.command == NULL))
+        return cli_usage("--changes needs --watch and --command");
     shipped = cli_data_path("sql/export");
     status = list ? format_list((const char *const[]){user_folder(folder), shipped})
                   : run_format(cli, &export, (const char *const[]){user_folder(folder), shipped}, argv[first],

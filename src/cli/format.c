@@ -72,6 +72,19 @@ static int read_header(struct format *format)
     return status;
 }
 
+/* Cut what is behind the line "-- changes:" off. */
+static void find_changes(struct format *format)
+{
+    char *line = format->sql;
+
+    while ((line = strstr(line, "\n--")) != NULL && after_key(line + 1, "changes") == NULL)
+        line++;
+    if (line == NULL)
+        return;
+    *line = '\0';
+    format->changes = strchrnul(line + 1, '\n');
+}
+
 static int read_path(struct format **format, char *path)
 {
     struct format *made = alloc_zeroed(1, sizeof *made);
@@ -81,10 +94,12 @@ static int read_path(struct format **format, char *path)
     status = file_read(path, &made->sql);
     if (status == CLI_OK)
         status = read_header(made);
-    if (status == CLI_OK)
-        *format = made;
-    else
+    if (status != CLI_OK) {
         format_free(&made);
+        return status;
+    }
+    find_changes(made);
+    *format = made;
     return status;
 }
 
@@ -150,27 +165,40 @@ static size_t placeholder_length(const char *text)
     return length > 0 && text[2 + length] == '\'' ? length : 0;
 }
 
-char *format_select(const struct format *format, int *status)
+/* What stands for :'NAME', or NULL.  SINCE and MARK are NULL but for changes. */
+static const char *find_value(const struct format *format, const char *name, size_t length, const char *since, const char *mark)
+{
+    const struct format_parameter *parameter;
+
+    if (since != NULL && length == strlen("since") && strncmp(name, "since", length) == 0)
+        return since;
+    if (mark != NULL && length == strlen("mark") && strncmp(name, "mark", length) == 0)
+        return mark;
+    parameter = find_parameter(format, name, length);
+    return parameter != NULL ? parameter->value : NULL;
+}
+
+static char *put_in(const struct format *format, const char *text, const char *since, const char *mark, int *status)
 {
     char *sql = NULL;
     size_t size = 0;
     FILE *out = open_memstream(&sql, &size);
 
     *status = CLI_OK;
-    for (const char *in = format->sql; *in != '\0' && *status == CLI_OK;) {
+    for (const char *in = text; *in != '\0' && *status == CLI_OK;) {
         size_t length = placeholder_length(in);
-        const struct format_parameter *parameter;
+        const char *value;
         char *literal;
 
         if (length == 0) {
             putc(*in++, out);
             continue;
         }
-        if ((parameter = find_parameter(format, in + 2, length)) == NULL) {
+        if ((value = find_value(format, in + 2, length, since, mark)) == NULL) {
             *status = cli_fail("%s: no \"-- parameter:\" line for %.*s", format->path, (int)length, in + 2);
             break;
         }
-        literal = cli_literal(parameter->value);
+        literal = cli_literal(value);
         fputs(literal, out);
         free(literal);
         in += length + 3;
@@ -183,6 +211,16 @@ char *format_select(const struct format *format, int *status)
         sql = NULL;
     }
     return sql;
+}
+
+char *format_select(const struct format *format, int *status)
+{
+    return put_in(format, format->sql, NULL, NULL, status);
+}
+
+char *format_changes(const struct format *format, const char *since, const char *mark, int *status)
+{
+    return put_in(format, format->changes, since, mark, status);
 }
 
 /* List */

@@ -6,6 +6,9 @@
  *     -- parameter: name = default  meaning         (two spaces before the meaning)
  * and goes on with one SELECT of one column, a row for each line of the file, in order.  :'name' in it stands for a
  * parameter, as an SQL literal.
+ * Behind a line that starts with "-- changes:" may come a second SELECT like that: what a program that has taken in the whole is told when
+ * the list has changed since.  In it :'since' is the mark (list_mark() in sql/functions) of what the program has, empty when all that it
+ * is to do is to remember :'mark', which is that of now.
  * Fails:    as cli.h says.
  * Limits:   FORMAT_PARAMETERS_MAX.
  */
@@ -22,6 +25,7 @@ struct format_parameter {
 
 struct format {
     char *path, *consumer, *syntax, *sql;
+    const char *changes; /* in `sql`; NULL: it has none */
     struct format_parameter parameters[FORMAT_PARAMETERS_MAX];
     size_t parameter_count;
 };
@@ -38,6 +42,9 @@ int format_set(struct format *format, const char *assignment);
 
 /* The SELECT with its parameters put in; NULL with *STATUS when it names one that the header does not. */
 char *format_select(const struct format *format, int *status);
+
+/* The same for the changes, of which there are some, since the mark SINCE, or "", up to MARK. */
+char *format_changes(const struct format *format, const char *since, const char *mark, int *status);
 
 /* Print every format in FOLDERS, with its parameters. */
 int format_list(const char *const folders[FORMAT_FOLDERS]);

@@ -4,13 +4,15 @@ Every other test runs the daemon under its unit's filters as well (testbed/confi
 import json
 import re
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 from seccomp import Arch, resolve_syscall
 
-from testbed.base import BUILD, TOP, make, run
+from testbed.base import BUILD, TOP, make, run, wait_for
 from testbed.milter import confined, environment
+from testbed.offences import offend
 
 UNITS = ["hunnypot-milter", "hunnypot-expire", "hunnypot-witness", "hunnypot-export@", "hunnypot-web", "hunnypot-requests"]
 PYTHON = "/usr/bin/python3"
@@ -123,6 +125,12 @@ def test_exporter_and_nft_run_under_their_unit(pg, tmp_path):
     (families,) = re.findall("^RestrictAddressFamilies=(.*)", rights, re.M)  # systemd adds them to the unit's
     unit.write_text(re.sub("^(RestrictAddressFamilies=.*)", rf"\1 {families}",
                            (TOP / "systemd/hunnypot-export@.service.in").read_text(), flags=re.M))
-    run(PYTHON, "-B", TOP / "tests/system/testbed/confine.py", unit, "--sanitizers", BUILD / "hunnypot", "export", "nftables",
-        "-o", tmp_path / "list", "--command", f"nft -f {tmp_path}/list", env=environment(PGUSER="operator"))
+    running = subprocess.Popen([PYTHON, "-B", TOP / "tests/system/testbed/confine.py", unit, "--sanitizers", BUILD / "hunnypot", "export",
+                                "nftables", "-o", tmp_path / "list", "--watch", "--command", f"nft -f {tmp_path}/list && touch {tmp_path}/loaded",
+                                "--changes", "nft -f -"], env=environment(PGUSER="operator"))
+    wait_for((tmp_path / "loaded").exists, 60, "the whole list")
+    offend(pg, "203.0.113.7")
+    wait_for(lambda: "203.0.113.7" in run("nft", "list", "set", "inet", "hunnypot", "v4").stdout, 60, "the change")
+    running.terminate()
+    assert running.wait(30) == 0
     run("nft", "delete", "table", "inet", "hunnypot")

@@ -340,8 +340,8 @@ def test_nftables_refuses(listed, export, listener):
     run("nft", "-f", path)
     try:
         run("nft", "add chain inet mail input { type filter hook input priority 0; }")
-        for version, field in ((4, "ip"), (6, "ip6")):
-            run("nft", f"add rule inet mail input tcp dport 2525 {field} saddr @v{version} reject with tcp reset")
+        for field, name in (("ip saddr", "v4"), ("ip6 saddr", "v6"), ("ip6 saddr & ffff:ffff:ffff:ffff::", "v6net")):
+            run("nft", f"add rule inet mail input tcp dport 2525 {field} @{name} reject with tcp reset")
         for client in (TRAP, BACKUP, ADDRESS, TRAP6, ZERO6):
             assert not reaches(client), client
         for client in (FREE, FREE6):

@@ -331,12 +331,16 @@ def test_a_long_list_is_not_read_for_a_few(pg):
     pg.query("SELECT hunnypot.brake_release()")
     offend(pg, "203.0.113.1")
     pg.query("SELECT hunnypot.allow_add('10.0.0.1')")
+    ((mark,),) = pg.query("SELECT hunnypot.list_mark()")
+    offend(pg, "2001:db8::1")
     for statistics in STATISTICS:
         pg.query(statistics)
-        for reader in ("publish_check()", "listing_serial()", "listing_state('')", "brake_room(1)", "brake_release()"):
+        assert pg.query("SELECT network::text FROM hunnypot.changed_listing('', '', %s)", mark) == [("2001:db8::1/128",)]
+        for reader in ("publish_check()", "listing_serial()", "listing_state('')", "brake_room(1)", "brake_release()", "list_mark()",
+                       f"changed_networks('{mark}')", f"changed_listing('', '', '{mark}')"):
             assert rows_of_the_list_read(pg, f"SELECT hunnypot.{reader}") < 100, (statistics, reader)
     assert dict(pg.query("SELECT * FROM hunnypot.expire()"))["offences"] == 10
-    assert pg.query("SELECT networks FROM hunnypot.brake") == [(60000,)]
+    assert pg.query("SELECT networks FROM hunnypot.brake") == [(60001,)]
 
 
 # All of 20000 /64 of one address, of 5000 with four, and of one with 20000.

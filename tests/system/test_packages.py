@@ -167,7 +167,7 @@ def test_exporter_blocks_at_the_firewall(built, host, deliver):
         # At boot the sets have what was written last.
         host.run("systemctl stop hunnypot-export@nftables && nft -f /etc/nftables.conf")
         rules = host.run("nft list table inet hunnypot").stdout
-        assert "203.0.113.7" in rules and rules.count(" drop") == 2
+        assert "203.0.113.7" in rules and rules.count(" drop") == 3
     finally:
         run("nft", "flush", "ruleset")
 
