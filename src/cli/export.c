@@ -133,7 +133,7 @@ static int copy_rows(struct cli *cli, const struct export *export, const char *s
 }
 
 /* The one value that SQL gives, into new memory.  NULL on failure, which is said. */
-static char *ask(struct cli *cli, const char *sql, const char *const *parameters, int count)
+static char *fetch_value(struct cli *cli, const char *sql, const char *const *parameters, int count)
 {
     struct db_result *result = NULL;
     char *value = NULL;
@@ -151,12 +151,12 @@ char *export_state(struct cli *cli, const struct export *export)
 {
     const char *select = export->select;
 
-    return ask(cli, "SELECT hunnypot.listing_state($1)", &select, 1);
+    return fetch_value(cli, "SELECT hunnypot.listing_state($1)", &select, 1);
 }
 
 static char *list_mark(struct cli *cli)
 {
-    return ask(cli, "SELECT hunnypot.list_mark()", NULL, 0);
+    return fetch_value(cli, "SELECT hunnypot.list_mark()", NULL, 0);
 }
 
 /* The rows, unless REPLACEMENT (NULL: none) is to replace what was made from the list as it is: *NOTE is NULL then, else what
@@ -225,7 +225,7 @@ static int copy_changes(struct cli *cli, const struct export *export, const char
 /* How many networks may have changed since the mark SINCE; -1: only the whole list will do; -2: it failed, which is said. */
 static int count_changes(struct cli *cli, const char *since)
 {
-    char *number = ask(cli, "SELECT coalesce(cardinality(hunnypot.changed_networks($1)), -1)", &since, 1);
+    char *number = fetch_value(cli, "SELECT coalesce(cardinality(hunnypot.changed_networks($1)), -1)", &since, 1);
     int count = number != NULL ? (int)strtol(number, NULL, 10) : -2;
 
     free(number);

@@ -130,7 +130,7 @@ static void give_mark(struct cli *cli, struct watch *watch)
 }
 
 /* As export_file(). */
-static int write_file(struct cli *cli, struct watch *watch, bool *changed)
+static int replace_target(struct cli *cli, struct watch *watch, bool *changed)
 {
     int64_t began_ms = clock_monotonic_ms();
     int status = export_file(cli, watch->export, changed);
@@ -149,7 +149,7 @@ static void refresh_file(struct cli *cli, struct watch *watch)
 
     if (wait_ms < watch->export->interval_ms)
         wait_ms = watch->export->interval_ms;
-    if (watch->file_is_old && clock_monotonic_ms() - watch->file_ms >= wait_ms && write_file(cli, watch, &changed) == CLI_OK)
+    if (watch->file_is_old && clock_monotonic_ms() - watch->file_ms >= wait_ms && replace_target(cli, watch, &changed) == CLI_OK)
         watch->file_is_untold |= changed;
 }
 
@@ -167,7 +167,7 @@ static void export_whole(struct cli *cli, struct watch *watch)
         free(state);
         return;
     }
-    status = write_file(cli, watch, &changed);
+    status = replace_target(cli, watch, &changed);
     free(watch->exported);
     watch->exported = status == CLI_OK ? state : NULL;
     if (status != CLI_OK)
