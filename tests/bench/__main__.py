@@ -1,23 +1,25 @@
 """Measure: batches (hits into PostgreSQL), door (/lookup), faults (DATA while others do not answer), firewall (until a change is in
-its sets), keeping (the list of a large database), memory (what the daemon takes of it), month (of hits, and its expiry), mta (behind
-Postfix and sendmail), paced (CPU of slow sessions), readers (who asks the list for one client), recording (PostgreSQL's CPU for
-100,000 hits), sessions (milter sessions against null milters), start (to the first answer, with a full spool).
+its sets), growth (of what each part takes, at 1, 10 and 100 times its work), keeping (the list of a large database), memory (what the
+daemon takes of it), month (of hits, and its expiry), mta (behind Postfix and sendmail), paced (CPU of slow sessions), peers (other
+milters under the same load), readers (who asks the list for one client), recording (PostgreSQL's CPU for 100,000 hits), sessions
+(milter sessions against null milters), start (to the first answer, with a full spool).
 
 Everything runs in interleaved pairs; what is printed is the median of the pairs' ratios with its 95% interval, and where that
-interval covers the target there is no verdict.  The same as JSON goes to build/bench.json.
+interval covers the target there is no verdict.  The same as JSON goes to build/bench.json, and what growth draws to build/bench.svg.
 """
 import argparse
 import json
 import sys
 
-from bench import batches, door, faults, firewall, keeping, memory, month, mta, paced, parts, readers, recording, sessions, start
+from bench import (batches, door, faults, firewall, growth, keeping, memory, month, mta, paced, parts, peers, readers, recording,
+                   sessions, start)
 from bench.stats import HEAD
 from testbed import base
 from testbed import dns as dns_part
 from testbed import primary as primary_part
 
-MEASURES = {"batches": batches, "door": door, "faults": faults, "firewall": firewall, "keeping": keeping, "memory": memory,
-            "month": month, "mta": mta, "paced": paced, "readers": readers, "recording": recording, "sessions": sessions, "start": start}
+MEASURES = {"batches": batches, "door": door, "faults": faults, "firewall": firewall, "growth": growth, "keeping": keeping,
+            "memory": memory, "month": month, "mta": mta, "paced": paced, "peers": peers, "readers": readers, "recording": recording, "sessions": sessions, "start": start}
 
 
 class Needs:
@@ -78,4 +80,5 @@ def main():
     return 1 if not options.quick and any(measured.verdict() == "FAIL" for measured in found) else 0
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

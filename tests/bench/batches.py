@@ -64,8 +64,7 @@ def clear(database):
 
 
 def against_copy(database, rounds, hits):
-    clear(database)
-    Life(database, "copied").record(range(hits // BATCH))
+    record(database, Life(database, "copied"), hits)
     connection = database.connect()
     cursor, chunks = connection.cursor(), []
     cursor.execute("CREATE TEMP TABLE evidence AS SELECT * FROM hunnypot.hit ORDER BY seq")
@@ -81,14 +80,27 @@ def against_copy(database, rounds, hits):
             chunk.seek(0)
             cursor.copy_expert("COPY hunnypot.hit FROM STDIN (FORMAT binary)", chunk)
         return cpu_us(connection.info.backend_pid) - before, time.monotonic() - began
-
-    def record():
-        clear(database)
-        return life.record(range(hits // BATCH))
-    pairs = both(rounds, copy, record)
+    pairs = both(rounds, copy, lambda: record(database, life, hits))
     connection.close()
     return [Ratio("hits/s into PostgreSQL / binary COPY of the evidence", [(hits / a[1], hits / b[1]) for a, b in pairs], at_least=0.45, unit="1/s"),
             Ratio("the same: CPU of a hit", [(a[0] / hits, b[0] / hits) for a, b in pairs], unit="us")]
+
+
+def record(database, life, hits):
+    """(CPU microseconds, seconds) for the first HITS, into tables with nothing in them."""
+    clear(database)
+    return life.record(range(hits // BATCH))
+
+
+def count_ripe(database, life):
+    """(CPU microseconds, seconds) to count all that was recorded, which becomes ripe at once."""
+    for statement in RIPE.split(";"):
+        database.query(statement)
+    before, began, more = cpu_us(life.pid), time.monotonic(), True
+    while more:
+        life.cursor.execute("SELECT hunnypot.tick()")
+        [more] = life.cursor.fetchone()
+    return cpu_us(life.pid) - before, time.monotonic() - began
 
 
 def counting(database, rounds, hits):
@@ -96,15 +108,8 @@ def counting(database, rounds, hits):
     took = []
     life = Life(database, "counted")
     for _ in range(rounds):
-        clear(database)
-        life.record(range(hits // BATCH))
-        for statement in RIPE.split(";"):
-            database.query(statement)
-        before, more = cpu_us(life.pid), True
-        while more:
-            life.cursor.execute("SELECT hunnypot.tick()")
-            [more] = life.cursor.fetchone()
-        took.append((cpu_us(life.pid) - before) / (hits / 2))
+        record(database, life, hits)
+        took.append(count_ripe(database, life)[0] / (hits / 2))
     assert database.query("SELECT count(*), sum(hits) FROM hunnypot.offence_day") == [(hits // 2, hits)]
     return [Figure("counting what is ripe: backend CPU a distinct client and domain, of two hits", took, at_most=12, unit="us")]
 

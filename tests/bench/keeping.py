@@ -35,6 +35,7 @@ STALE = """DO $$ BEGIN
 
 
 def fill(database, facts):
+    """A database with so many FACTS, of two fifths as many networks, and the list that is made of them.  (networks, seconds to make it)"""
     database.query("DROP DATABASE IF EXISTS hunnypot WITH (FORCE)", database="postgres")
     database.query("CREATE DATABASE hunnypot", database="postgres")
     parts.HERE.hunnypot("db", "init")
@@ -52,9 +53,10 @@ def fill(database, facts):
         pass
     networks, listed = database.query("""SELECT (SELECT count(DISTINCT network) FROM hunnypot.offence_day),
         (SELECT count(*) FROM hunnypot.listed_network WHERE removed IS NULL)""")[0]
-    each_us = (time.monotonic() - began) / networks * 1e6
-    print(f"keeping: {facts} facts of {networks} networks, {listed} of them listed: {each_us:.1f} µs each", flush=True)
+    took = time.monotonic() - began
+    print(f"keeping: {facts} facts of {networks} networks, {listed} of them listed: {took / networks * 1e6:.1f} µs each", flush=True)
     database.query("SELECT hunnypot.brake_release()")
+    return networks, took
 
 
 def timed(work):
@@ -72,16 +74,22 @@ def copy_out(path):
         os.fsync(out.fileno())
 
 
-def exports(options):
-    bare, target = STATE / "bare", STATE / "exported"
-    anew, again = [], []
+def export(target=STATE / "exported"):
+    parts.HERE.hunnypot("export", "plain", "-o", target)
 
-    def export():
-        parts.HERE.hunnypot("export", "plain", "-o", target)
+
+def export_anew():
+    """Seconds."""
+    (STATE / "exported").unlink(missing_ok=True)
+    return timed(export)
+
+
+def exports(options):
+    bare = STATE / "bare"
+    anew, again = [], []
     for _ in range(options.rounds):
-        target.unlink(missing_ok=True)
         a = timed(lambda: copy_out(bare))
-        anew.append((a, timed(export)))
+        anew.append((a, export_anew()))
         again.append((a, timed(export)))
     return [Ratio("export plain -o / COPY of the same networks", anew, at_most=1.5, unit="s"),
             Ratio("the same export again, nothing changed / COPY", again, at_most=1.5, unit="s")]

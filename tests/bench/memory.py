@@ -18,9 +18,8 @@ def pss_mb(pid):
     raise ValueError("no Pss")
 
 
-def idle(real, count):
-    """With COUNT sessions open at once, none of which has come to DATA."""
-    pace_ms = 4000
+def idle(real, count, pace_ms=4000):
+    """With COUNT sessions open at once, none of which has come to DATA: they are all opened within PACE_MS."""
     words = [BUILD / "tests/bench/milter_load", real.socket, count, count, pace_ms, 0, count, "backup.example"]
     with subprocess.Popen([str(word) for word in words], stdout=subprocess.DEVNULL) as loading:
         wait_for(lambda: len(list(Path(f"/proc/{real.pid}/fd").iterdir())) >= count, 60, "open sessions", interval=0.05)
@@ -29,11 +28,11 @@ def idle(real, count):
     return taken
 
 
-def one(many, open_at_once, in_all):
+def one(many, open_at_once, in_all, pace_ms):
     real = sessions.Real()
     try:
         parts.load(real.socket, 1, 1, ["backup.example"])  # then it has started
-        found = [pss_mb(real.pid), idle(real, open_at_once)]
+        found = [pss_mb(real.pid), idle(real, open_at_once, pace_ms)]
         for first in range(0, many, AT_ONCE):
             names = [f"d{number}.many.example" for number in range(first, min(many, first + AT_ONCE))]
             parts.load(real.socket, 16, len(names), names, first=first, clients=many)
@@ -49,8 +48,8 @@ def measure(options, needs):
     for address in ("198.51.100.1", "2001:db8:100::1"):
         needs.primary(address)
     parts.many_descriptors()
-    many, open_at_once, in_all = (500, 50, 500) if options.quick else (100000, 5000, 300000)
-    taken = [one(many, open_at_once, in_all) for _ in range(min(options.rounds, 3))]  # it hardly differs
+    many, open_at_once, in_all, pace_ms = (500, 50, 500, 500) if options.quick else (100000, 5000, 300000, 4000)
+    taken = [one(many, open_at_once, in_all, pace_ms) for _ in range(min(options.rounds, 3))]  # it hardly differs
     names = [("at the start", 8), (f"{open_at_once} idle sessions", 14), (f"{many} clients and domains", 18),
              (f"after {in_all} sessions", 18)]
     return [Figure(f"memory, {name}", values, at_most=target, unit="MB") for (name, target), values in zip(names, zip(*taken))]

@@ -45,6 +45,21 @@ def text(number):
     return socket.inet_ntoa(struct.pack(">I", number))
 
 
+def fill(database, networks):
+    database.query(FILL.format(networks=networks))
+    database.query("VACUUM ANALYZE hunnypot.listed_network")
+
+
+def fresh(needs):
+    database = needs.database()
+    database.set_ahead(0)
+    database.restart()
+    database.query("DROP DATABASE IF EXISTS hunnypot WITH (FORCE)", database="postgres")
+    database.query("CREATE DATABASE hunnypot", database="postgres")
+    parts.HERE.hunnypot("db", "init")
+    return database
+
+
 def clients(how_many, networks, listed=True):
     """Addresses of which each is on the list, or none is."""
     return [text(FIRST + 3 * i + (0 if listed else 1)) for i in random.sample(range(networks), how_many)]
@@ -84,32 +99,54 @@ def prefixes(client):
     return "{" + ",".join(f"{text(number >> (32 - bits) << (32 - bits))}/{bits}" for bits in range(24, 33)) + "}"
 
 
+PLAIN = "SELECT * FROM hunnypot.listed_network WHERE network = ANY ({})"
+
+
+def ask_each(cursor, statement, words):
+    """(CPU of the backend, median time) of a look-up, in microseconds."""
+    pid = cursor.connection.info.backend_pid
+    times, before = [], cpu_us(pid)
+    for word in words:
+        began = time.perf_counter()
+        cursor.execute(statement.format(word))
+        cursor.fetchall()
+        times.append((time.perf_counter() - began) * 1e6)
+    return (cpu_us(pid) - before) / len(words), statistics.median(times)
+
+
 def look_ups(database, options, networks):
     found = []
-    plain, ours = "SELECT * FROM hunnypot.listed_network WHERE network = ANY ({})", "SELECT * FROM hunnypot.listed({})"
+    ours = "SELECT * FROM hunnypot.listed({})"
     connection = database.connect()
-    pid = connection.info.backend_pid
     with connection.cursor() as cursor:
-        cursor.execute(f"PREPARE plain (cidr[]) AS {plain.format('$1')}; PREPARE ours (inet) AS {ours.format('$1')}")
+        cursor.execute(f"PREPARE plain (cidr[]) AS {PLAIN.format('$1')}; PREPARE ours (inet) AS {ours.format('$1')}")
         for name, statements in (("prepared", ("EXECUTE plain ('{}')", "EXECUTE ours ('{}')")),
-                                 ("simple", (plain.format("'{}'::cidr[]"), ours.format("'{}'")))):
+                                 ("simple", (PLAIN.format("'{}'::cidr[]"), ours.format("'{}'")))):
             asked = clients(100 if options.quick else 500, networks)
-
-            def run(statement, words):
-                times, before = [], cpu_us(pid)
-                for word in words:
-                    began = time.perf_counter()
-                    cursor.execute(statement.format(word))
-                    cursor.fetchall()
-                    times.append((time.perf_counter() - began) * 1e6)
-                return (cpu_us(pid) - before) / len(words), statistics.median(times)
             sides = [(statement, words) for statement, words in zip(statements, ([prefixes(client) for client in asked], asked))]
             for statement, words in sides:
-                run(statement, words)  # plans are made, pages are read
-            pairs = both(options.rounds, lambda: run(*sides[0]), lambda: run(*sides[1]))
+                ask_each(cursor, statement, words)  # plans are made, pages are read
+            pairs = both(options.rounds, lambda: ask_each(cursor, *sides[0]), lambda: ask_each(cursor, *sides[1]))
             found += ratios(f"listed() of {networks} networks, {name} / = ANY", pairs, at_most=1.2)
     connection.close()
     return found
+
+
+OUR_MAP = "SELECT action FROM hunnypot.postfix_action('%s') action WHERE action IS NOT NULL"
+
+
+def map_of(name, query):
+    table = STATE / f"{name}.cf"
+    table.write_text(f"hosts = unix:/run/postgresql\ndbname = hunnypot\nuser = postgres\nquery = {query}\n")
+    return f"pgsql:{table}"
+
+
+def ask_map(database, server, table, asked):
+    """(look-ups a second, CPU microseconds of PostgreSQL a look-up)"""
+    before, began = parts.cpu_seconds(database.server.pid, with_children=True), time.perf_counter()
+    server.command("postmap", "-q", "-", table, input="".join(key + "\n" for key in asked), check=False, timeout=300)
+    took = time.perf_counter() - began
+    return len(asked) / took, (parts.cpu_seconds(database.server.pid, with_children=True) - before) / len(asked) * 1e6
 
 
 def maps(database, options, networks):
@@ -118,24 +155,12 @@ def maps(database, options, networks):
                    "'550 5.7.1 Listed for sending to a domain that gets no mail'::text AS action FROM hunnypot.listed_network; "
                    "ALTER TABLE plain_map ADD PRIMARY KEY (client); ANALYZE plain_map")
     server = postfix_part.Postfix("bench-postfix", trap=False)
-    tables = []
-    for name, query in (("plain", "SELECT action FROM plain_map WHERE client = '%s'"),
-                        ("ours", "SELECT action FROM hunnypot.postfix_action('%s') action WHERE action IS NOT NULL")):
-        table = STATE / f"{name}.cf"
-        table.write_text(f"hosts = unix:/run/postgresql\ndbname = hunnypot\nuser = postgres\nquery = {query}\n")
-        tables.append(f"pgsql:{table}")
+    tables = [map_of("plain", "SELECT action FROM plain_map WHERE client = '%s'"), map_of("ours", OUR_MAP)]
     how_many = 500 if options.quick else 5000
     found = []
     for what, asked in (("listed", clients(how_many, networks)), ("not listed", clients(how_many, networks, listed=False)),
                         ("names", [f"mail{i}.example.com" for i in range(how_many)])):
-        keys = "".join(key + "\n" for key in asked)
-
-        def run(table):
-            before, began = parts.cpu_seconds(database.server.pid, with_children=True), time.perf_counter()
-            server.command("postmap", "-q", "-", table, input=keys, check=False, timeout=300)
-            took = time.perf_counter() - began
-            return how_many / took, (parts.cpu_seconds(database.server.pid, with_children=True) - before) / how_many * 1e6
-        pairs = both(options.rounds, lambda: run(tables[0]), lambda: run(tables[1]))
+        pairs = both(options.rounds, lambda: ask_map(database, server, tables[0], asked), lambda: ask_map(database, server, tables[1], asked))
         found += [Ratio(f"Postfix map, {what} / plain table: look-ups/s", [(a[0], b[0]) for a, b in pairs], at_least=0.9, unit="1/s"),
                   Ratio(f"Postfix map, {what} / plain table: CPU", [(a[1], b[1]) for a, b in pairs], unit="us")]
     return found
@@ -161,6 +186,15 @@ def ask_all(address, asked, window=8):
         return len(asked) / (time.perf_counter() - began)
 
 
+def ask_dnsbl(database, powerdns, base, asked):
+    """(answers a second, CPU microseconds an answer of PowerDNS and its backends)"""
+    def cpu():
+        return cpu_us(powerdns.server.pid) + sum(cpu_us(pid) for pid in backends(database, base))
+    before = cpu()
+    rate = ask_all(powerdns.zone.server, asked)
+    return rate, (cpu() - before) / len(asked)
+
+
 def dnsbl(database, options, networks):
     powerdns_part.prepare(database)
     database.query("DROP DATABASE IF EXISTS pdns_own WITH (FORCE)", database="postgres")
@@ -174,16 +208,9 @@ def dnsbl(database, options, networks):
         own = powerdns_part.PowerDns("launch+=gpgsql", "gpgsql-dbname=pdns_own", "gpgsql-user=pdns", "gpgsql-dnssec=no",
                                      "zone-cache-refresh-interval=60", *caches, address="127.0.0.4", name="pdns-own", shipped=False)
         ours = powerdns_part.PowerDns(*caches)
-
-        def run(powerdns, base, asked):
-            def cpu():
-                return cpu_us(powerdns.server.pid) + sum(cpu_us(pid) for pid in backends(database, base))
-            before = cpu()
-            rate = ask_all(powerdns.zone.server, asked)
-            return rate, (cpu() - before) / len(asked)
         for what in ("listed", "not listed"):
             asked = clients(200 if options.quick else 2000, networks, what == "listed")
-            pairs = both(options.rounds, lambda: run(own, "pdns_own", asked), lambda: run(ours, "hunnypot", asked))
+            pairs = both(options.rounds, lambda: ask_dnsbl(database, own, "pdns_own", asked), lambda: ask_dnsbl(database, ours, "hunnypot", asked))
             words = f"DNSBL, {what}, {name} / PowerDNS's own schema"
             found += [Ratio(f"{words}: answers/s", [(a[0], b[0]) for a, b in pairs], at_least=0.9, unit="1/s"),
                       Ratio(f"{words}: CPU", [(a[1], b[1]) for a, b in pairs], unit="us")]
@@ -193,17 +220,10 @@ def dnsbl(database, options, networks):
 
 
 def measure(options, needs):
-    database = needs.database()
-    database.set_ahead(0)
-    database.restart()
-    database.query("DROP DATABASE IF EXISTS hunnypot WITH (FORCE)", database="postgres")
-    database.query("CREATE DATABASE hunnypot", database="postgres")
-    parts.HERE.hunnypot("db", "init")
+    database = fresh(needs)
     networks = 20000 if options.quick else options.facts
     fewer = min(networks, 100000)
-    database.query(FILL.format(networks=networks))
-    database.query("VACUUM ANALYZE hunnypot.listed_network")
+    fill(database, networks)
     found = look_ups(database, options, networks)
-    database.query(FILL.format(networks=fewer))
-    database.query("VACUUM ANALYZE hunnypot.listed_network")
+    fill(database, fewer)
     return found + maps(database, options, fewer) + dnsbl(database, options, fewer)
