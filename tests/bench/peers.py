@@ -1,13 +1,13 @@
 """Milters of Debian under the load of `sessions`, each beside the null milter, as are we: sessions/s and CPU, for which there is no target.
 
 The load is what a trap sees: an envelope that is given up after DATA.  opendkim, opendmarc and rspamd do their work on headers and body, which
-never come here, so that what is measured of them is the price of a session, and not of a letter.
+never come here, and do not ask for DATA: what is measured of them is the price of a session, and not of a letter.
 """
 import os
 import sys
 from pathlib import Path
 
-from bench import parts, sessions
+from bench import sessions
 from bench.stats import Ratio
 from testbed.base import BUILD, DEBS, STATE, TOP, Server
 
