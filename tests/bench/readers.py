@@ -71,7 +71,8 @@ def cpu_us(pid):
 
 
 def backends(database, name):
-    return [pid for (pid,) in database.query("SELECT pid FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid() "
+    """PowerDNS's: another's may be about to end."""
+    return [pid for (pid,) in database.query("SELECT pid FROM pg_stat_activity WHERE datname = %s AND usename = 'pdns' "
                                              "AND backend_type = 'client backend'", name, database="postgres")]
 
 
