@@ -40,7 +40,8 @@ static const char *const statements[SPOOL_STATEMENT_COUNT] = {
     [SPOOL_SET_MARK] = "UPDATE spool SET mark = ?1, mark_link = ?2",
     [SPOOL_SKIP] = "UPDATE sqlite_sequence SET seq = ?1 WHERE name = 'outbox'",
     [SPOOL_FIND_LINK] = "SELECT id FROM outbox WHERE link = ?1",
-    [SPOOL_COUNT_KEPT] = "SELECT count(*) FROM outbox WHERE id BETWEEN 1 AND ?1",
+    [SPOOL_COUNT_PASSED] = "SELECT count(*) FROM outbox "
+                           "WHERE id > min(?1, (SELECT mark FROM spool)) AND id <= max(?1, (SELECT mark FROM spool))",
     [SPOOL_FORGET] = "DELETE FROM outbox WHERE id BETWEEN 1 AND ?1",
     [SPOOL_FORGET_SOME] = "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT ?1)",
     [SPOOL_ANCESTORS] = "SELECT ifnull(group_concat(life), '') FROM (SELECT life FROM ended ORDER BY rowid DESC LIMIT 64)",
@@ -131,8 +132,8 @@ static int file_prepare(struct spool_file *file)
 /* How many of the two sequences fit the numbers that are there. */
 #define COUNT_SEQUENCES \
     "SELECT count(*) FROM sqlite_sequence JOIN " \
-    "(SELECT 'inbox' AS name, min(id) AS first, max(id) AS last FROM inbox " \
-    "UNION ALL SELECT 'outbox', min(id), max(id) FROM outbox) USING (name) " \
+    "(SELECT 'inbox' AS name, (SELECT min(id) FROM inbox) AS first, (SELECT max(id) FROM inbox) AS last " \
+    "UNION ALL SELECT 'outbox', (SELECT min(id) FROM outbox), (SELECT max(id) FROM outbox)) USING (name) " \
     "WHERE typeof(seq) = 'integer' AND seq BETWEEN ifnull(last, 0) AND " SPOOL_NUMBER_MAX_SQL " AND ifnull(first, 1) > 0"
 
 struct question {

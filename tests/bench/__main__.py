@@ -19,7 +19,8 @@ from testbed import dns as dns_part
 from testbed import primary as primary_part
 
 MEASURES = {"batches": batches, "door": door, "faults": faults, "firewall": firewall, "growth": growth, "keeping": keeping,
-            "memory": memory, "month": month, "mta": mta, "paced": paced, "peers": peers, "readers": readers, "recording": recording, "sessions": sessions, "start": start}
+            "memory": memory, "month": month, "mta": mta, "paced": paced, "peers": peers, "readers": readers, "recording": recording,
+            "sessions": sessions, "start": start}
 
 
 class Needs:
