@@ -1,14 +1,16 @@
-"""The list of a large database: what readers ask of it, an export beside a bare COPY, and a day's worth of expire()."""
+"""The list of a large database: what readers ask of it, exports beside a COPY of the same, and a day's worth of expire()."""
 import collections
 import os
+import re
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 from bench import parts
 from bench.stats import Figure, Ratio
-from testbed import postgres
-from testbed.base import STATE
+from testbed import milter, postgres
+from testbed.base import STATE, TOP
 
 DAY_S = 86400
 # Of five facts, two are of a network that is listed, and three of one that was, 31 to 89 days ago.
@@ -65,17 +67,24 @@ def timed(work):
     return time.monotonic() - began
 
 
-def copy_out(path):
-    """What an export of one address a line has to do in any case, to the disk."""
+def select_of(name):
+    """What an export of the format NAME selects when no parameter is given."""
+    text = (TOP / f"sql/export/{name}.sql").read_text()
+    for parameter, value in re.findall("^-- parameter: ([a-z]+) = ([^ ]*)  ", text, re.M):
+        text = text.replace(f":'{parameter}'", f"'{value}'")
+    return text
+
+
+def copy_out(select, path):
+    """The least that an export has to do: what it selects, in its order, on the disk."""
     with open(path, "wb") as out:
-        subprocess.run([postgres.binary("psql"), "-h", "/run/postgresql", "-U", "postgres", "-qc",
-                        "COPY (SELECT network FROM hunnypot.listed_network ORDER BY network) TO STDOUT", "hunnypot"],
+        subprocess.run([postgres.binary("psql"), "-h", "/run/postgresql", "-U", "postgres", "-qXc", f"COPY ({select}\n) TO STDOUT", "hunnypot"],
                        stdout=out, check=True)
         os.fsync(out.fileno())
 
 
-def export(target=STATE / "exported"):
-    parts.HERE.hunnypot("export", "plain", "-o", target)
+def export(name="plain", target=STATE / "exported"):
+    parts.HERE.hunnypot("export", name, "-o", target)
 
 
 def export_anew():
@@ -84,15 +93,41 @@ def export_anew():
     return timed(export)
 
 
+def export_memory(name, target):
+    """The most memory that it took, in MB."""
+    target.unlink(missing_ok=True)
+    most = 0
+    with subprocess.Popen([parts.HERE.build / "hunnypot", "export", name, "-o", target],
+                          env=milter.environment(HUNNYPOT_DATADIR=str(TOP))) as process:
+        while process.poll() is None:
+            for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
+                if line.startswith("VmHWM:") and os.readlink(f"/proc/{process.pid}/exe").endswith("hunnypot"):
+                    most = max(most, int(line.split()[1]) / 1024)
+            time.sleep(0.01)
+    return most
+
+
 def exports(options):
-    bare = STATE / "bare"
-    anew, again = [], []
-    for _ in range(options.rounds):
-        a = timed(lambda: copy_out(bare))
-        anew.append((a, export_anew()))
-        again.append((a, timed(export)))
-    return [Ratio("export plain -o / COPY of the same networks", anew, at_most=1.5, unit="s"),
-            Ratio("the same export again, nothing changed / COPY", again, at_most=1.5, unit="s")]
+    bare, target = STATE / "bare", STATE / "exported"
+    found = []
+    for name in ("plain", "postfix-cidr", "rbldnsd-ip4"):
+        select, anew, again = select_of(name), [], []
+        for number in range(options.rounds):
+            target.unlink(missing_ok=True)
+            bare.unlink(missing_ok=True)
+            sides = [lambda: timed(lambda: copy_out(select, bare)), lambda: timed(lambda: export(name))]
+            if number % 2 == 0:
+                pair = sides[0](), sides[1]()
+            else:
+                second = sides[1]()
+                pair = sides[0](), second
+            anew.append(pair)
+            again.append((pair[0], timed(lambda: export(name))))
+            assert bare.read_bytes() == target.read_bytes(), name
+        found += [Ratio(f"export {name} -o / psql COPY of the same SELECT, fsynced", anew, at_most=1.1, unit="s"),
+                  Ratio(f"export {name} again, nothing changed / COPY", again, unit="s"),
+                  Figure(f"export {name}: memory", [export_memory(name, target)], at_most=16, unit="MB")]
+    return found
 
 
 def expired(database, days, statistics):
