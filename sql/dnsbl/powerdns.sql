@@ -27,90 +27,87 @@ BEGIN
     RETURN NULL;
 END $$;
 
--- The records of QNAME, in the columns that the backend reads.  Every name that is on the way to an address exists, as
--- an empty non-terminal, which has no type: resolvers that ask label by label go on.
--- PowerDNS asks six or eight times for one answer, mostly for names on the way: what is cheap to tell is told first.
-CREATE OR REPLACE FUNCTION hunnypot.dnsbl(qname text, qtype text)
-    RETURNS TABLE (content text, ttl int, prio int, type text, domain_id int, disabled int, name text, auth int)
-    LANGUAGE plpgsql STABLE AS $$
+-- The records of QNAME in ZONE, in those of the backend's columns that are not the same for all.  Every name that is on the way to an
+-- address exists, as an empty non-terminal, which has no type: resolvers that ask label by label go on.
+-- PowerDNS asks six or eight times for one answer, mostly for names on the way: what is cheap to tell is told first, by few
+-- expressions and queries, as to begin with one takes longer than what it does.
+CREATE OR REPLACE FUNCTION hunnypot.dnsbl_in(zone text, qname text, qtype text) RETURNS TABLE (content text, ttl int, type text)
+    LANGUAGE plpgsql STABLE ROWS 2 AS $$
 #variable_conflict use_column
 DECLARE
-    zone  CONSTANT text := (SELECT s.value FROM hunnypot.setting s WHERE s.name = 'dnsbl_zone');
     -- The labels before the zone; NULL when QNAME is not below it.
     below text := CASE WHEN right(qname, length(zone) + 1) = '.' || zone THEN left(qname, -length(zone) - 1) END;
     which text;
-    client inet;
-    networks cidr[];
-    entry record;
-    is_there bool := false;
+    client cidr;
 BEGIN
-    prio := 0;
-    domain_id := 1;
-    disabled := 0;
-    auth := 1;
-    name := qname;
     IF below ~ '^([0-9]{1,3}[.]){0,2}[0-9]{1,3}$' THEN
         IF qtype = 'ANY' THEN
             RETURN NEXT;
         END IF;
         RETURN;
     ELSIF qname = zone THEN
-        ttl := hunnypot.setting('dnsbl_ttl');
-        content := hunnypot.setting('dnsbl_ns');
-        IF qtype IN ('NS', 'ANY') THEN
-            type := 'NS';
-            RETURN NEXT;
-        END IF;
-        IF qtype IN ('SOA', 'ANY') THEN
-            content := format('%s %s %s 600 300 604800 %s', content, hunnypot.setting('dnsbl_hostmaster'), hunnypot.listing_serial(), ttl);
-            type := 'SOA';
-            RETURN NEXT;
-        END IF;
+        RETURN QUERY SELECT CASE kind WHEN 'NS' THEN ns.value::text
+                                      ELSE format('%s %s %s 600 300 604800 %s', ns.value, who.value, l.serial, ttl.value) END,
+                            ttl.value::int, kind
+        FROM hunnypot.setting ns, hunnypot.setting who, hunnypot.setting ttl, hunnypot.list_serial l, (VALUES ('NS'), ('SOA')) k (kind)
+        WHERE ns.name = 'dnsbl_ns' AND who.name = 'dnsbl_hostmaster' AND ttl.name = 'dnsbl_ttl' AND qtype IN (kind, 'ANY');
         RETURN;
-    ELSIF below !~ '^[0-9.]*$' THEN
+    ELSIF left(below, 1) = '*' THEN -- no wildcard is in the zone, and PowerDNS asks for one where a name is not
+        RETURN;
+    ELSIF below ~ '[^0-9.]' THEN
         which := (SELECT class FROM hunnypot.policy WHERE class = substring(below FROM '[^.]+$'));
         below := CASE WHEN which IS NULL THEN below ELSE left(below, -length(which) - 1) END;
     END IF;
-    client := hunnypot.dnsbl_address(below);
-    IF client IN ('127.0.0.2', '::ffff:127.0.0.2') THEN
-        RETURN QUERY SELECT record, hunnypot.setting('dnsbl_ttl')::int, prio, kind, domain_id, disabled, name, auth
+    client := CASE WHEN below ~ '^((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])[.]){3}(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])$'
+                   THEN concat_ws('.', split_part(below, '.', 4), split_part(below, '.', 3), split_part(below, '.', 2),
+                                  split_part(below, '.', 1))::cidr
+                   ELSE hunnypot.client_network(hunnypot.dnsbl_address(below)) END;
+    IF client = '127.0.0.2' THEN
+        RETURN QUERY SELECT record, hunnypot.setting('dnsbl_ttl')::int, kind
         FROM (SELECT return_address FROM hunnypot.policy WHERE class = coalesce(which, class) ORDER BY rank LIMIT 1) p,
              LATERAL (VALUES ('A', host(return_address)), ('TXT', '"Test entry"')) r (kind, record)
         WHERE qtype IN (kind, 'ANY');
-        is_there := FOUND;
+        IF FOUND THEN
+            RETURN;
+        END IF;
     ELSIF client IS NOT NULL THEN
-        networks := hunnypot.covering(CASE family(client) WHEN 4 THEN client ELSE hunnypot.client_address(client) END);
-        FOR entry IN SELECT l.network, l.return_address, l.words FROM hunnypot.on_list l
-                     WHERE l.network = ANY ((SELECT networks)::cidr[]) AND l.class = coalesce(which, l.class) LOOP
-            ttl := hunnypot.setting('dnsbl_ttl');
-            IF qtype IN ('A', 'ANY') THEN
-                content := host(entry.return_address);
-                type := 'A';
-                RETURN NEXT;
-            END IF;
-            IF qtype IN ('TXT', 'ANY') THEN
-                content := '"' || entry.words || coalesce(', see ' || replace(nullif(hunnypot.setting('lookup_url'), ''), '$',
-                                                                              host(entry.network)), '') || '"';
-                type := 'TXT';
-                RETURN NEXT;
-            END IF;
-            is_there := true;
-        END LOOP;
+        RETURN QUERY SELECT record, ttl.value::int, kind
+        FROM hunnypot.on_list l, hunnypot.setting ttl LEFT JOIN hunnypot.setting url ON url.name = 'lookup_url',
+             LATERAL (VALUES ('A', host(l.return_address)),
+                             ('TXT', '"' || l.words || coalesce(', see ' || replace(nullif(url.value, ''), '$', host(l.network)), '') || '"'))
+                 r (kind, record)
+        WHERE l.network = ANY ((SELECT CASE WHEN (SELECT o.length FROM hunnypot.odd_network o ORDER BY o.length LIMIT 1) IS NOT NULL
+                                            THEN hunnypot.covering(client)
+                                            WHEN family(client) = 4 THEN ARRAY[client]
+                                            ELSE ARRAY[client, set_masklen(client, 64)] END)::cidr[])
+          AND l.class = coalesce(which, l.class) AND ttl.name = 'dnsbl_ttl' AND qtype IN (kind, 'ANY');
+        IF FOUND THEN
+            RETURN;
         -- Of whom nothing is known for sure, where the policy has an address for that.
-        IF NOT is_there AND EXISTS (SELECT FROM hunnypot.policy WHERE suspect_address IS NOT NULL) THEN
-            RETURN QUERY SELECT record, hunnypot.setting('dnsbl_ttl')::int, prio, kind, domain_id, disabled, name, auth
+        ELSIF EXISTS (SELECT FROM hunnypot.policy WHERE suspect_address IS NOT NULL) THEN
+            RETURN QUERY SELECT record, hunnypot.setting('dnsbl_ttl')::int, kind
             FROM hunnypot.suspect s,
                  LATERAL (VALUES ('A', host(s.return_address)), ('TXT', '"Seen, and not counted yet"')) r (kind, record)
-            WHERE s.network = hunnypot.client_network(client) AND s.class = coalesce(which, s.class)
-              AND qtype IN (kind, 'ANY');
-            is_there := FOUND;
+            WHERE s.network = client AND s.class = coalesce(which, s.class) AND qtype IN (kind, 'ANY');
+            IF FOUND THEN
+                RETURN;
+            END IF;
         END IF;
     END IF;
     -- An IPv4 address of four digits that is not listed may be on the way to an IPv6 address.
-    IF NOT is_there AND qtype = 'ANY' AND below ~ '^(([0-9a-f][.]){0,30}[0-9a-f]|([0-9]{1,3}[.]){0,2}[0-9]{1,3})?$' THEN
+    IF qtype = 'ANY' AND below ~ '^(([0-9a-f][.]){0,30}[0-9a-f]|([0-9]{1,3}[.]){0,2}[0-9]{1,3})?$' THEN
         RETURN NEXT;
     END IF;
 END $$;
+
+-- The same with the zone's name read, in all of the columns.
+CREATE OR REPLACE FUNCTION hunnypot.dnsbl(qname text, qtype text)
+    RETURNS TABLE (content text, ttl int, prio int, type text, domain_id int, disabled int, name text, auth int)
+    LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT r.content, r.ttl, 0, r.type, 1, 0, qname, 1
+    FROM hunnypot.setting z, hunnypot.dnsbl_in(z.value, qname, qtype) r WHERE z.name = 'dnsbl_zone';
+END;
 
 -- All records, for a transfer (AXFR) to secondaries and for pdnsutil: what dnsbl() answers one by one.
 CREATE OR REPLACE FUNCTION hunnypot.dnsbl_zone()
@@ -146,7 +143,7 @@ BEGIN ATOMIC
     SELECT record, zone.ttl, 0, kind, 1, 0, label || '.' || zone.name, 1 FROM zone, record;
 END;
 
-REVOKE ALL ON FUNCTION hunnypot.dnsbl_address, hunnypot.dnsbl, hunnypot.dnsbl_zone FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION hunnypot.dnsbl_address, hunnypot.dnsbl, hunnypot.dnsbl_zone TO hunnypot_reader;
+REVOKE ALL ON FUNCTION hunnypot.dnsbl_address, hunnypot.dnsbl_in, hunnypot.dnsbl, hunnypot.dnsbl_zone FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION hunnypot.dnsbl_address, hunnypot.dnsbl_in, hunnypot.dnsbl, hunnypot.dnsbl_zone TO hunnypot_reader;
 
 COMMIT;

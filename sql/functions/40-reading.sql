@@ -108,23 +108,37 @@ BEGIN ATOMIC
                            WHERE w.network = set_masklen(l.network, 64) AND $1 IN ('', w.class) AND w.firm >= l.firm));
 END;
 
+-- Lengths of networks that are listed and are neither one address nor the /64 of one: as a rule there is none.  By the index of that
+-- name, which is in their order: the first is found at once, whatever the planner thinks of how many there are.
+CREATE OR REPLACE VIEW hunnypot.odd_network AS
+SELECT masklen(network) AS length FROM hunnypot.listed_network
+WHERE NOT CASE family(network) WHEN 4 THEN masklen(network) = 32 ELSE masklen(network) IN (64, 128) END;
+
 CREATE OR REPLACE FUNCTION hunnypot.listed(address inet) RETURNS SETOF hunnypot.listing
     -- Not in SQL: planning takes longer than the rest, and PL/pgSQL keeps its plans.  How many networks it looks for is kept from
     -- the planner, which would think the plan for a few so much cheaper that it makes it anew each time.
     LANGUAGE plpgsql STABLE ROWS 1 AS $$
 DECLARE
-    networks CONSTANT cidr[] := hunnypot.covering(CASE family(address) WHEN 4 THEN address ELSE hunnypot.client_address(address) END);
+    client CONSTANT cidr := CASE family(address) WHEN 4 THEN network(set_masklen(address, 32))
+                                                 ELSE hunnypot.client_network(address) END;
 BEGIN
-    RETURN QUERY SELECT * FROM hunnypot.listing l WHERE l.network = ANY ((SELECT networks)::cidr[]);
+    RETURN QUERY SELECT * FROM hunnypot.listing l
+    WHERE l.network = ANY (CASE WHEN (SELECT o.length FROM hunnypot.odd_network o ORDER BY o.length LIMIT 1) IS NOT NULL
+                                THEN hunnypot.covering(client)
+                                WHEN family(client) = 4 THEN ARRAY[client] ELSE ARRAY[client, set_masklen(client, 64)] END);
 END $$;
+
+-- The serial of the list, which rises with each change.  What has ended since tick() came by last has changed when it ended.
+CREATE OR REPLACE VIEW hunnypot.list_serial AS
+SELECT greatest((SELECT serial FROM hunnypot.change),
+                ceil(extract(epoch FROM (SELECT due FROM hunnypot.listed_network WHERE due <= now() ORDER BY due DESC LIMIT 1)))::bigint)
+           AS serial;
 
 CREATE OR REPLACE FUNCTION hunnypot.listing_serial() RETURNS bigint
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = hunnypot, pg_temp SET jit = off SET enable_seqscan = off
     SET enable_bitmapscan = off AS $$
 BEGIN
-    -- What has ended since tick() came by last has changed when it ended.
-    RETURN greatest((SELECT serial FROM change),
-                    ceil(extract(epoch FROM (SELECT max(due) FROM listed_network WHERE due <= now())))::bigint);
+    RETURN (SELECT serial FROM list_serial);
 END $$;
 
 -- What decides what SELECT, which reads the list alone, gives: as long as this is the same, so is the list.  In a serial a
@@ -162,14 +176,30 @@ END $$;
 -- Postfix also asks for names and for truncated addresses.  A truncated IPv4 address is no address.  Of an IPv6 one it
 -- cuts the last groups off, also behind a "::", so that 2001:db8::5:6 would be asked again as 2001:db8::5, which is another client:
 -- DUNNO says that there is nothing more to ask for.
+-- Most clients are not listed: whether one is, is asked first, and without the policy.
 CREATE OR REPLACE FUNCTION hunnypot.postfix_action(key text) RETURNS text
     LANGUAGE plpgsql STABLE STRICT AS $$
 DECLARE
-    client inet := CASE WHEN key ~ '^[0-9a-fA-F:.]*$' THEN hunnypot.address(key) END;
+    client CONSTANT cidr := CASE WHEN key ~ '^((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])([.](?!$)|$)){4}$' THEN key::cidr
+                                 WHEN key ~ '^[0-9a-fA-F:.]*$' THEN hunnypot.client_network(hunnypot.address(key)) END;
+    found_network cidr;
 BEGIN
     IF client IS NULL THEN
         RETURN NULL;
     END IF;
-    RETURN coalesce((SELECT l.code || ' ' || l.reason FROM hunnypot.listed(client) l ORDER BY l.rank LIMIT 1),
-                    CASE family(client) WHEN 6 THEN 'DUNNO' END);
+    SELECT l.network INTO found_network FROM hunnypot.on_list l
+    WHERE l.network = ANY ((SELECT CASE WHEN (SELECT o.length FROM hunnypot.odd_network o ORDER BY o.length LIMIT 1) IS NOT NULL
+                                        THEN hunnypot.covering(client)
+                                        WHEN family(client) = 4 THEN ARRAY[client]
+                                        ELSE ARRAY[client, set_masklen(client, 64)] END)::cidr[]);
+    IF found_network IS NULL THEN
+        RETURN CASE WHEN strpos(key, ':') > 0 THEN 'DUNNO' END;
+    END IF;
+    RETURN (SELECT l.code || ' ' || l.words || coalesce(', see ' || replace(nullif(url.value, ''), '$', host(l.network)), '')
+            FROM hunnypot.on_list l LEFT JOIN hunnypot.setting url ON url.name = 'lookup_url'
+            WHERE l.network = ANY ((SELECT CASE WHEN (SELECT o.length FROM hunnypot.odd_network o ORDER BY o.length LIMIT 1) IS NOT NULL
+                                                THEN hunnypot.covering(client)
+                                                WHEN family(client) = 4 THEN ARRAY[client]
+                                                ELSE ARRAY[client, set_masklen(client, 64)] END)::cidr[])
+            ORDER BY l.rank LIMIT 1);
 END $$;

@@ -5,6 +5,7 @@ from datetime import timedelta
 import psycopg2
 import pytest
 
+from testbed.base import TOP
 from testbed.offences import list_networks, listings, offend, offend_all
 
 CLIENT = "203.0.113.7"
@@ -299,8 +300,28 @@ def test_postfix_gets_an_answer_or_nothing_for_any_key(pg, key, wanted):
     assert pg.query("SELECT hunnypot.postfix_action(%s)", key) == [(wanted,)]
 
 
-def test_an_address_is_looked_up_by_index(pg):
+def test_a_network_of_any_length_is_found(pg):
+    """There is none as a rule, which is looked at first."""
+    pg.query((TOP / "sql/dnsbl/powerdns.sql").read_text())
+
+    def found(client):
+        labels = pg.query("SELECT hunnypot.reversed(%s::inet)", client)[0][0]
+        return [pg.query(question, word)[0][0] > 0 for question, word in (
+            ("SELECT count(*) FROM hunnypot.listed(%s)", client),
+            ("SELECT count(*) FROM hunnypot.postfix_action(%s) action WHERE action LIKE '550 %%'", client),
+            ("SELECT count(*) FROM hunnypot.dnsbl(%s, 'ANY') WHERE type = 'A'", labels + ".bl.example.org"))]
+    asked = [CLIENT, "203.0.113.65", "203.0.113.66", "198.51.100.1", "2001:db8:c:1::1", "2001:db8:d:ff::1"]
+    for client in (CLIENT, "2001:db8:c:1::7", "2001:db8:c:1::8", "2001:db8:c:1::9"):
+        offend(pg, client)
+    assert [found(client) for client in asked] == [[listed] * 3 for listed in (True, False, False, False, True, False)]
+    list_networks(pg, "VALUES (cidr '203.0.113.64/28'), ('203.0.113.66/32'), ('2001:db8:d::/56')")
+    assert [found(client) for client in asked] == [[listed] * 3 for listed in (True, True, True, False, True, True)]
+
+
+@pytest.mark.parametrize("question", ["listed('10.0.4.4')", "postfix_action('10.0.4.4')", "dnsbl('4.4.0.10.bl.example.org', 'ANY')"])
+def test_an_address_is_looked_up_by_index(pg, question):
     """Also in a session that planned it when the list was empty, and keeps that plan."""
+    pg.query((TOP / "sql/dnsbl/powerdns.sql").read_text())
     connection = pg.connect()
     with connection.cursor() as cursor:
         cursor.execute("LOAD 'auto_explain'; SET auto_explain.log_min_duration = 0; SET auto_explain.log_nested_statements = on; "
@@ -308,9 +329,10 @@ def test_an_address_is_looked_up_by_index(pg):
         for statistics in ("none", "stale", "fresh"):
             for _ in range(10):
                 connection.notices.clear()
-                cursor.execute("SELECT * FROM hunnypot.listed('10.0.4.4')")
+                cursor.execute(f"SELECT * FROM hunnypot.{question}")
             plan = "".join(connection.notices)
             assert "using listed_network_pkey" in plan or "on listed_network_pkey" in plan, plan
+            assert "using listed_network_odd" in plan, plan
             assert "Seq Scan on listed_network" not in plan, (statistics, plan)
             if statistics == "none":
                 fill(pg, 1, 100000)

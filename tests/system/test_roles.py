@@ -16,7 +16,7 @@ WITNESSES = {**READERS, "witness": READ}
 CHANGED = {"reader": READ, "operator": CHANGE}
 RELATIONS = {
     "schema_version": WITNESSES, "sensor": READERS, "spool": READERS, "hit": READERS, "hit_default": READERS,
-    "waiting": READERS, "offence_day": READERS, "offence": READERS, "listing": READERS, "on_list": READERS,
+    "waiting": READERS, "offence_day": READERS, "offence": READERS, "listing": READERS, "on_list": READERS, "odd_network": READERS, "list_serial": READERS,
     "rework": READERS, "suspect": READERS, "pardoned": READERS, "brake_growth": {}, "brake": {},
     "brake_state": READERS, "held": READERS, "trap_letter": {}, "redeemed": READERS, "envelope": READERS, "envelope_key": READERS, "witness": READERS,
     "witness_stretch": READERS, "witness_probe": READERS, "witness_found": READERS, "witness_letters": READERS,
@@ -35,7 +35,7 @@ FUNCTIONS = {
                      "address", "postfix_action", "known_class", "worst_listing", "firm_listing", "listing_serial", "listing_state",
                      "changes", "list_mark", "changed_networks", "changed_listing", "mark_address", "why", "verdicts", "hit_words", "hit_outcome", "policy_test", "witness_list", "witness_troubles",
                      "was_watched", "mx_watched", "machine_watched", "brake_room", "newest_offences", "policy_tradeoff", "until_listed_steps", "hit_to_listing_bounds",
-                     "dnsbl", "dnsbl_address", "dnsbl_zone"], READER),
+                     "dnsbl", "dnsbl_in", "dnsbl_address", "dnsbl_zone"], READER),
     **dict.fromkeys(["are_nat64_prefixes", "brake_release", "allow_add", "allow_del", "forget", "expire", "rebuild", "policy_enable",
                      "witness_remove", "witness_forget", "request_to_check", "request_checked", "request_decide", "sensor_retire"], OPERATOR),
     **dict.fromkeys(["door_look_up", "door_token", "door_ask"], {"door"}),
