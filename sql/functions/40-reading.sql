@@ -176,30 +176,31 @@ END $$;
 -- Postfix also asks for names and for truncated addresses.  A truncated IPv4 address is no address.  Of an IPv6 one it
 -- cuts the last groups off, also behind a "::", so that 2001:db8::5:6 would be asked again as 2001:db8::5, which is another client:
 -- DUNNO says that there is nothing more to ask for.
--- Most clients are not listed: whether one is, is asked first, and without the policy.
-CREATE OR REPLACE FUNCTION hunnypot.postfix_action(key text) RETURNS text
-    LANGUAGE plpgsql STABLE STRICT AS $$
+-- A set, so that what is not listed is no row, and the map's query nothing but a call: each of its words is planned for each look-up.
+CREATE OR REPLACE FUNCTION hunnypot.postfix_actions(key text) RETURNS SETOF text
+    LANGUAGE plpgsql STABLE STRICT ROWS 1 AS $$
 DECLARE
     client CONSTANT cidr := CASE WHEN key ~ '^((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])([.](?!$)|$)){4}$' THEN key::cidr
                                  WHEN key ~ '^[0-9a-fA-F:.]*$' THEN hunnypot.client_network(hunnypot.address(key)) END;
-    found_network cidr;
 BEGIN
     IF client IS NULL THEN
-        RETURN NULL;
+        RETURN;
     END IF;
-    SELECT l.network INTO found_network FROM hunnypot.on_list l
-    WHERE l.network = ANY ((SELECT CASE WHEN (SELECT o.length FROM hunnypot.odd_network o ORDER BY o.length LIMIT 1) IS NOT NULL
-                                        THEN hunnypot.covering(client)
-                                        WHEN family(client) = 4 THEN ARRAY[client]
-                                        ELSE ARRAY[client, set_masklen(client, 64)] END)::cidr[]);
-    IF found_network IS NULL THEN
-        RETURN CASE WHEN strpos(key, ':') > 0 THEN 'DUNNO' END;
+    RETURN QUERY SELECT l.code || ' ' || l.words || coalesce(', see ' || replace(nullif(url.value, ''), '$', host(l.network)), '')
+                 FROM hunnypot.on_list l LEFT JOIN hunnypot.setting url ON url.name = 'lookup_url'
+                 WHERE l.network = ANY ((SELECT CASE WHEN (SELECT o.length FROM hunnypot.odd_network o ORDER BY o.length LIMIT 1) IS NOT NULL
+                                                     THEN hunnypot.covering(client)
+                                                     WHEN family(client) = 4 THEN ARRAY[client]
+                                                     ELSE ARRAY[client, set_masklen(client, 64)] END)::cidr[])
+                 ORDER BY l.rank LIMIT 1;
+    IF NOT FOUND AND strpos(key, ':') > 0 THEN
+        RETURN NEXT 'DUNNO';
     END IF;
-    RETURN (SELECT l.code || ' ' || l.words || coalesce(', see ' || replace(nullif(url.value, ''), '$', host(l.network)), '')
-            FROM hunnypot.on_list l LEFT JOIN hunnypot.setting url ON url.name = 'lookup_url'
-            WHERE l.network = ANY ((SELECT CASE WHEN (SELECT o.length FROM hunnypot.odd_network o ORDER BY o.length LIMIT 1) IS NOT NULL
-                                                THEN hunnypot.covering(client)
-                                                WHEN family(client) = 4 THEN ARRAY[client]
-                                                ELSE ARRAY[client, set_masklen(client, 64)] END)::cidr[])
-            ORDER BY l.rank LIMIT 1);
+END $$;
+
+-- The same for queries that were written for it: NULL for what is not listed.
+CREATE OR REPLACE FUNCTION hunnypot.postfix_action(key text) RETURNS text
+    LANGUAGE plpgsql STABLE STRICT AS $$
+BEGIN
+    RETURN (SELECT action FROM hunnypot.postfix_actions(key) action);
 END $$;

@@ -37,7 +37,7 @@ def cpu_seconds(pid, with_children=False):
         for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
             try:
                 ticks += cpu_seconds(int(child)) * TICK
-            except FileNotFoundError:
+            except (FileNotFoundError, ProcessLookupError):
                 pass
     return ticks / TICK
 

@@ -133,7 +133,7 @@ def look_ups(database, options, networks):
     return found
 
 
-OUR_MAP = "SELECT action FROM hunnypot.postfix_action('%s') action WHERE action IS NOT NULL"
+OUR_MAP = "SELECT hunnypot.postfix_actions('%s')"
 
 
 def map_of(name, query):

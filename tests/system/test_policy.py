@@ -299,6 +299,7 @@ def test_postfix_gets_an_answer_or_nothing_for_any_key(pg, key, wanted):
     for client in (CLIENT, "2001:db8:c:1::1", "2001::1", "::5", "2001:db8:c:2::1", "2001:db8:c:2::2", "2001:db8:c:2::3"):
         offend(pg, client)
     assert pg.query("SELECT hunnypot.postfix_action(%s)", key) == [(wanted,)]
+    assert pg.query("SELECT hunnypot.postfix_actions(%s)", key) == ([(wanted,)] if wanted else [])
 
 
 def test_a_network_of_any_length_is_found(pg):
@@ -309,7 +310,7 @@ def test_a_network_of_any_length_is_found(pg):
         labels = pg.query("SELECT hunnypot.reversed(%s::inet)", client)[0][0]
         return [pg.query(question, word)[0][0] > 0 for question, word in (
             ("SELECT count(*) FROM hunnypot.listed(%s)", client),
-            ("SELECT count(*) FROM hunnypot.postfix_action(%s) action WHERE action LIKE '550 %%'", client),
+            ("SELECT count(*) FROM hunnypot.postfix_actions(%s) action WHERE action LIKE '550 %%'", client),
             ("SELECT count(*) FROM hunnypot.dnsbl(%s, 'ANY') WHERE type = 'A'", labels + ".bl.example.org"))]
     asked = [CLIENT, "203.0.113.65", "203.0.113.66", "198.51.100.1", "2001:db8:c:1::1", "2001:db8:d:ff::1"]
     for client in (CLIENT, "2001:db8:c:1::7", "2001:db8:c:1::8", "2001:db8:c:1::9"):
@@ -319,7 +320,7 @@ def test_a_network_of_any_length_is_found(pg):
     assert [found(client) for client in asked] == [[listed] * 3 for listed in (True, True, True, False, True, True)]
 
 
-@pytest.mark.parametrize("question", ["listed('10.0.4.4')", "postfix_action('10.0.4.4')", "dnsbl('4.4.0.10.bl.example.org', 'ANY')"])
+@pytest.mark.parametrize("question", ["listed('10.0.4.4')", "postfix_actions('10.0.4.4')", "dnsbl('4.4.0.10.bl.example.org', 'ANY')"])
 def test_an_address_is_looked_up_by_index(pg, question):
     """Also in a session that planned it when the list was empty, and keeps that plan."""
     pg.query((TOP / "sql/dnsbl/powerdns.sql").read_text())
