@@ -93,9 +93,12 @@ def start_powerdns(pg):
         powerdns.server.stop()
 
 
-@pytest.fixture
-def powerdns(start_powerdns):
-    return start_powerdns()
+NO_CACHES = ["cache-ttl=0", "query-cache-ttl=0", "negquery-cache-ttl=0", "consistent-backends=no"]
+
+
+@pytest.fixture(params=[[], NO_CACHES], ids=["as shipped", "no caches"])
+def powerdns(start_powerdns, request):
+    return start_powerdns(*request.param)
 
 
 def test_powerdns_answers_from_the_listing(pg, powerdns):
@@ -157,6 +160,20 @@ def test_powerdns_knows_the_zone_and_no_other_name(pg, powerdns):
     assert powerdns.ask("7.113.0.203.bl.test.example")[0] == "REFUSED"
     # Asked in capitals it answers likewise.
     assert powerdns.ask("7.113.0.203.TRAP.BL.TEST") == ("NOERROR", ["127.0.0.2"])
+
+
+@pytest.mark.parametrize("lines", [[], NO_CACHES], ids=["as shipped", "no caches"])
+def test_powerdns_knows_a_zone_whose_name_begins_like_an_address(pg, lines):
+    powerdns_part.prepare(pg, "d.bl.test")
+    offend(pg, CLIENT)
+    powerdns = powerdns_part.PowerDns(*lines, zone="d.bl.test")
+    try:
+        zone = powerdns.zone
+        assert zone.ask("d.bl.test", "NS") == ("NOERROR", ["ns.example.org."])
+        assert zone.ask("d.bl.test", "SOA")[0] == "NOERROR"
+        assert zone.about(CLIENT) == ("NOERROR", ["127.0.0.2"]) and zone.about(FREE) == ("NXDOMAIN", [])
+    finally:
+        powerdns.server.stop()
 
 
 def transfer(zone):

@@ -17,9 +17,9 @@ def prepare(pg, zone="bl.test"):
 
 
 class PowerDns:
-    """With the shipped configuration and these LINES on top of it, or in its place; for the zone bl.test, at ADDRESS."""
+    """With the shipped configuration and these LINES on top of it, or in its place; for ZONE, at ADDRESS."""
 
-    def __init__(self, *lines, address="127.0.0.3", name="pdns", shipped=True):
+    def __init__(self, *lines, address="127.0.0.3", name="pdns", shipped=True, zone="bl.test"):
         folder = STATE / name
         (folder / "pdns.d").mkdir(parents=True, exist_ok=True)
         (folder / "pdns.conf").write_text(
@@ -28,7 +28,7 @@ class PowerDns:
         own = [line.split("=")[0] for line in lines]
         kept = [line for line in (TOP / "pdns/hunnypot.conf").read_text().splitlines() if line.split("=")[0] not in own]
         (folder / "pdns.d/own.conf").write_text("\n".join([*(kept if shipped else []), *lines]) + "\n")
-        self.zone = Zone("bl.test", 53, address)
+        self.zone = Zone(zone, 53, address)
         self.zone.folder = folder
         self.server = Server("pdns_server", [DEBS / "pdns/usr/sbin/pdns_server", f"--config-dir={folder}"], folder / "log",
                              ports=self.zone.ports)
