@@ -67,6 +67,14 @@ static void set_mark(struct watch *watch, char *mark)
     watch->mark = mark;
 }
 
+/* The consumer was told what the file may not say, and it is not known any more what that was: it needs the whole even if the file is as
+ * it was when it was loaded. */
+static void lose_mark(struct watch *watch)
+{
+    watch->untold |= watch->mark != NULL;
+    set_mark(watch, NULL);
+}
+
 /* A file without a name, to be written and then read by the command; NULL, which is said. */
 static FILE *changes_begin(void)
 {
@@ -102,18 +110,19 @@ static bool tell_changes(struct cli *cli, struct watch *watch)
         if (changes != NULL)
             fclose(changes);
         free(mark);
-        set_mark(watch, NULL);
+        lose_mark(watch);
         return true; /* what failed was said; the next time it is the whole list */
     }
     told = changes_end(cli, watch->export, changes) == CLI_OK && known;
-    if (told && strcmp(mark, watch->mark) != 0)
-        watch->file_is_old = true;
     if (!told) {
         free(mark);
-        mark = NULL;
+        lose_mark(watch);
+        return false;
     }
+    if (strcmp(mark, watch->mark) != 0)
+        watch->file_is_old = true;
     set_mark(watch, mark);
-    return told;
+    return true;
 }
 
 /* The consumer has all that is in the target: give it the mark of that. */
@@ -192,7 +201,6 @@ static void watch_once(struct cli *cli, struct watch *watch)
             refresh_file(cli, watch);
             return;
         }
-        watch->untold = true;
         left = watch->file_ms + watch->export->interval_ms - clock_monotonic_ms();
         if (left > 0 && cli_stopped_within(cli, left))
             return;
@@ -207,7 +215,7 @@ static enum db_status watch_on(struct cli *cli, void *context)
     struct watch *watch = context;
     enum db_status status = cli_listen(cli, "hunnypot_listing");
 
-    set_mark(watch, NULL); /* it may be another database */
+    lose_mark(watch); /* it may be another database */
     while (status == DB_OK) {
         int64_t began_ms = clock_monotonic_ms(), interval_ms = watch->export->interval_ms;
 

@@ -1,8 +1,10 @@
 """hunnypot export --watch --changes: sets of nftables and ipset are told what changed, and hold what the list holds."""
 import ipaddress
 import json
+import os
 import random
 import re
+import signal
 import subprocess
 import tempfile
 from pathlib import Path
@@ -242,6 +244,27 @@ def test_after_another_database_it_is_the_whole_list(pg, consumer, watch):
     offend(pg, "203.0.113.2")
     has_all(pg, consumer)
     wait_for(lambda: running.counted()[0] == 2, 60, "the whole list")
+
+
+@pytest.mark.parametrize("how", ["connection", "query"])
+def test_what_was_told_is_taken_back_when_the_mark_is_lost(pg, consumer, watch, how):
+    """The list is again as the file has it, but not the sets: they were told."""
+    running = watch({"connection": NEVER, "query": "5s"}[how])  # in which the file is not brought up to date
+    offend(pg, "203.0.113.1")
+    has_all(pg, consumer)
+    os.kill(running.process.pid, signal.SIGSTOP)
+    if how == "connection":
+        pg.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'hunnypot%' AND pid <> pg_backend_pid()")
+    else:
+        pg.query("ALTER FUNCTION hunnypot.changed_networks RENAME TO elsewhere")
+    pg.query("SELECT hunnypot.allow_add('203.0.113.1')")
+    os.kill(running.process.pid, signal.SIGCONT)
+    wait_for(running.said, 60, "what failed")
+    if how == "query":
+        pg.query("ALTER FUNCTION hunnypot.elsewhere RENAME TO changed_networks")
+        pg.query("NOTIFY hunnypot_listing")
+    wait_for(lambda: consumer.networks() == set() and len(consumer.mark()) == 1, 60, "nobody in the sets")
+    assert running.counted()[0] == 2
 
 
 def changed(pg, mark, *at_most):
