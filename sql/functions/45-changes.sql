@@ -1,20 +1,33 @@
 -- What changed on the list since somebody read it, for readers that keep it and are told the changes only: list_mark() is what they
 -- remember of a reading.
 
--- The list as it is now: where it is, its last change, the time, as listings also begin and end by the clock, and what the brake
--- holds back.  The first word is another one in another database, on another timeline, and after an upgrade.
-CREATE OR REPLACE FUNCTION hunnypot.list_mark() RETURNS text
+-- The list as it is now, for who has that of MARK (NULL: none): where it is, its last change, the time, as listings also begin and end by
+-- the clock, and what the brake holds back.  The first word is another one in another database, on another timeline, and after an
+-- upgrade.  (Of the timelines, a server that was promoted has the first one from its next checkpoint on, the other one up to then.)
+CREATE OR REPLACE FUNCTION hunnypot.next_mark(mark text) RETURNS text
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = hunnypot, pg_temp SET jit = off SET enable_seqscan = off
-    SET enable_bitmapscan = off SET enable_sort = off AS $$
+    SET enable_bitmapscan = off SET enable_sort = off SET plan_cache_mode = force_custom_plan AS $$
+DECLARE
+    old CONSTANT bigint := coalesce(nullif(split_part(mark, ' ', 2), '')::bigint, 0);
+    last bigint := (SELECT greatest(c.forgotten, (SELECT l.serial FROM listed_network l ORDER BY l.serial DESC LIMIT 1)) FROM change c);
 BEGIN
+    -- Who wrote a row may have been ahead of our clock: it began its transaction after us, or we are a standby whose clock is behind, or the
+    -- clock went back.  What has not begun here, and is not due when it does, is looked at again as if it changed after this.
+    last := least(last, (SELECT min(l.serial) - 1
+                         FROM (SELECT * FROM listed_network n WHERE n.serial > old ORDER BY n.serial DESC LIMIT 50000) l
+                         WHERE l.due > now() AND (l.since > now() AND l.since < l.due OR l.soft_until > now() AND l.soft_until < l.due)));
     RETURN concat_ws(' ', concat_ws('-', (SELECT system_identifier FROM pg_control_system()),
-                                    (SELECT timeline_id FROM pg_control_checkpoint()),
+                                    greatest((SELECT timeline_id FROM pg_control_checkpoint()),
+                                             (SELECT min_recovery_end_timeline FROM pg_control_recovery())),
                                     (SELECT oid FROM pg_database WHERE datname = current_database()),
-                                    (SELECT xmin FROM pg_proc WHERE oid = 'list_mark()'::regprocedure)),
-                     (SELECT greatest(c.forgotten, (SELECT l.serial FROM listed_network l ORDER BY l.serial DESC LIMIT 1)) FROM change c),
-                     (extract(epoch FROM now()) * 1000000)::bigint,
+                                    (SELECT xmin FROM pg_proc WHERE oid = 'next_mark(text)'::regprocedure)),
+                     last, (extract(epoch FROM now()) * 1000000)::bigint,
                      (SELECT coalesce(min(b.held_after), 9223372036854775807) FROM brake b));
 END $$;
+
+CREATE OR REPLACE FUNCTION hunnypot.list_mark() RETURNS text
+    LANGUAGE sql STABLE
+    RETURN hunnypot.next_mark(NULL);
 
 -- The networks of which something may have changed since MARK, at most so many.  NULL: they are more, or that is not known, and the
 -- whole list is to be read.
@@ -23,7 +36,7 @@ CREATE OR REPLACE FUNCTION hunnypot.changed_networks(mark text, at_most int DEFA
     SET enable_bitmapscan = off SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
     old CONSTANT text[] := string_to_array(mark, ' ');
-    new CONSTANT text[] := string_to_array(list_mark(), ' ');
+    new CONSTANT text[] := string_to_array(next_mark(mark), ' ');
     moment timestamptz;
     found cidr[];
 BEGIN
@@ -34,7 +47,11 @@ BEGIN
     END IF;
     moment := timestamptz 'epoch' + old[3]::bigint * interval '1 microsecond';
     found := ARRAY(SELECT l.network FROM listed_network l WHERE l.serial > old[2]::bigint LIMIT at_most + 1)
-          || ARRAY(SELECT l.network FROM listed_network l WHERE l.due >= moment AND l.due <= now() LIMIT at_most + 1);
+          || ARRAY(SELECT l.network FROM listed_network l WHERE l.due >= moment AND l.due <= now() LIMIT at_most + 1)
+          -- As long as no tick() comes by, what is due stays so, and goes on by the clock.
+          || ARRAY(SELECT l.network FROM listed_network l
+                   WHERE l.due < moment AND (l.until > moment AND l.until <= now() OR l.since > moment AND l.since <= now()
+                                             OR l.soft_until > moment AND l.soft_until <= now()) LIMIT at_most + 1);
     IF old[4] <> new[4] THEN
         found := found || ARRAY(SELECT l.network FROM listed_network l
                                 WHERE l.entered > least(old[4]::bigint, new[4]::bigint)

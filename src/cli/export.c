@@ -154,9 +154,10 @@ char *export_state(struct cli *cli, const struct export *export)
     return fetch_value(cli, "SELECT hunnypot.listing_state($1)", &select, 1);
 }
 
-static char *list_mark(struct cli *cli)
+/* For a consumer that has the list of SINCE; NULL: none. */
+static char *next_mark(struct cli *cli, const char *since)
 {
-    return fetch_value(cli, "SELECT hunnypot.list_mark()", NULL, 0);
+    return fetch_value(cli, "SELECT hunnypot.next_mark($1)", &since, 1);
 }
 
 /* The rows, unless REPLACEMENT (NULL: none) is to replace what was made from the list as it is: *NOTE is NULL then, else what
@@ -164,7 +165,8 @@ static char *list_mark(struct cli *cli)
 static int copy_news(struct cli *cli, const struct export *export, struct file_replacement *replacement, char **note)
 {
     struct sink sink = {.replacement = replacement, .out = stdout};
-    bool may_be_known = replacement != NULL && export->is_shipped;
+    /* The state of the list says nothing of what begins or ends by the clock while no tick() comes by; a consumer is told of that once. */
+    bool may_be_known = replacement != NULL && export->is_shipped && export->changes_command == NULL;
 
     *note = may_be_known ? export_state(cli, export) : alloc_text("");
     if (*note == NULL)
@@ -200,7 +202,7 @@ static int run_select(struct cli *cli, struct export *export, struct file_replac
 
     if (exit_status == CLI_OK && export->changes_command != NULL) {
         free(export->mark);
-        export->mark = list_mark(cli);
+        export->mark = next_mark(cli, NULL);
         exit_status = export->mark != NULL ? CLI_OK : CLI_FAILED;
     }
     if (exit_status == CLI_OK)
@@ -237,7 +239,7 @@ int export_changes(struct cli *cli, struct export *export, const char *since, FI
     int exit_status = snapshot_begin(cli, export), count = exit_status == CLI_OK ? count_changes(cli, since) : -2;
 
     *known = count != -1;
-    *mark = count > 0 ? list_mark(cli) : alloc_text(since);
+    *mark = count > 0 ? next_mark(cli, since) : alloc_text(since);
     if (count == -2 || *mark == NULL)
         exit_status = CLI_FAILED;
     if (exit_status == CLI_OK && count > 0)

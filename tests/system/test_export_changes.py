@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -14,6 +15,7 @@ import pytest
 from testbed.base import BUILD, run, wait_for
 from testbed.milter import environment
 from testbed.offences import list_networks, offend
+from testbed.postgres import Postgres
 
 DISCARD = ipaddress.ip_network("100::/64")
 NEVER = "50m"  # until then the whole list is not exported a second time, however much happens
@@ -287,7 +289,7 @@ def test_when_it_is_not_known_what_changed(pg):
     assert len(changed(pg, mark)) == 101 and changed(pg, mark, 100) is None
     pg.query("UPDATE hunnypot.change SET forgotten = %s", int(serial) + 1)
     assert changed(pg, mark) is None
-    pg.query("ALTER FUNCTION hunnypot.list_mark() COST 101")
+    pg.query("ALTER FUNCTION hunnypot.next_mark(text) COST 101")
     ((again,),) = pg.query("SELECT hunnypot.list_mark()")
     assert changed(pg, again) == set()
 
@@ -298,3 +300,48 @@ def test_a_format_that_has_no_changes(pg, hunnypot, tmp_path):
                        (["nftables", "--watch"], "--changes needs --watch and --command")):
         done = hunnypot("export", *words, "-o", tmp_path / "list", "--changes", "true", check=False)
         assert done.returncode == 64 and re.search(why, done.stderr), done
+
+
+def test_what_goes_on_by_the_clock_while_no_tick_comes_by(pg, consumer, watch):
+    """It is told to come again, then refused for good, then not listed: what is due stays due from the first on."""
+    pg.query("UPDATE hunnypot.policy SET firm_after = '5 seconds', inferred_code = '450 4.7.1', lasts = '20 seconds', lasts_max = '20 seconds'"
+             " WHERE class = 'trap'")
+    pg.query("SELECT hunnypot.tick()")
+    list_networks(pg, "SELECT '203.0.113.1'::cidr")
+    assert pg.query("SELECT due = soft_until FROM hunnypot.listed_network") == [(True,)]
+    running = watch()
+    wait_for(lambda: consumer.networks() == {"203.0.113.1/32"}, 60, "the one that is refused for good")
+    wait_for(lambda: consumer.networks() == set(), 60, "the one that ended gone")
+    assert running.counted()[0] == 1
+
+
+def test_what_the_writer_s_clock_says_has_begun(pg, consumer, watch):
+    """Its transaction began after the reader's, or on another host, as a standby's primary does."""
+    running = watch()
+    offend(pg, "203.0.113.1")
+    has_all(pg, consumer)
+    ((serial,),) = pg.query("SELECT nextval('hunnypot.listed_serial')")
+    pg.query("""INSERT INTO hunnypot.listed_network (network, class, since, until, witnessed, soft_until, hits, domains, last_seen, due, serial,
+                    entered)
+                SELECT '203.0.113.2', class, now() + interval '6 seconds', until, witnessed, soft_until, hits, domains, last_seen, until, %s, %s
+                FROM hunnypot.listed_network""", serial, serial)
+    pg.query("NOTIFY hunnypot_listing")
+    wait_for(lambda: consumer.networks() == {"203.0.113.1/32", "203.0.113.2/32"}, 60, "both")
+    assert running.counted()[0] == 1
+
+
+def test_the_mark_of_another_timeline(pg):
+    """A standby that was promoted without the last changes of the first server makes others of the same numbers."""
+    standby = Postgres("standby", 5433, like=pg)
+    try:
+        standby.start()
+        ((before,),) = standby.query("SELECT hunnypot.list_mark()")
+        assert standby.query("SELECT pg_promote()") == [(True,)]
+        ((after,),) = standby.query("SELECT hunnypot.list_mark()")
+        assert before.split(" ")[0] != after.split(" ")[0]
+        assert changed(standby, before) is None and changed(standby, after) == set()
+        standby.query("CHECKPOINT")
+        assert changed(standby, after) == set()
+    finally:
+        standby.stop()
+        shutil.rmtree(standby.folder)
