@@ -146,7 +146,8 @@ static int replace_target(struct cli *cli, struct watch *watch, bool *changed)
 
     watch->file_ms = clock_monotonic_ms();
     watch->took_ms = watch->file_ms - began_ms;
-    watch->file_is_old = false;
+    if (status == CLI_OK)
+        watch->file_is_old = false;
     return status;
 }
 
@@ -158,8 +159,10 @@ static void refresh_file(struct cli *cli, struct watch *watch)
 
     if (wait_ms < watch->export->interval_ms)
         wait_ms = watch->export->interval_ms;
-    if (watch->file_is_old && clock_monotonic_ms() - watch->file_ms >= wait_ms && replace_target(cli, watch, &changed) == CLI_OK)
+    if (watch->file_is_old && clock_monotonic_ms() - watch->file_ms >= wait_ms) {
+        (void)replace_target(cli, watch, &changed); /* what failed was said */
         watch->file_is_untold |= changed;
+    }
 }
 
 /* What fails is said; the next change, or the next minute, is the next try. */

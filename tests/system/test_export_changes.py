@@ -203,6 +203,17 @@ def test_the_file_follows(pg, consumer, watch, tmp_path):
     assert running.counted()[0] == 1 and running.said() == ""
 
 
+def test_the_file_follows_after_it_could_not_be_written(pg, consumer, watch, tmp_path):
+    running = watch("100ms")
+    (tmp_path / "list.new").mkdir()
+    offend(pg, "203.0.113.1")
+    has_all(pg, consumer)
+    wait_for(lambda: "list.new" in running.said(), 60, "what failed")
+    (tmp_path / "list.new").rmdir()
+    wait_for(lambda: "203.0.113.1" in (tmp_path / "list").read_text(), 60, "the file")
+    assert running.counted()[0] == 1
+
+
 def test_sets_that_are_not_as_they_were_are_loaded_anew(pg, consumer, watch, tmp_path):
     """Emptied; filled by somebody else; and as an older file has them."""
     offend(pg, "203.0.113.1")
