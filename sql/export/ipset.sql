@@ -21,11 +21,12 @@ SELECT line FROM (
     UNION ALL SELECT f, 6, format('destroy %s-new', name), NULL FROM sets
 ) l ORDER BY f, part, network
 
--- changes: up to the first that fails, which is the mark, in the set of IPv6, when the sets are not as they were.  (What follows lines
--- of the same kind and set has their options, whatever it says itself: hence the new mark comes second.)
+-- changes: up to the first that fails, which is a mark when the sets are not as they were.  (What follows lines of the same kind and set
+-- has their options, whatever it says itself: hence the new marks come second.)
 SELECT line FROM (
-    SELECT 1 AS part, format('del %s6 %s', :'set', hunnypot.mark_address(:'since')) AS line, NULL::cidr AS network WHERE :'since' <> ''
-    UNION ALL SELECT 2, format('add %s6 %s timeout 0', :'set', hunnypot.mark_address(:'mark')), NULL
+    SELECT 1 AS part, format('del %s%s %s', :'set', f, hunnypot.mark_address(:'since', f)) AS line, NULL::cidr AS network
+        FROM unnest(ARRAY[4, 6]) f WHERE :'since' <> ''
+    UNION ALL SELECT 2, format('add %s%s %s timeout 0', :'set', f, hunnypot.mark_address(:'mark', f)), NULL FROM unnest(ARRAY[4, 6]) f
     UNION ALL SELECT 3, format('del %s%s %s -exist', :'set', family(network), network), network
         FROM hunnypot.changed_listing(:'class', :'inferred', :'since')
     UNION ALL SELECT 4, format('add %s%s %s timeout %s', :'set', family(network), network,

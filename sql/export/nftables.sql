@@ -19,17 +19,18 @@ SELECT line FROM (
     UNION ALL SELECT set, 6, '}', NULL FROM entry GROUP BY set
 ) l ORDER BY set, part, unit
 
--- changes: all of them or nothing.  The mark is in v6.  That what goes is there is seen to by putting it there.
+-- changes: all of them or nothing.  A mark is in each set.  That what goes is there is seen to by putting it there.
 WITH entry AS (
-    SELECT CASE WHEN family(unit) = 4 THEN 'v4' WHEN masklen(unit) = 128 THEN 'v6' ELSE 'v6net' END AS set, host(unit) AS address, until
-    FROM hunnypot.changed_listing(:'class', :'inferred', :'since'), hunnypot.units(network) unit
-)
+    SELECT CASE WHEN family(network) = 4 THEN 'v4' WHEN masklen(network) = 128 THEN 'v6' ELSE 'v6net' END AS set, host(network) AS address,
+           until
+    FROM hunnypot.changed_listing(:'class', :'inferred', :'since')
+), marks (set, family) AS (VALUES ('v4', 4), ('v6', 6), ('v6net', 6))
 SELECT format('%s element inet %s %s { %s }', verb, :'table', set, elements)
 FROM (
-    SELECT 1 AS part, 'delete' AS verb, 'v6' AS set, hunnypot.mark_address(:'since') AS elements WHERE :'since' <> ''
+    SELECT 1 AS part, 'delete' AS verb, set, hunnypot.mark_address(:'since', family) AS elements FROM marks WHERE :'since' <> ''
     UNION ALL SELECT 2, 'add', set, string_agg(address, ', ') FROM entry GROUP BY set
     UNION ALL SELECT 3, 'delete', set, string_agg(address, ', ') FROM entry GROUP BY set
     UNION ALL SELECT 4, 'add', set, string_agg(format('%s timeout %sh', address, hunnypot.hours_left(until)), ', ')
         FROM entry WHERE until IS NOT NULL GROUP BY set
-    UNION ALL SELECT 5, 'add', 'v6', hunnypot.mark_address(:'mark')
+    UNION ALL SELECT 5, 'add', set, hunnypot.mark_address(:'mark', family) FROM marks
 ) l ORDER BY part, set

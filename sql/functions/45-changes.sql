@@ -40,8 +40,9 @@ DECLARE
     moment timestamptz;
     found cidr[];
 BEGIN
-    -- An older number than this one: somebody put an older database back.
-    IF cardinality(old) IS DISTINCT FROM 4 OR old[1] <> new[1] OR old[2]::bigint > new[2]::bigint
+    -- An older number than this one: somebody put an older database back.  And of networks in networks, which no client has, it would be said
+    -- too little: part of one may be listed by itself.
+    IF EXISTS (SELECT FROM odd_network) OR cardinality(old) IS DISTINCT FROM 4 OR old[1] <> new[1] OR old[2]::bigint > new[2]::bigint
        OR old[2]::bigint < (SELECT c.forgotten FROM change c) OR old[3]::bigint > new[3]::bigint THEN
         RETURN NULL;
     END IF;
@@ -77,8 +78,9 @@ BEGIN
         LEFT JOIN LATERAL (SELECT f.until FROM hunnypot.firm_listing($1, $2) f WHERE f.network = n.network OFFSET 0) l ON true;
 END $$;
 
--- MARK as an address that no client has, of 100::/64, which is for discarding (RFC 6666): who keeps the list in a set puts it in there
--- and knows by it, the next time, that the set is what it was.
-CREATE OR REPLACE FUNCTION hunnypot.mark_address(mark text) RETURNS text
+-- MARK as an address that no client has, of 240.0.0.0/4 (RFC 1112) or 100::/64, which is for discarding (RFC 6666): who keeps the list in
+-- sets puts it into each, and knows by it, the next time, that the set is what it was.
+CREATE OR REPLACE FUNCTION hunnypot.mark_address(mark text, family int) RETURNS text
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-    RETURN host(('100::' || regexp_replace(left(md5($1), 16), '(....)(....)(....)(....)', E'\\1:\\2:\\3:\\4'))::inet);
+    RETURN host(CASE $2 WHEN 4 THEN '240.0.0.0'::inet + ('x' || left(md5($1), 7))::bit(28)::bigint
+                        ELSE ('100::' || regexp_replace(left(md5($1), 16), '(....)(....)(....)(....)', E'\\1:\\2:\\3:\\4'))::inet END);

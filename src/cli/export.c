@@ -224,25 +224,32 @@ static int copy_changes(struct cli *cli, const struct export *export, const char
     return exit_status;
 }
 
-/* How many networks may have changed since the mark SINCE; -1: only the whole list will do; -2: it failed, which is said. */
-static int count_changes(struct cli *cli, const char *since)
+static int count_changes(struct cli *cli, const char *since, int *count)
 {
     char *number = fetch_value(cli, "SELECT coalesce(cardinality(hunnypot.changed_networks($1)), -1)", &since, 1);
-    int count = number != NULL ? (int)strtol(number, NULL, 10) : -2;
 
+    if (number == NULL)
+        return CLI_FAILED;
+    *count = (int)strtol(number, NULL, 10);
     free(number);
-    return count;
+    return CLI_OK;
 }
 
-int export_changes(struct cli *cli, struct export *export, const char *since, FILE *out, char **mark, bool *known)
+int export_changes(struct cli *cli, struct export *export, const char *since, bool is_due, FILE *out, char **mark, int *count)
 {
-    int exit_status = snapshot_begin(cli, export), count = exit_status == CLI_OK ? count_changes(cli, since) : -2;
+    int exit_status = snapshot_begin(cli, export);
+    bool is_told = false;
 
-    *known = count != -1;
-    *mark = count > 0 ? next_mark(cli, since) : alloc_text(since);
-    if (count == -2 || *mark == NULL)
-        exit_status = CLI_FAILED;
-    if (exit_status == CLI_OK && count > 0)
+    *mark = NULL;
+    *count = 0;
+    if (exit_status == CLI_OK)
+        exit_status = count_changes(cli, since, count);
+    if (exit_status == CLI_OK) {
+        is_told = *count > 0 || (*count == 0 && is_due);
+        *mark = is_told ? next_mark(cli, since) : alloc_text(since);
+        exit_status = *mark != NULL ? CLI_OK : CLI_FAILED;
+    }
+    if (exit_status == CLI_OK && is_told)
         exit_status = copy_changes(cli, export, since, *mark, out);
     return snapshot_end(cli, exit_status);
 }

@@ -28,9 +28,10 @@ char *export_state(struct cli *cli, const struct export *export);
 /* Bring the target up to date.  *CHANGED: whether it was replaced. */
 int export_file(struct cli *cli, struct export *export, bool *changed);
 
-/* Write to OUT what the consumer is to do that has the list of SINCE.  *MARK is then that of what it will have, into new memory.  *KNOWN is
- * false, and nothing is written, when only the whole list will do; OUT stays empty when nothing has changed. */
-int export_changes(struct cli *cli, struct export *export, const char *since, FILE *out, char **mark, bool *known);
+/* Write to OUT what the consumer is to do that has the list of SINCE.  *MARK is then that of what it will have, into new memory, and *COUNT
+ * how many networks may look otherwise; -1, and nothing is written, when only the whole list will do.  When nothing has changed OUT stays
+ * empty, unless the consumer IS_DUE to be given a new mark, and so asked whether it has the old one. */
+int export_changes(struct cli *cli, struct export *export, const char *since, bool is_due, FILE *out, char **mark, int *count);
 
 /* Write to OUT what makes the consumer, which has all that is in the target, remember that. */
 int export_mark(struct cli *cli, struct export *export, FILE *out);

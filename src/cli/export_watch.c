@@ -21,6 +21,7 @@
 enum {
     CHANGES_INTERVAL_MS = 500, /* what changes in that time is told together */
     FILE_SHARE = 100,
+    ASK_MS = 30000, /* for longer a consumer is not left alone */
     WHOLE_MS = 3600000 /* for longer the consumer is not only told changes */
 };
 
@@ -30,7 +31,8 @@ struct watch {
      * file is not), or the command failed. */
     bool untold;
     char *exported; /* what the list was like, as export_state() has it, when it was exported; NULL: not exported */
-    char *mark;     /* of what the consumer has; NULL: it can be told no changes */
+    char *mark;       /* of what the consumer has; NULL: it can be told no changes */
+    int64_t told_ms;  /* when it had that */
     int64_t whole_ms; /* when it was last seen to that it has the whole */
     int64_t file_ms, took_ms; /* when the file was written last, and how long that took */
     bool file_is_old;         /* the consumer was told something since */
@@ -63,6 +65,8 @@ static enum db_status await_next(struct cli *cli, int64_t began_ms, int64_t inte
 
 static void set_mark(struct watch *watch, char *mark)
 {
+    if (mark != NULL && (watch->mark == NULL || strcmp(mark, watch->mark) != 0))
+        watch->told_ms = clock_monotonic_ms();
     free(watch->mark);
     watch->mark = mark;
 }
@@ -102,25 +106,24 @@ static int changes_end(const struct cli *cli, const struct export *export, FILE 
 /* Tell the consumer what changed since its mark.  False: the whole list is to be exported, now. */
 static bool tell_changes(struct cli *cli, struct watch *watch)
 {
+    bool is_due = clock_monotonic_ms() - watch->told_ms >= ASK_MS;
     FILE *changes = changes_begin();
-    bool known = true, told;
     char *mark = NULL;
+    int count = 0;
 
-    if (changes == NULL || export_changes(cli, watch->export, watch->mark, changes, &mark, &known) != CLI_OK) {
+    if (changes == NULL || export_changes(cli, watch->export, watch->mark, is_due, changes, &mark, &count) != CLI_OK) {
         if (changes != NULL)
             fclose(changes);
         free(mark);
         lose_mark(watch);
         return true; /* what failed was said; the next time it is the whole list */
     }
-    told = changes_end(cli, watch->export, changes) == CLI_OK && known;
-    if (!told) {
+    if (changes_end(cli, watch->export, changes) != CLI_OK || count < 0) {
         free(mark);
         lose_mark(watch);
         return false;
     }
-    if (strcmp(mark, watch->mark) != 0)
-        watch->file_is_old = true;
+    watch->file_is_old |= count > 0;
     set_mark(watch, mark);
     return true;
 }

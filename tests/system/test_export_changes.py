@@ -17,12 +17,13 @@ from testbed.milter import environment
 from testbed.offences import list_networks, offend
 from testbed.postgres import Postgres
 
-DISCARD = ipaddress.ip_network("100::/64")
+DISCARD = ipaddress.ip_network("100::/64"), ipaddress.ip_network("240.0.0.0/4")
 NEVER = "50m"  # until then the whole list is not exported a second time, however much happens
 
 
 def discarded(text):
-    return ipaddress.ip_network(text).subnet_of(DISCARD) if ":" in text else False
+    network = ipaddress.ip_network(text)
+    return any(network.version == part.version and network.subnet_of(part) for part in DISCARD)
 
 
 class Nftables:
@@ -56,6 +57,9 @@ class Nftables:
     def lose(self):
         run("nft", "delete", "table", "inet", "hunnypot")
 
+    def lose_one(self):
+        run("nft", "flush", "set", "inet", "hunnypot", "v4")
+
     def destroy(self):
         run("nft", "flush", "ruleset")
 
@@ -77,10 +81,13 @@ class Ipset:
         return {str(ipaddress.ip_network(element)) for element in self.elements() if not discarded(element)}
 
     def mark(self):
-        return [element for element in self.elements() if discarded(element)]
+        return [element for element in self.elements() if discarded(element) and ":" in element]
 
     def lose(self):
         run("ipset", "flush")
+
+    def lose_one(self):
+        run("ipset", "flush", "hunnypot4")
 
     def destroy(self):
         run("ipset", "destroy")
@@ -215,7 +222,7 @@ def test_the_file_follows_after_it_could_not_be_written(pg, consumer, watch, tmp
 
 
 def test_sets_that_are_not_as_they_were_are_loaded_anew(pg, consumer, watch, tmp_path):
-    """Emptied; filled by somebody else; and as an older file has them."""
+    """Emptied, all or one of them; and as an older file has them."""
     offend(pg, "203.0.113.1")
     running = watch("100ms")
     older = (tmp_path / "list").read_text()
@@ -223,13 +230,34 @@ def test_sets_that_are_not_as_they_were_are_loaded_anew(pg, consumer, watch, tmp
     def load_older():
         (tmp_path / "older").write_text(older)
         run("sh", "-c", consumer.command.format(tmp_path / "older"))
-    for number, spoil in enumerate((consumer.lose, load_older), 2):
+    for number, spoil in enumerate((consumer.lose, load_older, consumer.lose_one), 2):
         spoil()
         offend(pg, f"203.0.113.{number}")
         has_all(pg, consumer)
         wait_for(lambda: len(consumer.mark()) == 1, 60, "a mark")
         assert running.counted()[0] == number
         assert "exit status 1" in running.said()
+
+
+def test_sets_that_are_lost_are_loaded_though_nothing_changes(pg, consumer, watch):
+    offend(pg, "203.0.113.1")
+    running = watch("100ms")
+    consumer.lose_one()
+    wait_for(lambda: running.counted()[0] == 2, 90, "the whole list")
+    has_all(pg, consumer)
+
+
+def test_with_a_network_that_is_no_client_s_it_is_the_whole_list(pg, consumer, watch):
+    """By hand only: what is in it may be listed by itself, and go."""
+    offend(pg, "203.0.113.1")
+    running = watch("100ms")
+    list_networks(pg, "VALUES (cidr '203.0.113.64/28'), ('203.0.113.66/32')")
+    wait_for(lambda: running.counted()[0] == 2, 60, "the whole list")
+    pg.query("DELETE FROM hunnypot.offence_day WHERE network = '203.0.113.66'; SELECT hunnypot.rebuild()")
+    while pg.query("SELECT hunnypot.tick()") == [(True,)]:
+        pass
+    wait_for(lambda: running.counted()[0] >= 3, 60, "the whole list")
+    assert any(network.startswith("203.0.113.66/") or network == "203.0.113.64/28" for network in consumer.networks())
 
 
 def test_a_command_that_takes_no_changes_has_the_whole_list(pg, consumer, watch):

@@ -32,14 +32,9 @@ FUNCTIONS = {
                      "witness_letters"], {"witness"}),
     "tick": SENSOR | OPERATOR, "sensor_brake": SENSOR, "publish_check": READER, "envelope_keys": SENSOR | OPERATOR,
     **dict.fromkeys(["client_address", "client_network", "neighbours", "setting", "covering", "listed", "units", "hours_left", "iso_time", "reversed",
-<<<<<<< HEAD
                      "address", "postfix_action", "postfix_actions", "known_class", "worst_listing", "firm_listing", "listing_serial",
-                     "listing_state", "changes", "list_mark", "changed_networks", "changed_listing", "mark_address", "why", "verdicts", "hit_words",
+                     "listing_state", "changes", "list_mark", "next_mark", "changed_networks", "changed_listing", "mark_address", "why", "verdicts", "hit_words",
                      "hit_outcome", "policy_test", "witness_list", "witness_troubles",
-=======
-                     "address", "postfix_action", "known_class", "worst_listing", "firm_listing", "listing_serial", "listing_state",
-                     "changes", "list_mark", "next_mark", "changed_networks", "changed_listing", "mark_address", "why", "verdicts", "hit_words", "hit_outcome", "policy_test", "witness_list", "witness_troubles",
->>>>>>> c726a1a (sql: what changed by the clock, and where the mark is from)
                      "was_watched", "mx_watched", "machine_watched", "brake_room", "newest_offences", "policy_tradeoff", "until_listed_steps", "hit_to_listing_bounds",
                      "dnsbl", "dnsbl_in", "dnsbl_address", "dnsbl_zone"], READER),
     **dict.fromkeys(["are_nat64_prefixes", "brake_release", "allow_add", "allow_del", "forget", "expire", "rebuild", "policy_enable",
