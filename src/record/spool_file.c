@@ -452,10 +452,11 @@ static bool can_be_read(struct spool_file *file, const char *suffix)
     enum { BLOCK = 1 << 16 };
     char *path = alloc_format("%s%s", file->path, suffix), block[BLOCK];
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    ssize_t length = fd < 0 && errno != ENOENT ? -1 : 0;
+    ssize_t length;
 
-    while (fd >= 0 && (length = read(fd, block, BLOCK)) > 0)
-        ;
+    do
+        length = fd >= 0 ? read(fd, block, BLOCK) : errno == ENOENT ? 0 : -1;
+    while (length > 0);
     if (length < 0)
         snprintf(file->why, SPOOL_WHY_SIZE, "it cannot be read: %s", strerror(errno));
     if (fd >= 0)
