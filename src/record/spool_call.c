@@ -214,17 +214,14 @@ int spool_call_settle(struct spool_own *own, struct spool_call *call)
 static int move_mark(struct spool_own *own, const char *link, int64_t number)
 {
     struct spool_tally *tally = &own->file.tally;
-    int64_t passed = 0, changed;
-    int result = find_number(own, SPOOL_COUNT_PASSED, number, NULL, &passed);
+    int64_t kept = 0, changed;
+    int result = find_number(own, SPOOL_COUNT_KEPT, number, NULL, &kept);
 
-    /* Those on the way, as they are few: what is kept may be a hundred times as many. */
-    if (number < tally->mark.number)
-        passed = -passed;
     sqlite3_bind_text(own->file.prepared[SPOOL_SET_MARK], 2, link, -1, SQLITE_TRANSIENT);
     if (result == SQLITE_OK)
         result = run_about(own, SPOOL_SET_MARK, number, &changed);
-    tally->depth.outbox -= passed;
-    tally->depth.kept += passed;
+    tally->depth.outbox += tally->depth.kept - kept;
+    tally->depth.kept = kept;
     /* A number that was never given, by damage: what comes next is not to be below the mark. */
     if (result == SQLITE_OK && number > tally->last_outbox) {
         result = run_about(own, SPOOL_SKIP, number, &changed);

@@ -27,7 +27,7 @@ enum spool_statement {
     SPOOL_SET_MARK,     /* number ?1, link ?2 */
     SPOOL_SKIP,         /* the next number of the outbox is behind ?1 */
     SPOOL_FIND_LINK,    /* ?1 in the outbox: its number */
-    SPOOL_COUNT_PASSED, /* of the outbox, between the mark and number ?1 */
+    SPOOL_COUNT_KEPT,   /* of the outbox, up to number ?1 */
     SPOOL_FORGET,       /* of the outbox, up to number ?1 */
     SPOOL_FORGET_SOME,  /* the first ?1 of the outbox */
     SPOOL_ANCESTORS,    /* the lives before, joined by commas */
