@@ -239,6 +239,7 @@ def test_sets_that_are_not_as_they_were_are_loaded_anew(pg, consumer, watch, tmp
         assert "exit status 1" in running.said()
 
 
+@pytest.mark.parametrize("consumer", [Nftables], ids=["nftables"], indirect=True)  # one of them, as it takes half a minute
 def test_sets_that_are_lost_are_loaded_though_nothing_changes(pg, consumer, watch):
     offend(pg, "203.0.113.1")
     running = watch("100ms")

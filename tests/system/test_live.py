@@ -96,11 +96,15 @@ def start_powerdns(pg):
 NO_CACHES = ["cache-ttl=0", "query-cache-ttl=0", "negquery-cache-ttl=0", "consistent-backends=no"]
 
 
-@pytest.fixture(params=[[], NO_CACHES], ids=["as shipped", "no caches"])
+@pytest.fixture
 def powerdns(start_powerdns, request):
-    return start_powerdns(*request.param)
+    return start_powerdns(*getattr(request, "param", []))
 
 
+AS_SHIPPED_AND_NOT = pytest.mark.parametrize("powerdns", [[], NO_CACHES], ids=["as shipped", "no caches"], indirect=True)
+
+
+@AS_SHIPPED_AND_NOT
 def test_powerdns_answers_from_the_listing(pg, powerdns):
     pg.query("UPDATE hunnypot.setting SET value = 'https://why.example/?$' WHERE name = 'lookup_url'")
     assert powerdns.about(CLIENT) == ("NXDOMAIN", [])
@@ -146,6 +150,7 @@ def test_powerdns_has_the_test_entries(pg, powerdns, kind, answer):
         assert powerdns.about(not_listed, sub_zone=kind) == ("NXDOMAIN", [])
 
 
+@AS_SHIPPED_AND_NOT
 def test_powerdns_knows_the_zone_and_no_other_name(pg, powerdns):
     offend(pg, CLIENT)
     assert powerdns.ask("bl.test", "NS") == ("NOERROR", ["ns.example.org."])
