@@ -77,28 +77,30 @@ static int group_run(struct spool *spool, struct spool_call *first, const struct
     return result;
 }
 
-/* The same; opens the file when it is not.  One that seems to be damaged is opened again, which looks through it and takes a new one
- * when it is; when it is not, and seems so again, the new one is taken here. */
+/* The same; opens the file when it is not. */
+static int group_run_opened(struct spool *spool, struct spool_call *first, const struct spool_call *end)
+{
+    struct spool_file *file = &spool->own.file;
+    int result = file->db != NULL ? SQLITE_OK : spool_file_open(file);
+
+    return result == SQLITE_OK ? group_run(spool, first, end) : result;
+}
+
+/* The same.  A file that seems to be damaged is opened again, which looks through it and takes a new one when it is; when it is not, and
+ * seems so again, the new one is taken here. */
 static int group_run_safely(struct spool *spool, struct spool_call *first, const struct spool_call *end)
 {
     struct spool_file *file = &spool->own.file;
-    int result = SQLITE_OK;
+    int result = group_run_opened(spool, first, end);
 
-    for (int tries = 0; tries < 3; tries++) {
-        if (file->db == NULL)
-            result = spool_file_open(file);
-        if (result == SQLITE_OK)
-            result = group_run(spool, first, end);
-        if (!spool_file_is_damage(result) || file->db == NULL)
-            break;
-        if (tries == 0) {
-            if (log_is_due(&spool->logged_ms, LOG_INTERVAL_MS))
-                log_event(LOG_LEVEL_ERROR, "spool-error file=%s reason=\"%s: it is looked through\"", file->path, file->why);
-            spool_file_close(file, false);
-        } else if (tries == 1 && !spool_file_set_aside(file)) {
-            break;
-        }
-    }
+    if (!spool_file_is_damage(result) || file->db == NULL)
+        return result;
+    if (log_is_due(&spool->logged_ms, LOG_INTERVAL_MS))
+        log_event(LOG_LEVEL_ERROR, "spool-error file=%s reason=\"%s: it is looked through\"", file->path, file->why);
+    spool_file_close(file, false);
+    result = group_run_opened(spool, first, end);
+    if (spool_file_is_damage(result) && file->db != NULL && spool_file_set_aside(file))
+        result = group_run_opened(spool, first, end);
     return result;
 }
 
