@@ -23,13 +23,13 @@ SELECT line FROM (
 
 -- changes: up to the first that fails, which is a mark when the sets are not as they were.  (What follows lines of the same kind and set
 -- has their options, whatever it says itself: hence the new marks come second.)
+WITH entry AS (SELECT network, until FROM hunnypot.changed_listing(:'class', :'inferred', :'since'))
 SELECT line FROM (
     SELECT 1 AS part, format('del %s%s %s', :'set', f, hunnypot.mark_address(:'since', f)) AS line, NULL::cidr AS network
         FROM unnest(ARRAY[4, 6]) f WHERE :'since' <> ''
     UNION ALL SELECT 2, format('add %s%s %s timeout 0', :'set', f, hunnypot.mark_address(:'mark', f)), NULL FROM unnest(ARRAY[4, 6]) f
-    UNION ALL SELECT 3, format('del %s%s %s -exist', :'set', family(network), network), network
-        FROM hunnypot.changed_listing(:'class', :'inferred', :'since')
+    UNION ALL SELECT 3, format('del %s%s %s -exist', :'set', family(network), network), network FROM entry
     UNION ALL SELECT 4, format('add %s%s %s timeout %s', :'set', family(network), network,
                                least(hunnypot.hours_left(until) * 3600, 2147483)), network
-        FROM hunnypot.changed_listing(:'class', :'inferred', :'since') WHERE until IS NOT NULL
+        FROM entry WHERE until IS NOT NULL
 ) l ORDER BY part, network

@@ -4,7 +4,7 @@
 -- The list as it is now, for who has that of MARK (NULL: none): where it is, its last change, the time, as listings also begin and end by
 -- the clock, and what the brake holds back.  The first word is another one in another database, on another timeline, and after an
 -- upgrade.  (Of the timelines, a server that was promoted has the first one from its next checkpoint on, the other one up to then.)
-CREATE OR REPLACE FUNCTION hunnypot.next_mark(mark text) RETURNS text
+CREATE OR REPLACE FUNCTION hunnypot.list_mark(mark text DEFAULT NULL) RETURNS text
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = hunnypot, pg_temp SET jit = off SET enable_seqscan = off
     SET enable_bitmapscan = off SET enable_sort = off SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
@@ -20,14 +20,10 @@ BEGIN
                                     greatest((SELECT timeline_id FROM pg_control_checkpoint()),
                                              (SELECT min_recovery_end_timeline FROM pg_control_recovery())),
                                     (SELECT oid FROM pg_database WHERE datname = current_database()),
-                                    (SELECT xmin FROM pg_proc WHERE oid = 'next_mark(text)'::regprocedure)),
+                                    (SELECT xmin FROM pg_proc WHERE oid = 'list_mark(text)'::regprocedure)),
                      last, (extract(epoch FROM now()) * 1000000)::bigint,
                      (SELECT coalesce(min(b.held_after), 9223372036854775807) FROM brake b));
 END $$;
-
-CREATE OR REPLACE FUNCTION hunnypot.list_mark() RETURNS text
-    LANGUAGE sql STABLE
-    RETURN hunnypot.next_mark(NULL);
 
 -- The networks of which something may have changed since MARK, at most so many.  NULL: they are more, or that is not known, and the
 -- whole list is to be read.
@@ -36,7 +32,7 @@ CREATE OR REPLACE FUNCTION hunnypot.changed_networks(mark text, at_most int DEFA
     SET enable_bitmapscan = off SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
     old CONSTANT text[] := string_to_array(mark, ' ');
-    new CONSTANT text[] := string_to_array(next_mark(mark), ' ');
+    new CONSTANT text[] := string_to_array(list_mark(mark), ' ');
     moment timestamptz;
     found cidr[];
 BEGIN

@@ -12,7 +12,7 @@ GRANT EXECUTE ON FUNCTION hunnypot.setting, hunnypot.client_address, hunnypot.cl
     hunnypot.hours_left, hunnypot.iso_time, hunnypot.reversed, hunnypot.address, hunnypot.known_class, hunnypot.listed,
     hunnypot.worst_listing, hunnypot.firm_listing, hunnypot.newest_offences, hunnypot.why, hunnypot.verdicts, hunnypot.hit_words, hunnypot.hit_outcome, hunnypot.policy_test,
     hunnypot.postfix_action, hunnypot.postfix_actions, hunnypot.listing_serial, hunnypot.listing_state, hunnypot.changes,
-    hunnypot.list_mark, hunnypot.next_mark, hunnypot.changed_networks, hunnypot.changed_listing, hunnypot.mark_address,
+    hunnypot.list_mark, hunnypot.changed_networks, hunnypot.changed_listing, hunnypot.mark_address,
     hunnypot.publish_check,
     hunnypot.brake_room, hunnypot.policy_tradeoff, hunnypot.until_listed_steps, hunnypot.hit_to_listing_bounds TO hunnypot_reader;
 GRANT SELECT ON hunnypot.envelope_key TO hunnypot_reader;

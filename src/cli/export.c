@@ -155,9 +155,9 @@ char *export_state(struct cli *cli, const struct export *export)
 }
 
 /* For a consumer that has the list of SINCE; NULL: none. */
-static char *next_mark(struct cli *cli, const char *since)
+static char *list_mark(struct cli *cli, const char *since)
 {
-    return fetch_value(cli, "SELECT hunnypot.next_mark($1)", &since, 1);
+    return fetch_value(cli, "SELECT hunnypot.list_mark($1)", &since, 1);
 }
 
 /* The rows, unless REPLACEMENT (NULL: none) is to replace what was made from the list as it is: *NOTE is NULL then, else what
@@ -202,7 +202,7 @@ static int run_select(struct cli *cli, struct export *export, struct file_replac
 
     if (exit_status == CLI_OK && export->changes_command != NULL) {
         free(export->mark);
-        export->mark = next_mark(cli, NULL);
+        export->mark = list_mark(cli, NULL);
         exit_status = export->mark != NULL ? CLI_OK : CLI_FAILED;
     }
     if (exit_status == CLI_OK)
@@ -246,7 +246,7 @@ int export_changes(struct cli *cli, struct export *export, const char *since, bo
         exit_status = count_changes(cli, since, count);
     if (exit_status == CLI_OK) {
         is_told = *count > 0 || (*count == 0 && is_due);
-        *mark = is_told ? next_mark(cli, since) : alloc_text(since);
+        *mark = is_told ? list_mark(cli, since) : alloc_text(since);
         exit_status = *mark != NULL ? CLI_OK : CLI_FAILED;
     }
     if (exit_status == CLI_OK && is_told)

@@ -329,7 +329,7 @@ def test_when_it_is_not_known_what_changed(pg):
     assert len(changed(pg, mark)) == 101 and changed(pg, mark, 100) is None
     pg.query("UPDATE hunnypot.change SET forgotten = %s", int(serial) + 1)
     assert changed(pg, mark) is None
-    pg.query("ALTER FUNCTION hunnypot.next_mark(text) COST 101")
+    pg.query("ALTER FUNCTION hunnypot.list_mark(text) COST 101")
     ((again,),) = pg.query("SELECT hunnypot.list_mark()")
     assert changed(pg, again) == set()
 

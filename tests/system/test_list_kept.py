@@ -336,7 +336,7 @@ def test_a_long_list_is_not_read_for_a_few(pg):
     for statistics in STATISTICS:
         pg.query(statistics)
         assert pg.query("SELECT network::text FROM hunnypot.changed_listing('', '', %s)", mark) == [("2001:db8::1/128",)]
-        for reader in ("publish_check()", "listing_serial()", "listing_state('')", "brake_room(1)", "brake_release()", f"next_mark('{mark}')",
+        for reader in ("publish_check()", "listing_serial()", "listing_state('')", "brake_room(1)", "brake_release()", f"list_mark('{mark}')",
                        f"changed_networks('{mark}')", f"changed_listing('', '', '{mark}')"):
             assert rows_of_the_list_read(pg, f"SELECT hunnypot.{reader}") < 100, (statistics, reader)
     assert dict(pg.query("SELECT * FROM hunnypot.expire()"))["offences"] == 10

@@ -33,7 +33,7 @@ FUNCTIONS = {
     "tick": SENSOR | OPERATOR, "sensor_brake": SENSOR, "publish_check": READER, "envelope_keys": SENSOR | OPERATOR,
     **dict.fromkeys(["client_address", "client_network", "neighbours", "setting", "covering", "listed", "units", "hours_left", "iso_time", "reversed",
                      "address", "postfix_action", "postfix_actions", "known_class", "worst_listing", "firm_listing", "listing_serial",
-                     "listing_state", "changes", "list_mark", "next_mark", "changed_networks", "changed_listing", "mark_address", "why", "verdicts", "hit_words",
+                     "listing_state", "changes", "list_mark", "changed_networks", "changed_listing", "mark_address", "why", "verdicts", "hit_words",
                      "hit_outcome", "policy_test", "witness_list", "witness_troubles",
                      "was_watched", "mx_watched", "machine_watched", "brake_room", "newest_offences", "policy_tradeoff", "until_listed_steps", "hit_to_listing_bounds",
                      "dnsbl", "dnsbl_in", "dnsbl_address", "dnsbl_zone"], READER),
