@@ -5,7 +5,6 @@ import threading
 import time
 import uuid
 
-from bench import parts
 from bench.readers import both, cpu_us
 from bench.stats import Figure, Ratio
 
@@ -48,9 +47,7 @@ class Life:
 
 
 def fresh(database, hits):
-    database.query("DROP DATABASE IF EXISTS hunnypot WITH (FORCE)", database="postgres")
-    database.query("CREATE DATABASE hunnypot", database="postgres")
-    parts.HERE.hunnypot("db", "init")
+    database.anew()
     database.query(MAKE.format(batch=BATCH, hits=hits))
     database.query("SELECT hunnypot.make_partitions(ARRAY[current_date, current_date + 1])")
     for statement in ("VACUUM ANALYZE bench_batch", "CHECKPOINT"):

@@ -23,9 +23,7 @@ KINDS = (("listed", 0, []), ("not listed", 1, []), ("listed, JSON", 0, ["json"])
 def facts(database, options):
     """FACTS of --facts, and the list that they make, as refresh() would write it; who has two is listed.  Statistics are of what was
     there before.  Half of the listings are inferred."""
-    database.query("DROP DATABASE IF EXISTS hunnypot WITH (FORCE)", database="postgres")
-    database.query("CREATE DATABASE hunnypot", database="postgres")
-    parts.HERE.hunnypot("db", "init")
+    database.anew()
     if not database.query("SELECT 1 FROM pg_roles WHERE rolname = 'hunnypot-web'", database="postgres"):
         database.query('CREATE ROLE "hunnypot-web" LOGIN NOINHERIT IN ROLE hunnypot_reader, hunnypot_door', database="postgres")
     networks = (20000 if options.quick else options.facts) * 2 // 5

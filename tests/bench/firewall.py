@@ -45,17 +45,11 @@ def reaches(database, number, is_there):
 
 
 def measure(options, needs):
-    database = needs.database()
-    database.set_ahead(0)
-    database.restart()
-    database.query("DROP DATABASE IF EXISTS hunnypot WITH (FORCE)", database="postgres")
-    database.query("CREATE DATABASE hunnypot", database="postgres")
-    parts.HERE.hunnypot("db", "init")
+    database = readers.fresh(needs)
     database.query(AT_ONCE)
     database.query(NO_BRAKE)
     networks = 2000 if options.quick else min(options.facts, 1000000)
-    database.query(readers.FILL.format(networks=networks))
-    database.query("VACUUM ANALYZE hunnypot.listed_network")
+    readers.fill(database, networks)
     found, number = [], 0
     run("ipset", "create", "hunnypot4", "hash:net", "family", "inet")
     run("ipset", "create", "hunnypot6", "hash:net", "family", "inet6")

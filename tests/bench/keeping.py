@@ -38,9 +38,7 @@ STALE = """DO $$ BEGIN
 
 def fill(database, facts):
     """A database with so many FACTS, of two fifths as many networks, and the list that is made of them.  (networks, seconds to make it)"""
-    database.query("DROP DATABASE IF EXISTS hunnypot WITH (FORCE)", database="postgres")
-    database.query("CREATE DATABASE hunnypot", database="postgres")
-    parts.HERE.hunnypot("db", "init")
+    database.anew()
     database.query("UPDATE hunnypot.policy SET listed = true WHERE class = 'trap'")
     keep = database.query("SELECT extract(epoch FROM value::interval)::int / 86400 FROM hunnypot.setting "
                           "WHERE name = 'keep_hits'")[0][0]

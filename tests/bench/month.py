@@ -1,6 +1,5 @@
 """A month of a large site: 30 daily partitions, the marks of a thousand sensors, and the month's expiry.  What a million hits take on the disk
 and in WAL, what a batch takes beside all that, and whether recording goes on while the month goes."""
-from bench import parts
 from bench.keeping import expired, timed
 from bench.stats import Figure
 from cli_data import Sensor
@@ -29,9 +28,7 @@ FACTS = """INSERT INTO hunnypot.offence_day (network, class, domain, day, named,
 
 
 def fill(database, hits):
-    database.query("DROP DATABASE IF EXISTS hunnypot WITH (FORCE)", database="postgres")
-    database.query("CREATE DATABASE hunnypot", database="postgres")
-    parts.HERE.hunnypot("db", "init")
+    database.anew()
     database.query("SET timezone = 'UTC'; " + SENSOR_ROWS.format(sensors=SENSORS))
     for ago in range(DAYS - 1, -1, -1):
         [(day,)] = database.query(f"SELECT to_char((now() AT TIME ZONE 'UTC')::date - {ago}, 'YYYYMMDD')")

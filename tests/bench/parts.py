@@ -83,6 +83,12 @@ class Database(postgres.Postgres):
         self.stop()
         super().start()
 
+    def anew(self):
+        """The database hunnypot as `hunnypot db init` makes it, whatever was there."""
+        self.query("DROP DATABASE IF EXISTS hunnypot WITH (FORCE)", database="postgres")
+        self.query("CREATE DATABASE hunnypot", database="postgres")
+        HERE.hunnypot("db", "init")
+
     def cpu(self):
         return cpu_seconds(self.server.pid, with_children=True)
 
@@ -90,9 +96,7 @@ class Database(postgres.Postgres):
 def fresh_database(needs):
     """One that a sensor may record into."""
     database = needs.database()
-    database.query("DROP DATABASE IF EXISTS hunnypot WITH (FORCE)", database="postgres")
-    database.query("CREATE DATABASE hunnypot", database="postgres")
-    HERE.hunnypot("db", "init")
+    database.anew()
     if not database.query("SELECT 1 FROM pg_roles WHERE rolname = 'sensor'"):
         database.query("CREATE ROLE sensor LOGIN IN ROLE hunnypot_sensor", database="postgres")
     return database

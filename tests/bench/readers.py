@@ -54,9 +54,7 @@ def fresh(needs):
     database = needs.database()
     database.set_ahead(0)
     database.restart()
-    database.query("DROP DATABASE IF EXISTS hunnypot WITH (FORCE)", database="postgres")
-    database.query("CREATE DATABASE hunnypot", database="postgres")
-    parts.HERE.hunnypot("db", "init")
+    database.anew()
     return database
 
 
