@@ -1,8 +1,8 @@
 /* witness.c - the commands of a witness: the reader of a primary's mail log, and its key.
  *
  * Scenario of `hunnypot witness`: what is new in the log goes into the ledger together with the place behind it, in steps of
- * STEP_ENTRIES; every TELL_MS, and at the end, the database is asked what waits and told what was found.  While it is away
- * the log is read on, and what was found waits in the ledger. */
+ * STEP_ENTRIES, or more while STEP_MS are not over; every TELL_MS, and at the end, the database is asked what waits and told what
+ * was found.  While it is away the log is read on, and what was found waits in the ledger. */
 
 #include <errno.h>
 #include <inttypes.h>
@@ -26,6 +26,7 @@
 
 enum {
     STEP_ENTRIES = 2000,
+    STEP_MS = 1000,      /* hashes lie anywhere in the ledger: a step of few writes nearly as many pages as one of many */
     POLL_MS = 500,       /* a file is asked so often whether there is more */
     TELL_MS = 10000,
     FORGET_MS = 600000,
@@ -268,7 +269,7 @@ static void say_gap(struct witness *witness)
     witness->said_gap = why;
 }
 
-/* Read what there is, up to STEP_ENTRIES of it; *GOT is what came last. */
+/* Read what there is, or a step of it; *GOT is what came last. */
 static int read_step(struct witness *witness, enum source_got *got)
 {
     char why[SOURCE_WHY_SIZE];
@@ -278,7 +279,7 @@ static int read_step(struct witness *witness, enum source_got *got)
     int64_t reference_us = written != 0 && !witness->follow ? written : now_us;
     bool ok = ledger_begin(witness->ledger);
 
-    for (int i = 0; i < STEP_ENTRIES && ok; i++) {
+    for (int i = 0; ok && (i < STEP_ENTRIES || clock_monotonic_ms() - now_ms < STEP_MS); i++) {
         struct source_entry entry;
 
         *got = source_next(witness->source, &entry, now_ms, why);

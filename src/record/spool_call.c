@@ -10,6 +10,8 @@
 #include "base/uuid.h"
 #include "record/spool_row.h"
 
+enum { KEPT_FEW = 256 }; /* rows: what takes no longer to count than a hit to put */
+
 /* Run a statement about the hit ID; *CHANGED gets the number of rows. */
 static int run_about(struct spool_own *own, enum spool_statement which, int64_t id, int64_t *changed)
 {
@@ -210,12 +212,30 @@ int spool_call_settle(struct spool_own *own, struct spool_call *call)
     return result;
 }
 
+/* How much is kept when the mark goes to NUMBER.  All of it is counted when that is little, and when as much again was passed since
+ * the last time: so bit rot in numbers does not make the tally wrong for long, and many marks take no longer than as many rows. */
+static int count_kept(struct spool_own *own, int64_t number, int64_t *kept)
+{
+    struct spool_tally *tally = &own->file.tally;
+    int64_t passed;
+    int result;
+
+    if (tally->depth.kept <= KEPT_FEW || tally->passed >= tally->depth.kept) {
+        tally->passed = 0;
+        return find_number(own, SPOOL_COUNT_KEPT, number, NULL, kept);
+    }
+    result = find_number(own, SPOOL_COUNT_PASSED, number, NULL, &passed);
+    *kept = tally->depth.kept + (number < tally->mark.number ? -passed : passed);
+    tally->passed += passed;
+    return result;
+}
+
 /* Put the mark at LINK, number NUMBER of the outbox. */
 static int move_mark(struct spool_own *own, const char *link, int64_t number)
 {
     struct spool_tally *tally = &own->file.tally;
     int64_t kept = 0, changed;
-    int result = find_number(own, SPOOL_COUNT_KEPT, number, NULL, &kept);
+    int result = count_kept(own, number, &kept);
 
     sqlite3_bind_text(own->file.prepared[SPOOL_SET_MARK], 2, link, -1, SQLITE_TRANSIENT);
     if (result == SQLITE_OK)

@@ -41,6 +41,8 @@ static const char *const statements[SPOOL_STATEMENT_COUNT] = {
     [SPOOL_SKIP] = "UPDATE sqlite_sequence SET seq = ?1 WHERE name = 'outbox'",
     [SPOOL_FIND_LINK] = "SELECT id FROM outbox WHERE link = ?1",
     [SPOOL_COUNT_KEPT] = "SELECT count(*) FROM outbox WHERE id BETWEEN 1 AND ?1",
+    [SPOOL_COUNT_PASSED] = "SELECT count(*) FROM outbox "
+                           "WHERE id > min(?1, (SELECT mark FROM spool)) AND id <= max(?1, (SELECT mark FROM spool))",
     [SPOOL_FORGET] = "DELETE FROM outbox WHERE id BETWEEN 1 AND ?1",
     [SPOOL_FORGET_SOME] = "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT ?1)",
     [SPOOL_ANCESTORS] = "SELECT ifnull(group_concat(life), '') FROM (SELECT life FROM ended ORDER BY rowid DESC LIMIT 64)",

@@ -28,6 +28,7 @@ enum spool_statement {
     SPOOL_SKIP,         /* the next number of the outbox is behind ?1 */
     SPOOL_FIND_LINK,    /* ?1 in the outbox: its number */
     SPOOL_COUNT_KEPT,   /* of the outbox, up to number ?1 */
+    SPOOL_COUNT_PASSED, /* of the outbox, between the mark and number ?1 */
     SPOOL_FORGET,       /* of the outbox, up to number ?1 */
     SPOOL_FORGET_SOME,  /* the first ?1 of the outbox */
     SPOOL_ANCESTORS,    /* the lives before, joined by commas */
@@ -45,6 +46,7 @@ struct spool_tally {
     struct spool_depth depth;
     int64_t last_inbox, last_outbox;
     struct spool_mark mark;
+    int64_t passed;      /* by the mark, since all that is kept was counted */
     int64_t doubt_inbox; /* hits of the inbox up to this number are in doubt */
 };
 

@@ -240,8 +240,10 @@ static enum state file_open(struct ledger *ledger)
     if (result != SQLITE_OK)
         return STATE_FAILED;
     sqlite3_busy_timeout(ledger->db, 2000);
-    /* What a power cut takes was not told either, or is found again: the place goes back with it. */
-    result = sqlite3_exec(ledger->db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL", NULL, NULL, NULL);
+    /* What a power cut takes was not told either, or is found again: the place goes back with it.  32 MB of pages may be kept in memory, as
+     * each letter's hashes lie anywhere among those of 7 days. */
+    result = sqlite3_exec(ledger->db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -32000", NULL, NULL,
+                          NULL);
     if (result == SQLITE_CORRUPT || result == SQLITE_NOTADB)
         return STATE_DAMAGED;
     if (result != SQLITE_OK || !ledger_number(ledger->db, "PRAGMA application_id", &application) ||

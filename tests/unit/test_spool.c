@@ -574,6 +574,28 @@ static void forgets_what_was_kept_long_enough(void **state)
     spool_close(&spool);
 }
 
+/* So many that not all are counted at each mark; also on the way back, and after it. */
+static void counts_what_the_mark_passes(void **state)
+{
+    static const int64_t marks[] = {100, 300, 400, 650, 500, 310, 320, 700, 20, 600, 610, 700};
+    enum { HITS = 700 };
+    struct spool *spool = (keep_ms = 60000, open_spool(10 * HITS));
+    struct spool_depth depth;
+
+    (void)state;
+    send_hits(spool, HITS);
+    for (size_t i = 0; i < sizeof marks / sizeof *marks; i++) {
+        struct spool_mark mark = mark_at(spool, marks[i]);
+
+        /* Forwards as a batch has it, backwards as the database says. */
+        assert_int_equal(i % 2 == 0 ? spool_confirm(spool, &mark) : spool_agree(spool, mark.link, &mark), SPOOL_OK);
+        spool_depth(spool, &depth);
+        assert_int_equal(depth.kept, marks[i]);
+        assert_int_equal(depth.outbox, HITS - marks[i]);
+    }
+    spool_close(&spool);
+}
+
 static void awaits_oldest(struct spool *spool, int number)
 {
     const int64_t wanted_us = number < 0 ? 0 : 1700000000000000 + number;
@@ -1515,6 +1537,7 @@ int main(void)
         TEST(ends_a_life_over_a_mark_that_is_not_ours),
         TEST(begins_a_life_in_a_copy),
         TEST(forgets_what_was_kept_long_enough),
+        TEST(counts_what_the_mark_passes),
         TEST(tells_how_old_the_oldest_hit_is),
         TEST(keeps_what_lost_its_name),
         TEST(sets_one_aside),
