@@ -155,6 +155,14 @@ bool cli_stopped_within(const struct cli *cli, int64_t ms)
     return poll(&fd, 1, (int)ms) > 0;
 }
 
+void cli_stop_later(struct cli *cli)
+{
+    struct signalfd_siginfo taken;
+
+    while (read(cli->stop_fd, &taken, sizeof taken) > 0)
+        continue;
+}
+
 int cli_keep_open(struct cli *cli, enum db_status (*body)(struct cli *cli, void *context), void *context)
 {
     int64_t backoff_ms = RECONNECT_MIN_MS;

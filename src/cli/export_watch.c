@@ -4,7 +4,7 @@
  * write what changed since the mark that the consumer has, and the changes command reads it.  The command fails when the consumer
  * has no such mark: its sets are empty after a boot, or somebody else filled them.  Then, and once an hour, as durations change, and when
  * more has changed than can be told, the target is written as a whole, the command run, and the consumer given the mark of that.
- * Without the command, it is written after changes too, as often as that takes no more than a FILE_SHARE of the time.
+ * Without the command, it is written after changes too, as often as that takes no more than a FILE_SHARE of the time, and at the end.
  * A consumer that takes none has the last part alone, each time.
  */
 #include <stdint.h>
@@ -233,11 +233,26 @@ static enum db_status watch_on(struct cli *cli, void *context)
     return status;
 }
 
+/* Who reads the file while nobody watches, at boot for one, is to have what the consumer was told.  The connection went with the
+ * signal. */
+static void leave_file(struct cli *cli, struct watch *watch)
+{
+    bool changed;
+
+    if (!watch->file_is_old)
+        return;
+    cli_stop_later(cli);
+    db_close(&cli->db);
+    if (cli_open(cli) == CLI_OK)
+        (void)replace_target(cli, watch, &changed); /* what failed was said */
+}
+
 int export_watch(struct cli *cli, struct export *export)
 {
     struct watch watch = {.export = export, .untold = true};
     int status = cli_keep_open(cli, watch_on, &watch);
 
+    leave_file(cli, &watch);
     free(watch.exported);
     free(watch.mark);
     return status;

@@ -210,6 +210,26 @@ def test_the_file_follows(pg, consumer, watch, tmp_path):
     assert running.counted()[0] == 1 and running.said() == ""
 
 
+@pytest.mark.parametrize("database", ["there", "gone"])
+def test_the_file_that_is_left_says_what_was_told(pg, consumer, watch, tmp_path, database):
+    """At boot it is what the sets are filled with."""
+    offend(pg, "203.0.113.1")
+    running = watch()
+    offend(pg, "203.0.113.2")
+    has_all(pg, consumer)
+    before = (tmp_path / "list").read_text()
+    assert "203.0.113.1" in before and "203.0.113.2" not in before
+    if database == "gone":
+        pg.stop()
+    running.end()
+    assert running.process.returncode == 0
+    if database == "gone":
+        assert (tmp_path / "list").read_text() == before and "list.new" not in os.listdir(tmp_path)
+        pg.start()
+    else:
+        assert "203.0.113.2" in (tmp_path / "list").read_text() and running.said() == ""
+
+
 def test_the_file_follows_after_it_could_not_be_written(pg, consumer, watch, tmp_path):
     running = watch("100ms")
     (tmp_path / "list.new").mkdir()
