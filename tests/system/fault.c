@@ -112,12 +112,12 @@ void *realloc(void *old, size_t size)
         return real arguments; \
     }
 
-/* A pipe or an eventfd has room or has not, and never fails. */
+/* A pipe or an eventfd has room or has not, and never fails.  The log never does either: it is what the test goes by. */
 ssize_t write(int fd, const void *data, size_t size)
 {
     struct stat status;
 
-    if (fstat(fd, &status) == 0 && (S_ISREG(status.st_mode) || S_ISSOCK(status.st_mode)) &&
+    if (fd != STDERR_FILENO && fstat(fd, &status) == 0 && (S_ISREG(status.st_mode) || S_ISSOCK(status.st_mode)) &&
         fails(KIND_SYSTEM, "write", S_ISREG(status.st_mode) ? ENOSPC : ECONNRESET))
         return -1;
     return syscall(SYS_write, fd, data, size);

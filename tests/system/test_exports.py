@@ -53,10 +53,12 @@ def listed(pg):
 
 @pytest.fixture
 def export(hunnypot):
-    """export("plain", name="value") returns the path of a new file with the list in it."""
+    """export("plain", name="value") returns the path of a file with the list in it, which is new, or in the place of the one before."""
+    for path in STATE.glob("export.*"):
+        path.unlink()
+
     def write(name, **parameters):
         path = STATE / f"export.{name}"
-        path.unlink(missing_ok=True)
         hunnypot("export", name, "-o", path, *[f"--set={key}={value}" for key, value in parameters.items()])
         path.chmod(0o644)
         return path

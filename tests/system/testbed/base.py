@@ -13,6 +13,9 @@ BUILD = Path(os.environ.get("HUNNYPOT_BUILD", TOP / "build" / "tests")).resolve(
 DEBS = Path("/run/debs")
 STATE = Path("/run/testbed")
 
+FUTEX = "202" if os.uname().machine == "x86_64" else "98"  # its number among system calls; 98 is that of newer machines, arm64 for one
+FUTEX_WAIT_BITSET = 9  # linux/futex.h
+
 TRAP_HOST, TRAP_HOST6 = "192.0.2.1", "2001:db8::1"
 
 
@@ -200,11 +203,13 @@ class Server:
             raise TestbedError(f"{self.name} did not stop within {timeout} s: {threads} {self.log()[-3000:]}") from None
 
     def is_waiting(self, name):
-        """Has its thread called NAME nothing to do, or is there none?"""
+        """Has its thread called NAME nothing to do, or is there none?  Then it waits at a condition variable, for which glibc has
+        FUTEX_WAIT_BITSET; one that waits for a mutex, with FUTEX_WAIT, has."""
         for task in Path(f"/proc/{self.pid}/task").iterdir():
             try:
                 if (task / "comm").read_text().strip() == name:
-                    return (task / "wchan").read_text().startswith("futex")
+                    call = (task / "syscall").read_text().split()
+                    return call[0] == FUTEX and int(call[2], 16) & 0x7f == FUTEX_WAIT_BITSET
             except OSError:
                 continue
         return True

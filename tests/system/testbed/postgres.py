@@ -127,7 +127,8 @@ class Postgres:
         """A new database "hunnypot", as db init leaves it but with a policy that lists at once; or, with the TEMPLATE
         "hunnypot_plain", as db init leaves it."""
         self.query("DROP DATABASE IF EXISTS hunnypot WITH (FORCE)", database="postgres")
-        self.query(f"CREATE DATABASE hunnypot TEMPLATE {template}", database="postgres")
+        # In half the time of what PostgreSQL 15 does by itself, as the files are in memory.
+        self.query(f"CREATE DATABASE hunnypot TEMPLATE {template} STRATEGY FILE_COPY", database="postgres")
 
     def restore(self):
         """Running again, whatever a test did to it."""
