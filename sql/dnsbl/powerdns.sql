@@ -39,6 +39,7 @@ DECLARE
     below text := CASE WHEN right(qname, length(zone) + 1) = '.' || zone THEN left(qname, -length(zone) - 1) END;
     which text;
     client cidr;
+    entries hunnypot.listed_now[];
 BEGIN
     IF below ~ '^([0-9]{1,3}[.]){0,2}[0-9]{1,3}$' THEN
         IF qtype = 'ANY' THEN
@@ -71,17 +72,21 @@ BEGIN
             RETURN;
         END IF;
     ELSIF client IS NOT NULL THEN
-        RETURN QUERY SELECT record, ttl.value::int, kind
-        FROM hunnypot.on_list l, hunnypot.setting ttl LEFT JOIN hunnypot.setting url ON url.name = 'lookup_url',
-             LATERAL (VALUES ('A', host(l.return_address)),
-                             ('TXT', '"' || l.words || coalesce(', see ' || replace(nullif(url.value, ''), '$', host(l.network)), '') || '"'))
-                 r (kind, record)
-        WHERE l.network = ANY ((SELECT CASE WHEN (SELECT o.length FROM hunnypot.odd_network o ORDER BY o.length LIMIT 1) IS NOT NULL
-                                            THEN hunnypot.covering(client)
-                                            WHEN family(client) = 4 THEN ARRAY[client]
-                                            ELSE ARRAY[client, set_masklen(client, 64)] END)::cidr[])
-          AND l.class = coalesce(which, l.class) AND ttl.name = 'dnsbl_ttl' AND qtype IN (kind, 'ANY');
-        IF FOUND THEN
+        -- Most clients are not listed, which takes one table to tell.
+        entries := ARRAY(SELECT l FROM hunnypot.listed_now l
+                         WHERE l.network = ANY (CASE WHEN (SELECT o.length FROM hunnypot.odd_network o ORDER BY o.length LIMIT 1) IS NOT NULL
+                                                     THEN hunnypot.covering(client)
+                                                     WHEN family(client) = 4 THEN ARRAY[client]
+                                                     ELSE ARRAY[client, set_masklen(client, 64)] END)
+                           AND l.class = coalesce(which, l.class));
+        IF entries <> '{}' THEN
+            RETURN QUERY SELECT record, ttl.value::int, kind
+            FROM unnest((SELECT entries)) l JOIN hunnypot.policy p ON p.class = l.class, hunnypot.setting ttl,
+                 LATERAL (VALUES ('A', host(hunnypot.listed_address(l, p))),
+                                 ('TXT', '"' || p.reason || coalesce(', see ' || replace((SELECT nullif(s.value::text, '') FROM hunnypot.setting s
+                                                                                          WHERE s.name = 'lookup_url'),
+                                                                                         '$', host(l.network)), '') || '"')) r (kind, record)
+            WHERE ttl.name = 'dnsbl_ttl' AND qtype IN (kind, 'ANY');
             RETURN;
         -- Of whom nothing is known for sure, where the policy has an address for that.
         ELSIF EXISTS (SELECT FROM hunnypot.policy WHERE suspect_address IS NOT NULL) THEN

@@ -62,16 +62,26 @@ FROM hunnypot.waiting w JOIN hunnypot.policy p ON p.class = w.class
 WHERE p.suspect_address IS NOT NULL AND w.asks IS NULL AND NOT w.friend -- it may be a friend
 GROUP BY w.network, w.class, p.suspect_address;
 
+-- Who is listed now.
+CREATE OR REPLACE VIEW hunnypot.listed_now AS
+SELECT l.* FROM hunnypot.listed_network l WHERE l.removed IS NULL AND l.since <= now() AND l.until > now();
+
+-- With what code, and as what address in DNS, the policy has it refused.
+CREATE OR REPLACE FUNCTION hunnypot.listed_code(entry hunnypot.listed_now, policy hunnypot.policy) RETURNS text
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN CASE WHEN ($1).soft_until > now() OR NOT ($1).witnessed THEN ($2).inferred_code ELSE ($2).code END;
+CREATE OR REPLACE FUNCTION hunnypot.listed_address(entry hunnypot.listed_now, policy hunnypot.policy) RETURNS inet
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN CASE WHEN ($1).soft_until > now() OR NOT ($1).witnessed THEN ($2).inferred_address ELSE ($2).return_address END;
+
 -- The list without what only an export, or a person, asks for: a look-up is mostly the start of its plan, and of each table in that.
 -- Whose policy an export does not ask for, it does not join: hence LEFT.
 CREATE OR REPLACE VIEW hunnypot.on_list AS
 SELECT l.network, l.class, l.since, l.until,
-       CASE WHEN l.soft_until > now() OR NOT l.witnessed THEN p.inferred_code ELSE p.code END AS code,
-       CASE WHEN l.soft_until > now() OR NOT l.witnessed THEN p.inferred_address ELSE p.return_address END AS return_address, l.hits, l.domains,
+       hunnypot.listed_code(l, p) AS code, hunnypot.listed_address(l, p) AS return_address, l.hits, l.domains,
        p.reason AS words, l.last_seen, p.rank, l.worse_until IS NULL OR l.worse_until <= now() AS worst,
        CASE WHEN l.witnessed THEN 'witnessed' ELSE 'inferred' END AS proof, l.soft_until <= now() AS firm, l.entered
-FROM hunnypot.listed_network l LEFT JOIN hunnypot.policy p ON p.class = l.class
-WHERE l.removed IS NULL AND l.since <= now() AND l.until > now();
+FROM hunnypot.listed_now l LEFT JOIN hunnypot.policy p ON p.class = l.class;
 
 CREATE OR REPLACE VIEW hunnypot.listing AS
 SELECT l.network, l.class, l.since, l.until, l.code, l.return_address, l.hits, l.domains,
@@ -180,20 +190,26 @@ END $$;
 CREATE OR REPLACE FUNCTION hunnypot.postfix_actions(key text) RETURNS SETOF text
     LANGUAGE plpgsql STABLE STRICT ROWS 1 AS $$
 DECLARE
-    client CONSTANT cidr := CASE WHEN key ~ '^((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])([.](?!$)|$)){4}$' THEN key::cidr
+    client CONSTANT cidr := CASE WHEN key ~ '^((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])[.]){3}(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])$'
+                                 THEN key::cidr
                                  WHEN key ~ '^[0-9a-fA-F:.]*$' THEN hunnypot.client_network(hunnypot.address(key)) END;
+    entries hunnypot.listed_now[];
 BEGIN
     IF client IS NULL THEN
         RETURN;
     END IF;
-    RETURN QUERY SELECT l.code || ' ' || l.words || coalesce(', see ' || replace(nullif(url.value, ''), '$', host(l.network)), '')
-                 FROM hunnypot.on_list l LEFT JOIN hunnypot.setting url ON url.name = 'lookup_url'
-                 WHERE l.network = ANY ((SELECT CASE WHEN (SELECT o.length FROM hunnypot.odd_network o ORDER BY o.length LIMIT 1) IS NOT NULL
-                                                     THEN hunnypot.covering(client)
-                                                     WHEN family(client) = 4 THEN ARRAY[client]
-                                                     ELSE ARRAY[client, set_masklen(client, 64)] END)::cidr[])
-                 ORDER BY l.rank LIMIT 1;
-    IF NOT FOUND AND strpos(key, ':') > 0 THEN
+    -- Most clients are not listed, which takes one table to tell.
+    entries := ARRAY(SELECT l FROM hunnypot.listed_now l
+                     WHERE l.network = ANY (CASE WHEN (SELECT o.length FROM hunnypot.odd_network o ORDER BY o.length LIMIT 1) IS NOT NULL
+                                                 THEN hunnypot.covering(client)
+                                                 WHEN family(client) = 4 THEN ARRAY[client]
+                                                 ELSE ARRAY[client, set_masklen(client, 64)] END));
+    IF entries <> '{}' THEN
+        RETURN QUERY SELECT hunnypot.listed_code(l, p) || ' ' || p.reason
+                            || coalesce(', see ' || replace((SELECT nullif(s.value::text, '') FROM hunnypot.setting s WHERE s.name = 'lookup_url'),
+                                                            '$', host(l.network)), '')
+                     FROM unnest((SELECT entries)) l JOIN hunnypot.policy p ON p.class = l.class ORDER BY p.rank LIMIT 1;
+    ELSIF strpos(key, ':') > 0 THEN
         RETURN NEXT 'DUNNO';
     END IF;
 END $$;

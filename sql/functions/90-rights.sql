@@ -5,11 +5,13 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA hunnypot FROM PUBLIC;
 GRANT USAGE ON SCHEMA hunnypot TO hunnypot_sensor, hunnypot_reader, hunnypot_operator, hunnypot_door;
 GRANT SELECT ON hunnypot.schema_version, hunnypot.sensor, hunnypot.spool, hunnypot.hit, hunnypot.hit_default,
     hunnypot.waiting, hunnypot.offence_day, hunnypot.offence, hunnypot.setting, hunnypot.policy, hunnypot.allow,
-    hunnypot.listing, hunnypot.on_list, hunnypot.odd_network, hunnypot.list_serial, hunnypot.suspect, hunnypot.redeemed, hunnypot.brake_state, hunnypot.held, hunnypot.rework,
+    hunnypot.listing, hunnypot.listed_now, hunnypot.on_list, hunnypot.odd_network, hunnypot.list_serial, hunnypot.suspect, hunnypot.redeemed,
+    hunnypot.brake_state, hunnypot.held, hunnypot.rework,
     hunnypot.hourly, hunnypot.outage, hunnypot.reached, hunnypot.left_alone, hunnypot.busiest, hunnypot.until_listed,
     hunnypot.listing_count, hunnypot.hit_to_listing, hunnypot.request TO hunnypot_reader;
 GRANT EXECUTE ON FUNCTION hunnypot.setting, hunnypot.client_address, hunnypot.client_network, hunnypot.neighbours, hunnypot.covering, hunnypot.units,
     hunnypot.hours_left, hunnypot.iso_time, hunnypot.reversed, hunnypot.address, hunnypot.known_class, hunnypot.listed,
+    hunnypot.listed_code, hunnypot.listed_address,
     hunnypot.worst_listing, hunnypot.firm_listing, hunnypot.newest_offences, hunnypot.why, hunnypot.verdicts, hunnypot.hit_words, hunnypot.hit_outcome, hunnypot.policy_test,
     hunnypot.postfix_action, hunnypot.postfix_actions, hunnypot.listing_serial, hunnypot.listing_state, hunnypot.changes,
     hunnypot.list_mark, hunnypot.changed_networks, hunnypot.changed_listing, hunnypot.mark_address,

@@ -16,7 +16,8 @@ WITNESSES = {**READERS, "witness": READ}
 CHANGED = {"reader": READ, "operator": CHANGE}
 RELATIONS = {
     "schema_version": WITNESSES, "sensor": READERS, "spool": READERS, "hit": READERS, "hit_default": READERS,
-    "waiting": READERS, "offence_day": READERS, "offence": READERS, "listing": READERS, "on_list": READERS, "odd_network": READERS, "list_serial": READERS,
+    "waiting": READERS, "offence_day": READERS, "offence": READERS, "listing": READERS, "listed_now": READERS, "on_list": READERS,
+    "odd_network": READERS, "list_serial": READERS,
     "rework": READERS, "suspect": READERS, "pardoned": READERS, "brake_growth": {}, "brake": {},
     "brake_state": READERS, "held": READERS, "trap_letter": {}, "redeemed": READERS, "envelope": READERS, "envelope_key": READERS, "witness": READERS,
     "witness_stretch": READERS, "witness_probe": READERS, "witness_found": READERS, "witness_letters": READERS,
@@ -31,8 +32,8 @@ FUNCTIONS = {
     **dict.fromkeys(["witness_hello", "witness_waiting", "witness_clients", "witness_found", "witness_watched", "witness_probes",
                      "witness_letters"], {"witness"}),
     "tick": SENSOR | OPERATOR, "sensor_brake": SENSOR, "publish_check": READER, "envelope_keys": SENSOR | OPERATOR,
-    **dict.fromkeys(["client_address", "client_network", "neighbours", "setting", "covering", "listed", "units", "hours_left", "iso_time", "reversed",
-                     "address", "postfix_action", "postfix_actions", "known_class", "worst_listing", "firm_listing", "listing_serial",
+    **dict.fromkeys(["client_address", "client_network", "neighbours", "setting", "covering", "listed", "listed_code", "listed_address", "units", "hours_left",
+                     "iso_time", "reversed", "address", "postfix_action", "postfix_actions", "known_class", "worst_listing", "firm_listing", "listing_serial",
                      "listing_state", "changes", "list_mark", "changed_networks", "changed_listing", "mark_address", "why", "verdicts", "hit_words",
                      "hit_outcome", "policy_test", "witness_list", "witness_troubles",
                      "was_watched", "mx_watched", "machine_watched", "brake_room", "newest_offences", "policy_tradeoff", "until_listed_steps", "hit_to_listing_bounds",
