@@ -109,7 +109,7 @@ int cli_stop_on_signals(struct cli *cli);
 /* Wait; true when it is to end before MS have gone by. */
 bool cli_stopped_within(const struct cli *cli, int64_t ms);
 
-/* After that: what is left to be done may wait again, until the next signal. */
+/* When it is to end: take the signal, so that what is left to be done may wait for the database until another one comes. */
 void cli_stop_later(struct cli *cli);
 
 /* Who runs this, into new memory: behind sudo, the person and not root. */
