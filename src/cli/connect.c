@@ -158,9 +158,11 @@ bool cli_stopped_within(const struct cli *cli, int64_t ms)
 void cli_stop_later(struct cli *cli)
 {
     struct signalfd_siginfo taken;
+    ssize_t got;
 
-    while (read(cli->stop_fd, &taken, sizeof taken) > 0)
-        continue;
+    do
+        got = read(cli->stop_fd, &taken, sizeof taken);
+    while (got > 0);
 }
 
 int cli_keep_open(struct cli *cli, enum db_status (*body)(struct cli *cli, void *context), void *context)
