@@ -48,7 +48,10 @@ def test_a_host_without_ipv4(host, primary, deliver):
     root.run(f"/etc/init.d/{mta} restart")
     # It waits a minute after its start before it judges.
     root.write("/etc/hunnypot.conf", root.read("/etc/hunnypot.conf") + 'liveness { startup_grace = "0s" probe_interval = "1s" }\n')
+    log = "/var/log/hunnypot-milter.log"
+    before = root.read(log).count(" ready ")
     root.run("systemctl restart hunnypot-milter")
+    wait_for(lambda: root.read(log).count(" ready ") > before, what="milter")
     for number, domain in enumerate(["trap", "backup", "address"], 7):
         assert deliver(f"2001:db8:c::{number}", f"a@{domain}.example").startswith("451 4.7.1")
     wait_for(lambda: root.run("hunnypot list --format csv").stdout.count("2001:db8:c::") == 3, 60, "the hits")
