@@ -210,12 +210,12 @@ def test_the_clock_jumps(pg, load, primaries, jumping, recipient):
 def test_the_clock_drifts(pg, load, primaries, jumping, drift_ppm):
     """A machine that sleeps again and again: an hour or more goes by in a few seconds, and the real time drifts ten times as far as
     kernels slew it.  What is remembered gets old and is found out anew; what waited over a long sleep is doubt, but for drift nothing is."""
-    jumping.set(0, 0, 400, drift_ppm)
+    jumping.set(0, 0, 200, drift_ppm)
     one = load(program=jumping.program)
     one.recipient = "<someone@backup.example>"
     one.start()
     began = time.monotonic()
-    while time.monotonic() < began + 10:
+    while time.monotonic() < began + 20:
         one.more(20)
     late = doubted(one, one.recipient)
     log = one.daemon.log()
@@ -223,7 +223,7 @@ def test_the_clock_drifts(pg, load, primaries, jumping, drift_ppm):
     hour_s, = pg.query("SELECT extract(epoch FROM max(time) - min(time))::int FROM hunnypot.hit")[0]
     assert hour_s > 3600
     assert set(re.findall(r"verdict=unknown why=\"(.*?)\"", log)) <= {"too old for the state of the primaries today"}
-    assert len(late) < 0.8 * len(one.answered)  # on a slow machine, half of them
+    assert len(late) < len(one.answered) / 2
     assert log.count(" probed address=") > 8
 
 
