@@ -1,4 +1,5 @@
 """From hits to listings with the policy as it is shipped: hits ripen, letters that arrive redeem, doubt is held against nobody."""
+import contextlib
 import json
 import random
 import uuid
@@ -28,19 +29,30 @@ class Ripening:
 
     def later(self, by):
         """Time goes by, and the sensors' ticks."""
-        self.pg.query("SET session_replication_role = replica; " + "; ".join(
-            f"UPDATE hunnypot.{table} SET " + ", ".join(f"{column} = {column} - %(by)s" for column in columns.split())
+        with contextlib.closing(self.pg.connect()) as connection, connection.cursor() as cursor:
+            cursor.execute("BEGIN; SET LOCAL session_replication_role = replica")
             for table, columns in {
-                "hit": "recorded time", "probe": "time", "witness_probe": "time", "waiting": "due ripe recorded time", "offence_day": "first_seen last_seen counted counted_again",
-                "listed_network": "since until soft_until worse_until removed last_seen due", "allow": "expires",
-                "envelope": "recorded time", "trap_letter": "first_seen", "witness_found": "time", "pardoned": "hit_time told",
-                "witness_stretch": "since until", "brake": "since", "request": "asked checked decided",
-                "request_token": "expires"}.items()) % {"by": f"interval '{by.total_seconds()} s'"})
-        self.pg.query("""SET session_replication_role = replica;
-            UPDATE hunnypot.offence_day SET day = day - 20000;
-            UPDATE hunnypot.offence_day SET day = (first_seen AT TIME ZONE 'UTC')::date""")
-        while self.pg.query("SELECT hunnypot.tick()") == [(True,)]:
-            pass
+                    "hit": "recorded time", "probe": "time", "witness_probe": "time", "waiting": "due ripe recorded time", "offence_day": "first_seen last_seen counted counted_again",
+                    "listed_network": "since until soft_until worse_until removed last_seen due", "allow": "expires",
+                    "envelope": "recorded time", "trap_letter": "first_seen", "witness_found": "time", "pardoned": "hit_time told",
+                    "witness_stretch": "since until", "brake": "since", "request": "asked checked decided",
+                    "request_token": "expires"}.items():
+                cursor.execute(f"UPDATE hunnypot.{table} SET " + ", ".join(f"{column} = {column} - %(by)s" for column in columns.split()), {"by": by})
+            # Whatever the hour is, what has become one day is one row.
+            cursor.execute("""
+                WITH row AS (DELETE FROM hunnypot.offence_day RETURNING *)
+                INSERT INTO hunnypot.offence_day (network, class, domain, day, named, witnessed, while_listed, owner, hits, first_seen,
+                                                  last_seen, counted, counted_again, letter)
+                SELECT network, class, domain, (first_seen AT TIME ZONE 'UTC')::date AS on_day, named, witnessed, while_listed, max(owner),
+                       sum(hits), min(first_seen), max(last_seen), min(counted),
+                       (SELECT time FROM unnest(array_agg(counted) || array_agg(counted_again)) AS time ORDER BY 1 LIMIT 1 OFFSET 1),
+                       CASE WHEN count(DISTINCT letter) = 1 AND bool_and(letter IS NOT NULL) THEN (array_agg(letter))[1] END
+                FROM row GROUP BY network, class, domain, on_day, named, witnessed, while_listed""")
+            cursor.execute("COMMIT")
+            while True:
+                cursor.execute("SELECT hunnypot.tick()")
+                if cursor.fetchone() != (True,):
+                    break
 
     def enable(self):
         self.pg.query("UPDATE hunnypot.policy SET listed = class <> 'null-sender'")
