@@ -1,5 +1,6 @@
 """The list of a large database: what readers ask of it, exports beside a COPY of the same, and a day's worth of expire()."""
 import collections
+import contextlib
 import os
 import re
 import subprocess
@@ -98,9 +99,10 @@ def export_memory(name, target):
     with subprocess.Popen([parts.HERE.build / "hunnypot", "export", name, "-o", target],
                           env=milter.environment(HUNNYPOT_DATADIR=str(TOP))) as process:
         while process.poll() is None:
-            for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
-                if line.startswith("VmHWM:") and os.readlink(f"/proc/{process.pid}/exe").endswith("hunnypot"):
-                    most = max(most, int(line.split()[1]) / 1024)
+            with contextlib.suppress(FileNotFoundError):  # it ended between the two looks
+                for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
+                    if line.startswith("VmHWM:") and os.readlink(f"/proc/{process.pid}/exe").endswith("hunnypot"):
+                        most = max(most, int(line.split()[1]) / 1024)
             time.sleep(0.01)
     return most
 

@@ -34,7 +34,7 @@ real port 25 and the programs' default paths.  What a test may ask for:
     hits         hits() are the recorded hits (hunnypot.hit), hits(wait=3) waits until there are three
     wait_for     wait_for(predicate, timeout=10, what="...")
 
-Each test has 300 s, unless it is marked with @pytest.mark.timeout.
+Each test has 600 s, unless it is marked with @pytest.mark.timeout.
 """
 import types
 

@@ -223,13 +223,14 @@ def test_probe_only_greets(postfix, milter, primary, deliver, pg, hits):
     """No EHLO, no mail, no RCPT; and hits within the interval share one probe that begins after them."""
     host = primary("198.51.100.1")
     primary("2001:db8:100::1")
-    milter(liveness={"probe_interval": "5s"})
+    milter(liveness={"probe_interval": "15s", "verdict_timeout": "60s"})
     postfix()
     for number in range(1, 4):
         deliver(f"203.0.113.{number}", "a@backup.example")
         hits(wait=min(number, 1))
     assert host.connections == 1
-    hits(wait=3)
+    hits(wait=3, timeout=40)
+    wait_for(lambda: len(host.commands) >= 2, what="both QUITs")
     assert b"".join(host.commands).upper() == b"QUIT\r\n" * 2 and host.connections == 2
 
 

@@ -50,10 +50,10 @@ def test_killed(pg, start):
     load.check(pg)
 
 
-def test_not_there_at_the_start(pg, start):
+def test_not_there_at_the_start(pg, start, wait_for):
     pg.stop()
     trap, load = start()
-    assert "database-error" in trap.log()
+    wait_for(lambda: "database-error" in trap.log(), what="word of the database")
     pg.start()
     load.check(pg)
 

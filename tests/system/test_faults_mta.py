@@ -20,7 +20,7 @@ REPLY = "451 4.7.1 caught"
 LINES = ("EHLO {}", "MAIL FROM:<someone@client.example>", "RCPT TO:<someone@trap.example>", "DATA")
 # Each MTA without limits of its own, so that the daemon's can be seen.
 WIDE = {
-    "postfix": {"main": {"smtpd_client_connection_count_limit": "0"}, "processes": "1100"},
+    "postfix": {"main": {"smtpd_client_connection_count_limit": "0", "smtpd_timeout": "300s"}, "processes": "1100"},
     "sendmail": {"replace": {"O DaemonPortOptions=Name=Trap, Family=inet,": "O DaemonPortOptions=Name=Trap, Family=inet, Listen=1000,",
                              "O MaxDaemonChildren=20": "O MaxDaemonChildren=1100", "O Timeout.command=30s": "O Timeout.command=300s",
                              "$(hunnypot_count l $@ 3 $@": "$(hunnypot_count l $@ 9999 $@"}},

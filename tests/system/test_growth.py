@@ -60,7 +60,7 @@ def split(found):
     return pages, sum(found.values()) - pages
 
 
-@pytest.mark.timeout(580)
+@pytest.mark.timeout(1500)
 def test_memory_does_not_grow(pg, dns, primaries, milter):
     # What is kept after the database has it would fill SQLite's cache of pages, which ends at 2 MB; here it leaves at once.
     daemon = milter(spool_keep="1s", program=TOP / "build/quickstart/hunnypot-milter", under=VALGRIND, log_level="info",

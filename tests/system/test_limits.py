@@ -145,7 +145,7 @@ class SlowPolicy(threading.Thread):
 
 @pytest.fixture
 def slow_policy():
-    server = SlowPolicy(2)
+    server = SlowPolicy(4)  # longer than a client has for the three commands that Postfix keeps back
     server.start()
     yield f"check_policy_service inet:127.0.0.1:{server.port}"
     server.listener.shutdown(socket.SHUT_RDWR)
@@ -155,14 +155,14 @@ def slow_policy():
 @pytest.mark.parametrize("client", ["203.0.113.7", "2001:db8:c::7"])
 @pytest.mark.parametrize("where", ["smtpd_recipient_restrictions", "smtpd_data_restrictions"])
 def test_what_postfix_waits_for_is_not_the_clients_time(postfix, milter, smtp, pg, hits, slow_policy, where, client):
-    milter(limits={"idle": "500ms", "connections": 1})
+    milter(limits={"idle": "1s", "connections": 1})
     postfix(main={where: slow_policy})
     assert smtp(client).transaction("a@trap.example").startswith(REPLY)
     assert len(hits(wait=1)) == 1
 
 
 def test_a_pause_before_sendmails_greeting_is_not_the_clients_time(sendmail, milter, smtp, pg, hits):
-    milter(limits={"idle": "500ms"})
+    milter(limits={"idle": "1500ms"})
     sendmail(extra="FEATURE(`greet_pause', `2000')dnl")
     assert smtp().transaction("a@trap.example").startswith(REPLY)
     assert len(hits(wait=1)) == 1
@@ -183,12 +183,12 @@ def test_a_client_that_says_too_much_is_recorded_after_two_recipients(mta, milte
 
 
 def test_silent_session_gives_its_place_back(mta, milter, smtp):
-    milter(limits={"idle": "1s", "connections": 1})
+    milter(limits={"idle": "4s", "connections": 1})
     mta()
     silent = smtp("203.0.113.1")
     assert silent.command("EHLO x.example.com").startswith("250")
     assert refused(smtp, client="203.0.113.2")
-    let_pass(3.2)  # Postfix may keep three commands back
+    let_pass(12.2)  # Postfix may keep three commands back
     assert smtp("203.0.113.3").transaction("a@trap.example").startswith(REPLY)
 
 
@@ -238,9 +238,9 @@ def test_shipped_limit_of_all_connections_sendmail(sendmail, milter, smtp):
 
 
 def test_shipped_limit_of_all_connections_postfix(postfix, milter, smtp):
-    """The twenty-first waits outside until another leaves."""
+    """The twenty-first waits outside until another leaves, and none does because the machine is slow."""
     milter(limits={"connections": 0})
-    postfix()
+    postfix(main={"smtpd_timeout": "300s"})
     sessions = [smtp(f"203.0.113.{number}") for number in range(1, 21)]
     waiting = smtp("203.0.113.30", greeting=False, timeout=1)
     with pytest.raises(TimeoutError):

@@ -201,8 +201,12 @@ def test_a_real_sensor(pg, dns, milter, primaries, postfix, smtp, deliver, metri
     smtp("203.0.113.20").command("QUIT")
     with smtp("203.0.113.21"):
         assert smtp("203.0.113.21").greeting.startswith("421")
-    wait_for(lambda: sum(metrics().get("hits_recorded_total").values()) == 4, 40, "the hits in a heartbeat")
-    found = metrics()
+
+    def told():
+        """A heartbeat of when all of it was over: hits are recorded before sessions end, and after."""
+        found = metrics()
+        return [sum(found.get(name).values()) for name in ("hits_recorded_total", "sessions_total")] == [4, 7] and found
+    found = wait_for(told, 40, "hits and sessions in a heartbeat")
     [(identity, name)] = found.get("sensor_up")
     who = {"id": identity, "sensor": name}
     assert found.get("hits_total", **who) == found.get("data_reply_seconds_count", **who) == 4
@@ -301,6 +305,7 @@ def test_dashboard_and_alerts_in_prometheus(ripening, metrics, prometheus):
         names = set(re.findall(r"\bhunnypot_\w+", query))
         assert names
         for name in names:
-            assert ask("query", query=name)["result"], f"no series: {name}"
+            # Where a scrape did not come in time, there is none until the next one.
+            wait_for(lambda name=name: (ask("query", query=name) or {}).get("result"), 30, f"series {name}")
         ask("query", query=query)
     assert {rule["health"] for group in ask("rules")["groups"] for rule in group["rules"]} == {"ok"}

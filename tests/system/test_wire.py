@@ -270,40 +270,41 @@ def test_unknown_commands_count_as_bytes(daemon, mta):
 
 
 LATE = "421 4.4.2 Timeout exceeded, closing"
+IDLE_S = 2  # a busy machine may keep a test waiting for half a second
 
 
-@pytest.mark.parametrize("pauses, rcpt, data", [
+@pytest.mark.parametrize("pauses, rcpt, data", [  # in times of IDLE_S
     ((0, 0, 0, 0), "c", REPLIED),
-    ((0.8, 0, 0, 0), LATE, LATE),
-    ((0, 0.8, 0, 0), LATE, LATE),
-    ((0, 0, 0.8, 0), LATE, LATE),
-    ((0, 0, 0, 0.8), "c", LATE),
+    ((1.2, 0, 0, 0), LATE, LATE),
+    ((0, 1.2, 0, 0), LATE, LATE),
+    ((0, 0, 1.2, 0), LATE, LATE),
+    ((0, 0, 0, 1.2), "c", LATE),
 ])
 def test_a_late_command_is_told_so_where_each_is_seen_at_once(daemon, mta, pauses, rcpt, data):
-    trap = daemon(idle="500ms")
+    trap = daemon(idle=f"{IDLE_S}s")
     client = mta(trap, "sendmail")
     client.session()
     replies = []
     for pause, step in zip(pauses, (client.helo, client.mail, lambda: client.rcpt(TRAP), client.data)):
-        let_pass(pause)
+        let_pass(pause * IDLE_S)
         replies.append(step())
     assert [reply.text or reply.command for reply in replies[2:]] == [rcpt, data]
     assert len(hits(trap)) == (data == REPLIED)
 
 
 @pytest.mark.parametrize("pauses, rcpt, data", [
-    ((0.4, 0.4, 0.4, 0), "c", REPLIED),   # Postfix sends all three with the last, after more than the idle time
-    ((0.8, 0.8, 0.8, 0), LATE, LATE),
-    ((0, 0, 0, 0.8), "c", LATE),
+    ((0.6, 0.6, 0.6, 0), "c", REPLIED),   # Postfix sends all three with the last, after more than the idle time
+    ((1.6, 1.6, 1.6, 0), LATE, LATE),
+    ((0, 0, 0, 1.2), "c", LATE),
 ])
 def test_commands_that_postfix_keeps_back_are_not_late_for_that(daemon, mta, pauses, rcpt, data):
-    trap = daemon(idle="500ms")
+    trap = daemon(idle=f"{IDLE_S}s")
     client = mta(trap, "postfix")
     client.negotiate()
     client.connect()
     replies = []
     for pause, step in zip(pauses, (client.helo, client.mail, lambda: client.rcpt(TRAP), client.data)):
-        let_pass(pause)
+        let_pass(pause * IDLE_S)
         replies.append(step())
     assert [reply.text or reply.command for reply in replies[2:]] == [rcpt, data]
     assert len(hits(trap)) == (data == REPLIED)
@@ -311,7 +312,7 @@ def test_commands_that_postfix_keeps_back_are_not_late_for_that(daemon, mta, pau
 
 @pytest.mark.parametrize("kind", ["postfix", "sendmail"])
 def test_a_silent_session_gives_its_place_back(daemon, mta, wait_for, kind):
-    trap = daemon(connections=1, idle="300ms")
+    trap = daemon(connections=1, idle="3s")
     silent = mta(trap, kind)
     assert silent.session().goes_on
     assert not served(trap)

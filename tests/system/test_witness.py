@@ -438,7 +438,7 @@ def test_probes_that_are_missing_in_the_log_are_gaps(pg, witness, tmp_path):
     entries(log, 100)
     witness(log)
     assert pg.query("SELECT count(*) FROM hunnypot.witness_probe") == [(3,)]
-    assert watched(pg, -1050, -700) and watched(pg, -400, -110)
+    assert watched(pg, -1050, -750) and watched(pg, -400, -150)
     assert not watched(pg, -700, -400)
 
 

@@ -49,9 +49,9 @@ class CleanRoot:
     def read(self, path):
         return (self.path / path.lstrip("/")).read_text(errors="backslashreplace")
 
-    def run(self, command, check=True, **options):
+    def run(self, command, check=True, timeout=250, **options):
         """A shell's command, as a person types it."""
-        return run("chroot", self.path, "/bin/sh", "-c", command, check=check, cwd="/",
+        return run("chroot", self.path, "/bin/sh", "-c", command, check=check, cwd="/", timeout=timeout,
                    env={"PATH": PATH, "HOME": "/root", "LC_ALL": "C.UTF-8"}, **options)
 
     def install(self):

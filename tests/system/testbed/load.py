@@ -85,7 +85,7 @@ class Load:
         for thread in self.threads:
             thread.start()
 
-    def more(self, count=50, timeout=20):
+    def more(self, count=50, timeout=120):
         """Wait until COUNT more sessions got their 451."""
         wanted = len(self.answered) + count
         wait_for(lambda: len(self.answered) >= wanted or self.faults, timeout, f"{count} more sessions answered")

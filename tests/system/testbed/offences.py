@@ -1,6 +1,8 @@
 """Offences put into the database as a sensor's hits would be, at any time in the past."""
 from datetime import timedelta
 
+from testbed.base import let_pass
+
 # A policy that lists as soon as a hit is recorded, and answers 550: for tests of all that comes after the list, or before it.
 AT_ONCE = """UPDATE hunnypot.policy SET listed = class <> 'null-sender', ripens = '0', ripens_named = '0', waits = '0',
     counts_for = '10 years', named_hits = 1, named_days = 1, named_share = 0, min_days = 1, inferred_named = true,
@@ -42,6 +44,13 @@ def list_networks(pg, networks, kind="trap", right=True):
         pass
     if right:
         pg.query("SELECT hunnypot.brake_release()")
+
+
+def early_in_the_hour(pg):
+    """Durations in exports change once an hour: in the last half minute of one, wait for the next."""
+    [(left_s,)] = pg.query("SELECT extract(epoch FROM date_trunc('hour', now()) + interval '1 hour' - now())::float8")
+    if left_s < 30:
+        let_pass(left_s)
 
 
 def listings(pg, client):
