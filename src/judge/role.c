@@ -16,12 +16,13 @@ struct census {
     bool ours[MX_MAX];
     bool doubt; /* one of them might be us: its addresses are not known */
     bool found;
-    uint16_t preference; /* our best; only when found */
+    uint32_t bound; /* of who is preferred over us the preference is less */
 };
 
 static void census_take(const struct mx_answer *answer, const struct self *self, struct census *census)
 {
-    *census = (struct census){0};
+    /* Who is not known among them may be any but the most preferred: behind address translation another one may be us. */
+    *census = (struct census){.bound = answer->hosts[0].preference + 1U};
     for (size_t i = 0; i < answer->host_count; i++) {
         const struct mx_host *host = &answer->hosts[i];
 
@@ -30,19 +31,19 @@ static void census_take(const struct mx_answer *answer, const struct self *self,
             census->doubt = true;
         if (census->ours[i] && !census->found) {
             census->found = true; /* hosts are sorted: the first is our best */
-            census->preference = host->preference;
+            census->bound = host->preference;
         }
     }
 }
 
-/* Hosts that are not us and have an address; with PREFERRED, only those before our own best. */
+/* Hosts that are not us and have an address; with PREFERRED, only those that are preferred over us. */
 static void primaries_collect(const struct mx_answer *answer, const struct census *census, bool preferred,
                               struct role_result *result)
 {
     for (size_t i = 0; i < answer->host_count; i++) {
         const struct mx_host *host = &answer->hosts[i];
 
-        if (census->ours[i] || host->addresses.count == 0 || (preferred && host->preference >= census->preference))
+        if (census->ours[i] || host->addresses.count == 0 || (preferred && host->preference >= census->bound))
             continue;
         result->primaries[result->primary_count++] = i;
     }
@@ -57,9 +58,9 @@ static void role_found(struct role_result *result, enum hit_class class, const c
 
 static void decide_backup(const struct mx_answer *answer, const struct census *census, struct role_result *result)
 {
-    primaries_collect(answer, census, census->found, result);
+    primaries_collect(answer, census, true, result);
     if (result->primary_count > 0)
-        role_found(result, CLASS_BACKUP, census->found ? "a less preferred MX" : "set to backup");
+        role_found(result, CLASS_BACKUP, census->found ? "a less preferred MX" : "set to backup, and no MX is this host");
     else
         role_found(result, CLASS_NONE, "no usable MX is preferred over this host");
 }

@@ -138,13 +138,27 @@ static const struct settings_row *row_of(const cfg_t *cfg, const char *name)
     return settings_row_find(strcmp(cfg->name, "root") != 0 ? cfg->name : NULL, name);
 }
 
+/* ROW has a value at LINE, the only one of OPTION so far, or one more of a list. */
+static void note_line(const struct settings_row *row, cfg_opt_t *option, int line)
+{
+    int *before = &load->lines[row - settings_rows];
+    char *title;
+
+    if (*before > 0 && cfg_opt_size(option) == 1) {
+        title = settings_row_title(row);
+        fault(line, "%s: given twice; line %d has it, too", title, *before);
+        free(title);
+    }
+    *before = line;
+}
+
 /* Keep the line; values are judged when all is read, so that each fault is told. */
 static int on_value(cfg_t *cfg, cfg_opt_t *option, const char *value, void *result)
 {
     const struct settings_row *row = cfg->line > 0 ? row_of(cfg, cfg_opt_name(option)) : NULL;
 
     if (row != NULL)
-        load->lines[row - settings_rows] = cfg->line;
+        note_line(row, option, cfg->line);
     else if (cfg->line > 0) /* no default: libConfuse takes `limits|idle = 5s` outside of the section */
         unknown_setting(cfg->line, cfg_opt_name(option), cfg_name(cfg));
     *(const char **)result = value;
@@ -156,6 +170,9 @@ static int on_section_end(cfg_t *cfg, cfg_opt_t *option)
     if (option->flags & CFGF_MULTI) {
         load->domain_lines = alloc_resized(load->domain_lines, load->domain_count + 1, sizeof *load->domain_lines);
         load->domain_lines[load->domain_count++] = cfg->line;
+        for (const struct settings_row *row = settings_rows; row < settings_rows + settings_row_count; row++)
+            if (settings_row_is_of_domain(row))
+                load->lines[row - settings_rows] = 0;
         return 0;
     }
     for (size_t i = 0; i < load->section_count; i++)
