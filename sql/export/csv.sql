@@ -6,5 +6,5 @@ SELECT line FROM (
     UNION ALL
     SELECT format('%s,%s,%s,%s,%s,%s,%s,%s,"%s",%s', network, class, hunnypot.iso_time(since), hunnypot.iso_time(until),
                   code, host(return_address), hits, domains, reason, proof), network, rank
-    FROM hunnypot.listing WHERE (SELECT hunnypot.known_class(:'class')) IN ('', class)
+    FROM hunnypot.listing WHERE (SELECT hunnypot.known_class(:'class')) IS NOT NULL AND :'class' IN ('', class)
 ) l ORDER BY network NULLS FIRST, rank

@@ -4,4 +4,4 @@
 SELECT json_build_object('network', network, 'class', class, 'since', hunnypot.iso_time(since),
                          'until', hunnypot.iso_time(until), 'code', code, 'return_address', host(return_address),
                          'hits', hits, 'domains', domains, 'reason', reason, 'proof', proof)::text
-FROM hunnypot.listing WHERE (SELECT hunnypot.known_class(:'class')) IN ('', class) ORDER BY network, rank
+FROM hunnypot.listing WHERE (SELECT hunnypot.known_class(:'class')) IS NOT NULL AND :'class' IN ('', class) ORDER BY network, rank

@@ -677,10 +677,16 @@ CREATE OR REPLACE TRIGGER list_turn BEFORE INSERT OR UPDATE OR DELETE OR TRUNCAT
 CREATE OR REPLACE TRIGGER list_turn BEFORE UPDATE ON hunnypot.setting
     FOR EACH STATEMENT EXECUTE FUNCTION hunnypot.list_turn();
 
--- A change of the policy counts for all that was recorded.
+-- A change of the policy counts for all that was recorded.  Who is a suspect is not to seem to be listed.
 CREATE OR REPLACE FUNCTION hunnypot.policy_changed() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp AS $$
+DECLARE
+    shared CONSTANT inet := (SELECT s.suspect_address FROM policy s JOIN policy l ON s.suspect_address IN (l.return_address, l.inferred_address)
+                           LIMIT 1);
 BEGIN
+    IF shared IS NOT NULL THEN
+        RAISE '% is what a DNSBL answers for who is listed, and cannot be suspect_address, too', host(shared) USING ERRCODE = 'unique_violation';
+    END IF;
     PERFORM list_changed();
     PERFORM rebuild();
     RETURN NULL;

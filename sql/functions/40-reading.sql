@@ -95,13 +95,13 @@ WHERE l.entered + 0 <= (SELECT coalesce(min(b.held_after), 9223372036854775807) 
 COMMENT ON COLUMN hunnypot.listing.worst IS 'no worse class speaks for this network';
 COMMENT ON COLUMN hunnypot.listing.firm IS 'is refused for good: witnessed, and not for one letter that may still be on its way';
 
--- What is listed, each client once: an address whose /64 answers as firmly is not named beside it, as that would hide parts of it
+-- What is listed, each client once; whether the class is known is asked first, as nobody may be listed: an address whose /64 answers as firmly is not named beside it, as that would hide parts of it
 -- in a DNS zone, where it is a wildcard.
 CREATE OR REPLACE FUNCTION hunnypot.worst_listing(class text) RETURNS SETOF hunnypot.listing
     LANGUAGE sql STABLE
 BEGIN ATOMIC
     SELECT l.* FROM hunnypot.listing l
-    WHERE (SELECT hunnypot.known_class($1)) IN ('', l.class) AND ($1 <> '' OR l.worst)
+    WHERE (SELECT hunnypot.known_class($1)) IS NOT NULL AND $1 IN ('', l.class) AND ($1 <> '' OR l.worst)
       AND NOT (family(l.network) = 6 AND masklen(l.network) = 128
                AND EXISTS (SELECT FROM hunnypot.listing w
                            WHERE w.network = set_masklen(l.network, 64) AND $1 IN ('', w.class) AND w.firm >= l.firm));
@@ -112,7 +112,7 @@ CREATE OR REPLACE FUNCTION hunnypot.firm_listing(class text, inferred text) RETU
     LANGUAGE sql STABLE
 BEGIN ATOMIC
     SELECT l.* FROM hunnypot.listing l
-    WHERE (SELECT hunnypot.known_class($1)) IN ('', l.class) AND ($1 <> '' OR l.worst) AND ($2 = 'yes' OR l.firm)
+    WHERE (SELECT hunnypot.known_class($1)) IS NOT NULL AND $1 IN ('', l.class) AND ($1 <> '' OR l.worst) AND ($2 = 'yes' OR l.firm)
       AND NOT (family(l.network) = 6 AND masklen(l.network) = 128
                AND EXISTS (SELECT FROM hunnypot.listing w
                            WHERE w.network = set_masklen(l.network, 64) AND $1 IN ('', w.class) AND w.firm >= l.firm));
@@ -186,6 +186,7 @@ END $$;
 -- Postfix also asks for names and for truncated addresses.  A truncated IPv4 address is no address.  Of an IPv6 one it
 -- cuts the last groups off, also behind a "::", so that 2001:db8::5:6 would be asked again as 2001:db8::5, which is another client:
 -- DUNNO says that there is nothing more to ask for.
+-- Of several listings the one speaks that does in an export (worse_until): what is refused for good, then the worse class.
 -- A set, so that what is not listed is no row, and the map's query nothing but a call: each of its words is planned for each look-up.
 CREATE OR REPLACE FUNCTION hunnypot.postfix_actions(key text) RETURNS SETOF text
     LANGUAGE plpgsql STABLE STRICT ROWS 1 AS $$
@@ -208,7 +209,8 @@ BEGIN
         RETURN QUERY SELECT hunnypot.listed_code(l, p) || ' ' || p.reason
                             || coalesce(', see ' || replace((SELECT nullif(s.value::text, '') FROM hunnypot.setting s WHERE s.name = 'lookup_url'),
                                                             '$', host(l.network)), '')
-                     FROM unnest((SELECT entries)) l JOIN hunnypot.policy p ON p.class = l.class ORDER BY p.rank LIMIT 1;
+                     FROM unnest((SELECT entries)) l JOIN hunnypot.policy p ON p.class = l.class
+                     ORDER BY l.soft_until > now(), p.rank LIMIT 1;
     ELSIF strpos(key, ':') > 0 THEN
         RETURN NEXT 'DUNNO';
     END IF;

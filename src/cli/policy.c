@@ -39,7 +39,8 @@ static int run_policy_show(struct cli *cli, int argc, char **argv)
     return show_all(cli, argc, argv, OUTPUT_RECORDS, "SELECT * FROM hunnypot.policy ORDER BY rank");
 }
 
-/* " name = 'value'," of each NAME=VALUE; the caller frees.  Names are the table's columns: letters and underscores. */
+/* " name = 'value'," of each NAME=VALUE; the caller frees.  Names are the table's columns: letters and underscores.
+ * No column may be empty; one may be unset. */
 static char *assignments(char **settings, int *status)
 {
     static const char letters[] = "abcdefghijklmnopqrstuvwxyz_";
@@ -53,7 +54,11 @@ static char *assignments(char **settings, int *status)
             *status = cli_usage("%s is not NAME=VALUE", *settings);
             break;
         }
-        value = cli_literal(*settings + name + 1);
+        if (strncmp(*settings, "class=", name + 1) == 0) {
+            *status = cli_fail("the name of a class does not change");
+            break;
+        }
+        value = (*settings)[name + 1] == '\0' ? alloc_text("NULL") : cli_literal(*settings + name + 1);
         longer = alloc_format("%s%s%.*s = %s", sql, *sql == '\0' ? "" : ", ", (int)name, *settings, value);
         free(value);
         free(sql);

@@ -379,11 +379,20 @@ def test_policy_of_a_new_installation(pg_plain, hunnypot, hunnypot_json):
 @pytest.mark.parametrize("words, why", [
     (["set", "trap", "nonsense=1"], 'column "nonsense"'), (["set", "trap", "min_hits=0"], "policy_min_hits_check"),
     (["set", "trap", "ripens=soon"], "soon"), (["set", "tarp", "min_hits=1"], 'no class "tarp"'),
+    (["set", "trap", "class=tarp"], "the name of a class does not change"), (["set", "trap", "reason="], "reason"),
+    (["set", "trap", "suspect_address=127.0.0.3"], "127.0.0.3 is what a DNSBL answers for who is listed"),
+    (["set", "trap", "suspect_address=127.0.0.5"], "127.0.0.5 is what a DNSBL answers for who is listed"),
     (["enable", "tarp"], 'no class "tarp"'), (["test", "tarp"], 'no class "tarp"')], ids=" ".join)
 def test_policy_errors(pg, hunnypot, words, why):
     before = pg.query("SELECT * FROM hunnypot.policy ORDER BY rank")
     assert why in fails(hunnypot, "policy", *words)
     assert pg.query("SELECT * FROM hunnypot.policy ORDER BY rank") == before
+
+
+def test_what_a_policy_may_lack_is_unset(pg, hunnypot, hunnypot_json):
+    for value in ("127.0.3.2", ""):
+        hunnypot("policy", "set", "trap", f"suspect_address={value}", user="operator")
+        assert [row["suspect_address"] or "" for row in hunnypot_json("policy", "show") if row["class"] == "trap"] == [value]
 
 
 def test_why_tells_it_in_order(caught, hunnypot, hunnypot_json):

@@ -307,6 +307,18 @@ def test_postfix_gets_an_answer_or_nothing_for_any_key(pg, key, wanted):
     assert pg.query("SELECT hunnypot.postfix_actions(%s)", key) == ([(wanted,)] if wanted else [])
 
 
+def test_the_map_of_postfix_says_what_its_export_says(pg):
+    """Of a client that the worse class puts off and another one refuses."""
+    for kind in ("trap", "backup"):
+        list_networks(pg, f"SELECT '{CLIENT}/32'::cidr", kind)
+    pg.query("UPDATE hunnypot.policy SET firm_after = '1 year', inferred_code = '450 4.7.1' WHERE class = 'trap'")
+    while pg.query("SELECT hunnypot.tick()") == [(True,)]:
+        pass
+    assert pg.query("SELECT class, left(code, 3), worst FROM hunnypot.listing ORDER BY rank") == [("trap", "450", False), ("backup", "550", True)]
+    [(line,)] = pg.query("SELECT code || ' ' || reason FROM hunnypot.worst_listing('')")
+    assert pg.query("SELECT hunnypot.postfix_action(%s)", CLIENT) == [(line,)]
+
+
 def test_a_network_of_any_length_is_found(pg):
     """There is none as a rule, which is looked at first."""
     pg.query((TOP / "sql/dnsbl/powerdns.sql").read_text())
