@@ -96,13 +96,15 @@ RETURN CASE WHEN length(envelope) >= 32 THEN substr(envelope, 17, 16)
 -- p_check: some may be recorded already, under another life; those are skipped.  Only then does it cost to look, and no
 -- other batch is under way meanwhile, which might be recording the same hits.
 -- friends: what lists of friends said of each; one of which they did not tell waits for that (sensor_friends()).
--- A sensor whose clock is ahead must not make a listing last longer, hence least().
+-- A sensor whose clock is ahead must not make a listing last longer, hence least().  What is recorded while it is, or by a batch that
+-- shows it, no witness proves: by such a time the letter arrived before its hit, which is then not found.
 CREATE OR REPLACE FUNCTION hunnypot.record_batch(p_sensor text, p_life uuid, p_from uuid, p_to uuid, p_check boolean,
                                                  hits hunnypot.new_hit[], friends text[] DEFAULT NULL) RETURNS uuid
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = hunnypot, pg_temp SET timezone = 'UTC' SET enable_seqscan = off
 SET enable_bitmapscan = off AS $$
 DECLARE
     life spool;
+    is_ahead boolean;
     new_count bigint;
     first_due timestamptz;
 BEGIN
@@ -125,6 +127,10 @@ BEGIN
         LOCK TABLE turn_record IN ROW EXCLUSIVE MODE;
     END IF;
     PERFORM make_partitions(ARRAY(SELECT DISTINCT h.time::date FROM unnest(hits) h ORDER BY 1));
+    is_ahead := EXISTS (SELECT FROM unnest(hits) h WHERE h.time > now() + interval '60 seconds')
+        OR coalesce((SELECT CASE jsonb_typeof(s.counters->'moments'->'sent') WHEN 'number' THEN (s.counters->'moments'->>'sent')::numeric END
+                            > (extract(epoch FROM s.last_seen) + 60) * 1000
+                     FROM sensor s WHERE s.sensor_id = life.sensor_id), false);
     -- Without it the INSERT may choose hit_default, wait there for somebody who takes that day's rows away from it, and then fail for good.
     LOCK TABLE hit_default IN ROW EXCLUSIVE MODE;
 
@@ -152,7 +158,7 @@ BEGIN
         -- Of a trap no letter ever arrives elsewhere.
         INSERT INTO envelope (hit_id, time, client, class, domain, primaries, key_id, hashes, whole)
         SELECT id, time, client, kind, domain, coalesce(primaries, '{}'), key_id, envelope,
-               coalesce(envelope_whole, false)
+               coalesce(envelope_whole, false) AND NOT is_ahead
         FROM new WHERE key_id IS NOT NULL AND class <> 'trap'
     ), queued AS (
         INSERT INTO waiting (hit_id, due, ripe, time, network, class, domain, owner, name_state, while_listed, letter, client_name, helo,
@@ -162,7 +168,8 @@ BEGIN
                CASE friend WHEN 'unanswered' THEN life.sensor_id END, can_be_proven, CASE WHEN can_be_proven IS NOT NULL THEN key_id END
         FROM new LEFT JOIN policy p ON p.class = kind,
              LATERAL (SELECT now() + coalesce(CASE name WHEN 'none' THEN p.ripens ELSE p.ripens_named END, '0') AS ripe,
-                             CASE WHEN new.class <> 'trap' AND key_id IS NOT NULL AND envelope_whole AND cardinality(primaries) > 0
+                             CASE WHEN new.class <> 'trap' AND key_id IS NOT NULL AND envelope_whole AND NOT is_ahead
+                                  AND cardinality(primaries) > 0
                                   THEN array_to_string(primaries, ' ') END AS can_be_proven) r
         RETURNING due
     )

@@ -42,7 +42,7 @@ BEGIN
     IF NOT FOUND THEN
         RETURN 'nobody can say whether its letter arrived';
     ELSIF NOT e.whole THEN
-        RETURN 'it has more recipients than witnesses look for';
+        RETURN 'it has more recipients than witnesses look for, or the clock of its sensor was ahead';
     ELSIF cardinality(e.primaries) = 0 THEN
         RETURN 'the primaries of the domain are not known';
     END IF;

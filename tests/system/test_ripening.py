@@ -627,9 +627,21 @@ def test_words_of_what_is_forgiven(ripening):
     assert verdict(ripening) == "not listed under backup: nothing counts yet; 1 hit redeemed; 1 hit excused"
 
 
+@pytest.mark.parametrize("ahead_s, ago, proof", [(600, "0 s", "inferred"), (600, "1 hour", "inferred"), (0, "-10 minutes", "inferred"),
+                                                 (0, "1 hour", "witnessed"), (30, "-30 s", "witnessed"), (-600, "10 minutes", "witnessed")])
+def test_while_its_sensor_is_ahead_nothing_is_proven_of_a_hit(ripening, ahead_s, ago, proof):
+    """By its time the letter arrived long before it came, which is nowhere looked for."""
+    ripening.watch_for_good()
+    sent = micros(datetime.now(timezone.utc)) // 1000 + ahead_s * 1000
+    ripening.sensor.heartbeat(json.dumps({"moments": {"sent": sent}}))
+    number = ripening.hit(ago=ago)
+    ripening.later(5 * HOUR)
+    assert words(ripening, number)[1] == proof
+
+
 @pytest.mark.parametrize("hit, watch, reason", [
     ({"key_id": None}, True, "nobody can say whether its letter arrived"),
-    ({"envelope_whole": False}, True, "it has more recipients than witnesses look for"),
+    ({"envelope_whole": False}, True, "it has more recipients than witnesses look for, or the clock of its sensor was ahead"),
     ({"primaries": None}, True, "the primaries of the domain are not known"),
     ({}, False, f"nobody watches the log of {MX}"),
     ({}, True, f"the log of {MX} was not watched all that time")])
