@@ -328,6 +328,15 @@ int export_command(const struct cli *cli, const char *command, int input_fd)
     return result == 0 ? CLI_OK : cli_fail("%s: exit status %d", command, WEXITSTATUS(result));
 }
 
+int export_tell(const struct cli *cli, const struct export *export)
+{
+    int status = export_command(cli, export->command, -1);
+
+    if (status == CLI_OK)
+        file_settle(export->target);
+    return status;
+}
+
 int export_file(struct cli *cli, struct export *export, bool *changed)
 {
     struct file_replacement *replacement;
@@ -337,6 +346,8 @@ int export_file(struct cli *cli, struct export *export, bool *changed)
     *changed = false;
     if (status != CLI_OK)
         return status;
+    if (export->command != NULL)
+        file_replace_owe(replacement);
     status = run_select(cli, export, replacement, &note);
     if (status == CLI_OK && note != NULL)
         status = file_replace_commit(replacement, *note != '\0' ? note : NULL, changed);
@@ -362,8 +373,9 @@ static int export_once(struct cli *cli, struct export *export)
     progress = output_progress_start("export");
     status = export_file(cli, export, &changed);
     output_progress_stop(&progress);
-    if (changed && export->command != NULL && export_command(cli, export->command, -1) != CLI_OK)
-        status = CLI_FAILED;
+    /* One that failed, or was cut off, is made good for. */
+    if (export->command != NULL && (changed || (status == CLI_OK && file_is_owed(export->target))))
+        status = export_tell(cli, export) == CLI_OK ? status : CLI_FAILED;
     return status;
 }
 

@@ -39,6 +39,9 @@ int export_mark(struct cli *cli, struct export *export, FILE *out);
 /* Run COMMAND by the shell, with standard input from INPUT_FD (-1: ours), until it ends or CLI is to stop. */
 int export_command(const struct cli *cli, const char *command, int input_fd);
 
+/* Run EXPORT's command for what is in place; one that fails is owed, and made up for by the next run. */
+int export_tell(const struct cli *cli, const struct export *export);
+
 /* Export, and again when the list has changed, until CLI is to stop. */
 int export_watch(struct cli *cli, struct export *export);
 

@@ -188,7 +188,7 @@ static void export_whole(struct cli *cli, struct watch *watch)
     if (status != CLI_OK)
         free(state);
     if (watch->export->command != NULL && (changed || (status == CLI_OK && watch->untold))) {
-        watch->untold = export_command(cli, watch->export->command, -1) != CLI_OK;
+        watch->untold = export_tell(cli, watch->export) != CLI_OK;
         watch->file_is_untold = false;
         set_mark(watch, NULL);
         if (watch->export->changes_command != NULL && !watch->untold)

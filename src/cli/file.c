@@ -166,10 +166,13 @@ static bool links_are_trusted(const char *target)
 static int find_target(struct file_replacement *replacement, const char *target)
 {
     char *real = realpath(target, NULL);
+    struct stat link;
 
     replacement->target = real != NULL ? real : alloc_text(target);
     if (!links_are_trusted(target))
         return cli_fail("%s: is reached by a link of another user; name the file itself", target);
+    if (real == NULL && lstat(target, &link) == 0 && S_ISLNK(link.st_mode))
+        return cli_fail("%s: is a link that leads to no file; make an empty one there, or remove the link", target);
     replacement->there = stat(replacement->target, &replacement->old) == 0;
     if (!replacement->there && (errno != ENOENT || real != NULL))
         return cli_fail("%s: %s", target, strerror(errno));
@@ -230,7 +233,7 @@ static bool is_unchanged(struct file_replacement *replacement)
     return same;
 }
 
-static const char note_name[] = "user.hunnypot.made-from";
+static const char note_name[] = "user.hunnypot.made-from", owed_name[] = "user.hunnypot.command-owed";
 
 /* NOTE, with what changes when somebody else writes, replaces or copies the file that is FILE. */
 static char *sealed_note(const struct stat *file, const char *note)
@@ -277,6 +280,21 @@ static void note_old(const struct file_replacement *replacement, const char *not
         (void)setxattr(replacement->target, note_name, sealed, strlen(sealed), 0);
         free(sealed);
     }
+}
+
+void file_replace_owe(struct file_replacement *replacement)
+{
+    (void)fsetxattr(fileno(replacement->file), owed_name, "", 0, 0);
+}
+
+bool file_is_owed(const char *path)
+{
+    return getxattr(path, owed_name, NULL, 0) >= 0;
+}
+
+void file_settle(const char *path)
+{
+    (void)removexattr(path, owed_name);
 }
 
 static bool sync_folder(const struct file_replacement *replacement)

@@ -33,6 +33,12 @@ bool file_replace_is_noted(const struct file_replacement *replacement, const cha
 /* Whether there is any note at PATH: whoever exports to it then renews the note every hour, and with it the file's ctime. */
 bool file_has_note(const char *path);
 
+/* A command is owed for the file that is being made, from the moment on that it is in place until file_settle(); also after a power
+ * cut, but not where the file system keeps no extended attributes. */
+void file_replace_owe(struct file_replacement *replacement);
+bool file_is_owed(const char *path);
+void file_settle(const char *path);
+
 /* What was not committed is gone, and the target is as it was. */
 void file_replace_end(struct file_replacement **replacement);
 

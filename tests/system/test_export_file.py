@@ -268,6 +268,12 @@ def test_mode_and_owner_stay(listed, formats, target):
     assert (now.st_mode & 0o7777, now.st_uid, now.st_gid) == (0o640, 1234, 5678)
 
 
+def test_a_link_that_leads_nowhere_is_refused(formats, target, tmp_path):
+    target.symlink_to(tmp_path / "gone")
+    assert "leads to no file" in export(formats, "plain", "-o", target, status=1).stderr
+    assert target.is_symlink() and not (tmp_path / "gone").exists()
+
+
 def test_a_link_stays_a_link(listed, formats, target, tmp_path):
     formats("mine", ADDRESSES)
     (tmp_path / "real").write_bytes(OLD)
@@ -515,6 +521,16 @@ def test_brake_and_rows_are_of_one_snapshot(listed, formats):
 def test_a_command_that_fails(listed, formats, target, command, why):
     done = run(BUILD / "hunnypot", "export", "plain", "-o", target, "--command", command, check=False, env=formats.env)
     assert done.returncode == 1 and why in done.stderr and target.exists()
+
+
+@pytest.mark.parametrize("first", ["exit 3", "kill -9 $PPID"], ids=["fails", "everything is killed"])
+def test_a_command_that_was_cut_off_is_made_up_for(listed, formats, target, first):
+    """With the same file: the consumer still has the one before."""
+    command = f"echo told >>{target}.ran"
+    run(BUILD / "hunnypot", "export", "plain", "-o", target, "--command", first, check=False, env=formats.env)
+    for _ in range(3):
+        export(formats, "plain", "-o", target, "--command", command)
+    assert lines(Path(f"{target}.ran")) == ["told"]
 
 
 @pytest.mark.parametrize("words", [(), ("--watch",)], ids=["once", "watch"])
