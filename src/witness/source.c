@@ -118,10 +118,8 @@ struct beside {
     bool compressed;
 };
 
-static int by_age(const void *a, const void *b)
+static int by_age(const struct beside *x, const struct beside *y)
 {
-    const struct beside *x = a, *y = b;
-
     if (x->written.tv_sec != y->written.tv_sec)
         return x->written.tv_sec < y->written.tv_sec ? -1 : 1;
     return (x->written.tv_nsec > y->written.tv_nsec) - (x->written.tv_nsec < y->written.tv_nsec);
@@ -139,33 +137,63 @@ static bool is_compressed(const char *name)
     return ends_with(name, ".gz") || ends_with(name, ".xz") || ends_with(name, ".bz2") || ends_with(name, ".zst");
 }
 
-/* The older files of the log PATH, the oldest first. */
+/* Put FILE (its path is taken) where it belongs among the COUNT files, the oldest first; of too many the oldest leaves. */
+static size_t keep_youngest(struct beside files[CHAIN_MAX], size_t count, struct beside file)
+{
+    size_t at;
+
+    if (count == CHAIN_MAX) {
+        bool is_older = by_age(&file, &files[0]) < 0;
+
+        free(is_older ? file.path : files[0].path);
+        if (is_older)
+            return count;
+        memmove(files, files + 1, --count * sizeof *files);
+    }
+    for (at = count; at > 0 && by_age(&file, &files[at - 1]) < 0; at--)
+        files[at] = files[at - 1];
+    files[at] = file;
+    return count + 1;
+}
+
+/* Is FILE_NAME one that a log called NAME is given when it is put aside? */
+static bool is_rotated(const char *file_name, const char *name)
+{
+    size_t length = strlen(name);
+
+    return strncmp(file_name, name, length) == 0 && (file_name[length] == '.' || file_name[length] == '-');
+}
+
+/* The older files of the log PATH, the oldest first.  Where PATH is a link they lie beside what it leads to, and may be called
+ * after either. */
 static size_t list_beside(const char *path, struct beside files[CHAIN_MAX])
 {
-    char *folder_copy = alloc_text(path), *name_copy = alloc_text(path);
-    const char *folder = dirname(folder_copy), *name = basename(name_copy);
+    char *real_path = realpath(path, NULL); /* NULL: it is between two names */
+    char *folder_copy = alloc_text(real_path != NULL ? real_path : path), *name_copy = alloc_text(path);
+    char *real_copy = alloc_text(folder_copy);
+    const char *folder = dirname(folder_copy), *name = basename(name_copy), *real_name = basename(real_copy);
     DIR *open_folder = opendir(folder);
     const struct dirent *entry;
     size_t count = 0;
 
-    while (open_folder != NULL && count < CHAIN_MAX && (entry = readdir(open_folder)) != NULL) {
+    while (open_folder != NULL && (entry = readdir(open_folder)) != NULL) {
         struct stat about;
         char *full;
 
-        if (strncmp(entry->d_name, name, strlen(name)) != 0 || strchr(".-", entry->d_name[strlen(name)]) == NULL ||
-            entry->d_name[strlen(name)] == '\0')
+        if (!is_rotated(entry->d_name, name) && !is_rotated(entry->d_name, real_name))
             continue;
         full = alloc_format("%s/%s", folder, entry->d_name);
         if (stat(full, &about) == 0 && S_ISREG(about.st_mode))
-            files[count++] = (struct beside){full, about.st_mtim, is_compressed(full)};
+            count = keep_youngest(files, count, (struct beside){full, about.st_mtim, is_compressed(full)});
         else
             free(full);
     }
     if (open_folder != NULL)
         closedir(open_folder);
+    free(real_path);
     free(folder_copy);
     free(name_copy);
-    qsort(files, count, sizeof *files, by_age);
+    free(real_copy);
     return count;
 }
 

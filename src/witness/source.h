@@ -7,7 +7,7 @@
  * Where it is not found any more, was cut short, or has lines that are none, SOURCE_GAP says that something may be missing.
  * Threads:  one.  Owns: what it has open; an entry is valid until the next call.
  * Fails:    SOURCE_FAILED and WHY.
- * Limits:   SOURCE_LINE_MAX bytes in a line.
+ * Limits:   SOURCE_LINE_MAX bytes in a line; of the files beside it the 64 youngest.
  */
 #ifndef WITNESS_SOURCE_H
 #define WITNESS_SOURCE_H

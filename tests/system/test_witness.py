@@ -142,6 +142,65 @@ def test_a_letter_that_arrived_redeems(sensor, server, kind, witness, hits, pg):
     assert len(redeemed(pg)) == 3
 
 
+@pytest.fixture
+def arrives(sensor, primaries, witness, hits, pg):
+    """arrives(server, format) is whether a letter redeems its hit by what SERVER, in the primary's place, logged: RECORDED of it."""
+    def run_once(make, log_format, recorded, *words, recipient="user@backup.example", answer="250"):
+        deliver("203.0.113.7", recipient, sender="a@sender.example")
+        hits(wait=1)
+        primaries.backup.stop()
+        made = make()
+        made.start()
+        try:
+            assert letter("203.0.113.7", "a@sender.example", recipient)[-1].startswith(answer)
+            witness(written(made, recorded), log_format, *words)
+        finally:
+            made.stop()
+            shutil.rmtree(made.folder)
+        return redeemed(pg) == ["203.0.113.7"]
+    return run_once
+
+
+@pytest.mark.parametrize("selected", ["+sender_on_delivery", "+return_path_on_delivery", "+all"])
+def test_exim_logs_what_it_is_told_to(arrives, selected):
+    assert arrives(lambda: mx.Exim(settings=f"log_selector = {selected}"), "exim", "Completed")
+
+
+def test_exim_has_a_queue_with_a_name(arrives):
+    assert arrives(lambda: mx.Exim(settings="acl_smtp_mail = named", acls="named:\n  accept queue = slow"), "exim", "Completed")
+
+
+@pytest.mark.parametrize("check, said", [
+    ({"header_checks": "regexp:{ {/^Subject:/ DISCARD} }"}, ": discard: "),
+    ({"header_checks": "regexp:{ {/^Subject:/ HOLD} }"}, ": hold: "),
+    ({"smtpd_recipient_restrictions": "check_client_access inline:{203.0.113.7=DISCARD}, reject_unauth_destination"}, ": discard: "),
+])
+@pytest.mark.parametrize("port", ["no", "yes"])
+def test_postfix_throws_away_what_it_accepted(arrives, check, said, port):
+    assert arrives(lambda: mx.PostfixMx(main={**check, "smtpd_client_port_logging": port}), "postfix", said)
+
+
+def test_postfix_refuses_by_a_header(arrives):
+    assert not arrives(lambda: mx.PostfixMx(main={"header_checks": "regexp:{ {/^Subject:/ REJECT} }"}), "postfix", ": reject: ",
+                       answer="550")
+
+
+@pytest.mark.parametrize("port", ["no", "yes"])
+def test_postfix_refuses_by_our_list(arrives, port):
+    listed = "check_client_access inline:{ {203.0.113.7=550 5.7.1 see bl.example} }, reject_unauth_destination"
+    assert arrives(lambda: mx.PostfixMx(main={"smtpd_recipient_restrictions": listed, "smtpd_client_port_logging": port}), "postfix",
+                   "reject: RCPT", "--refusal", "bl.example", answer="550")
+
+
+@pytest.mark.parametrize("local, words, wanted", [
+    ("list", (), True), ("box", (), True), ("staff", (), False), ("staff", ("--match", "sender"), True)])
+def test_sendmail_delivers_by_an_alias(arrives, syslog, local, words, wanted):
+    """Of an alias that leads to another address the log names that one alone."""
+    aliases = 'list: "|/bin/cat"\nbox: /dev/null\nstaff: nobody\n'
+    assert arrives(lambda: mx.SendmailMx(syslog, aliases=aliases), "sendmail", "mailer=", *words,
+                   recipient=f"{local}@backup.example") == wanted
+
+
 def later(log, kind, seconds):
     """The log goes on: an entry of SECONDS from now."""
     when = time.localtime(time.time() + seconds)

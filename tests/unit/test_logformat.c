@@ -88,7 +88,18 @@ static void test_shipped_formats(void **state)
         {"postfix", TIME "postfix/postscreen[74]: NOQUEUE: reject: CONNECT from [2001:db8::16]:38035: too many connections",
          "refused NOQUEUE 2001:db8::16 "},
         {"postfix", TIME "postfix/cleanup[7]: 66D2D57C: reject: header Subject: x from y[203.0.113.9]: ; from=<a@b> to=<c@d> "
-                         "from z[203.0.113.8]; from=<> to=<u@b.example> proto=ESMTP helo=<h>: 5.7.1 no", "-  - "},
+                         "from z[203.0.113.8]; from=<> to=<u@b.example> proto=ESMTP helo=<h>: 5.7.1 no", "ignore 66D2D57C - "},
+        {"postfix", TIME "postfix/cleanup[7]: 66D2D57C: reject: header Subject: x from z[203.0.113.8]; from=<a@s.example> to=<u@b."
+                         "example> proto=ESMTP helo=<h>: 5.7.1 no", "-  - "},
+        {"postfix", TIME "postfix/cleanup[978]: 194991EE9: discard: header Subject: a letter from c7.example.com[203.0.113.7]; from="
+                         "<a@s.example> to=<u@b.example> proto=ESMTP helo=<h>", "accepted 194991EE9 - a@s.example u@b.example"},
+        {"postfix", TIME "postfix/cleanup[978]: 194991EE9: discard: header Subject: x; from=<b@c> to=<d@e> from c7.example.com[203.0."
+                         "113.7]; from=<a@s.example> to=<u@b.example> proto=ESMTP helo=<h>", "ignore 194991EE9 - "},
+        {"postfix", TIME "postfix/cleanup[1099]: 5B470213A: hold: header Subject: a letter from c7.example.com[203.0.113.7]:60377; "
+                         "from=<a@s.example> to=<u@b.example> proto=ESMTP helo=<h>", "accepted 5B470213A - a@s.example u@b.example"},
+        {"postfix", TIME "postfix/smtpd[6111]: NOQUEUE: reject: RCPT from c7.example.com[203.0.113.7]:60377: 550 5.7.1 <c7.example.com"
+                         "[203.0.113.7]:60377>: Client host rejected: Listed; from=<a@s.example> to=<u@b.example> proto=ESMTP helo=<h>",
+         "refused NOQUEUE 203.0.113.7 a@s.example u@b.example"},
         {"postfix", TIME "systemd-journald[1]: Suppressed 123 messages from postfix.service", "suppressed  - "},
         {"postfix", TIME "rsyslogd: imuxsock[pid 12]: begin to drop messages due to rate-limiting", "suppressed  - "},
         {"sendmail", TIME "sendmail[73]: 6AQ5PP1S000073: from=<a@s.example>, size=18, class=0, nrcpts=1, msgid=<x@y>, proto=ESMTP"
@@ -101,6 +112,12 @@ static void test_shipped_formats(void **state)
          "accepted 6AQ5PP1S000073 -  <user@b.example>"},
         {"sendmail", TIME "sm-mta[73]: 6AQ5PP1S000073: to=<u@b.example>,<v@b.example>, delay=00:00:00, xdelay=00:00:00, mailer="
                           "local, pri=30018, dsn=2.0.0, stat=Sent", "accepted 6AQ5PP1S000073 -  <u@b.example>,<v@b.example>"},
+        {"sendmail", TIME "sendmail[215]: 6AS7Sath000214: to=\"|/bin/cat\", ctladdr=<list@b.example> (65534/0), delay=00:00:00, xdelay"
+                          "=00:00:00, mailer=prog, pri=30356, dsn=2.0.0, stat=Sent",
+         "accepted 6AS7Sath000214 -  \"|/bin/cat\" <list@b.example>"},
+        {"sendmail", TIME "sendmail[213]: 6AS7avJu000210: to=<u@b.example>,<v@b.example>, ctladdr=<sender@b.example> (38/38), delay="
+                          "00:00:00, xdelay=00:00:00, mailer=local, pri=90362, dsn=2.0.0, stat=Sent",
+         "accepted 6AS7avJu000210 -  <u@b.example>,<v@b.example"}, /* its last bracket is not missed */
         {"sendmail", TIME "sm-mta[73]: 6AQ5PP1S000073: to=<user@b.example>, delay=00:00:00, pri=30018, stat=451 4.7.1 later",
          "-  - "},
         {"sendmail", TIME "sendmail[76]: 6AQ5PPIe000076: ruleset=check_rcpt, arg1=<user@b.example>, relay=[203.0.113.66], reject"
@@ -129,6 +146,16 @@ static void test_shipped_formats(void **state)
          "recipient 1xWRzZ-000018-2e -  deferred@b.example"},
         {"exim", "2026-11-26 05:25:57 1xWRzZ-000018-2e ** u@b.example: Unrouteable address",
          "recipient 1xWRzZ-000018-2e -  u@b.example"},
+        {"exim", "2026-11-26 05:27:26 1xWS10-00000v-16 => user <u@b.example> F=<a@s.example> Q=named P=<a@s.example> R=sink T=sink",
+         "recipient 1xWS10-00000v-16 -  user u@b.example"},
+        {"exim", "2026-11-26 05:27:26.335 [854] 1xWS10-00000v-16 -> u@b.example P=<a@s.example> R=dnslookup H=mx C=\"250 <x> ok\"",
+         "recipient 1xWS10-00000v-16 -  u@b.example"},
+        {"exim", "2026-11-26 05:27:26 1xWS10-00000v-16 >> x@inside.example <u@b.example> F=<> R=dnslookup T=remote_smtp",
+         "recipient 1xWS10-00000v-16 -  x@inside.example u@b.example"},
+        {"exim", "2026-11-26 05:27:26 1xWS10-00000v-16 == u@b.example Q=named R=later defer (-1): later",
+         "recipient 1xWS10-00000v-16 -  u@b.example"},
+        {"exim", "2026-11-26 05:27:26 1xWS10-00000v-16 ** u@b.example F=<a@s.example>: Unrouteable address",
+         "recipient 1xWS10-00000v-16 -  u@b.example"},
         {"exim", "2026-11-26 05:27:26 1xWS10-00000v-16 Completed", "closed 1xWS10-00000v-16 - "},
         {"exim", "2026-11-26 05:25:57 H=(h.example) [203.0.113.66] F=<g@s.example> temporarily rejected RCPT <u@b.example>: Grey",
          "refused  203.0.113.66 g@s.example u@b.example"},

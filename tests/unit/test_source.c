@@ -159,6 +159,40 @@ static void test_rotations_while_away(void **state)
     assert_string_equal(read_all(), "");
 }
 
+static void test_rotation_while_away_among_many_files(void **state)
+{
+    (void)state;
+    append("a\n");
+    begin(false);
+    assert_string_equal(read_all(), "a .");
+    append("b\n");
+    shell("for i in $(seq 200); do touch -d \"-$((i + 9)) min\" log-$i.gz; done; mv log log-now; echo c >log");
+    restart(false);
+    assert_string_equal(read_all(), "b c .");
+}
+
+static void test_rotation_while_away_behind_a_link(void **state)
+{
+    static const char *const names[] = {"log", "other"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        shell("rm -rf log far; mkdir far; echo a >far/%s; ln -s far/%s log", names[i], names[i]);
+        begin(false);
+        assert_string_equal(read_all(), "a .");
+        shell("cd far; echo b >>%s; mv %s %s.1; echo c >%s", names[i], names[i], names[i], names[i]);
+        restart(false);
+        assert_string_equal(read_all(), "b c .");
+        source_close(&source);
+    }
+    shell("rm log; mv far/other log.day1; ln -s log.day1 log"); /* one file a day, and a link to the last */
+    begin(false);
+    assert_string_equal(read_all(), "c .");
+    shell("echo d >>log.day1; touch -d '-1 min' log.day1; echo e >log.day2; ln -sf log.day2 log");
+    restart(false);
+    assert_string_equal(read_all(), "d e .");
+}
+
 static void test_rotation_while_away_at_the_very_end(void **state)
 {
     (void)state;
@@ -401,6 +435,8 @@ int main(void)
         TEST(test_follow),
         TEST(test_rotation_by_rename),
         TEST(test_rotations_while_away),
+        TEST(test_rotation_while_away_among_many_files),
+        TEST(test_rotation_while_away_behind_a_link),
         TEST(test_rotation_while_away_at_the_very_end),
         TEST(test_restart_before_the_new_file_is_there),
         TEST(test_old_file_is_gone),

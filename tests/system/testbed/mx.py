@@ -64,8 +64,9 @@ class SyslogFile:
 
 
 class SendmailMx(Sendmail):
-    def __init__(self, syslog, name="mx"):
+    def __init__(self, syslog, name="mx", aliases=""):
         self.log_path = STATE / f"{name}.log"
+        self.aliases = aliases
         super().__init__(syslog, name)
         self.file = SyslogFile(syslog, self.log_path)
 
@@ -76,7 +77,7 @@ OSTYPE(`linux')dnl
 define(`MAIL_SETTINGS_DIR', `{self.etc}/')dnl
 define(`confPID_FILE', `{self.folder}/pid')dnl
 define(`QUEUE_DIR', `{self.queue}')dnl
-define(`ALIAS_FILE', `')dnl
+define(`ALIAS_FILE', `{self.etc / "aliases" if self.aliases else ""}')dnl
 define(`STATUS_FILE', `')dnl
 define(`HELP_FILE', `{self.etc}/helpfile')dnl
 define(`confSERVICE_SWITCH_FILE', `{self.etc}/service.switch')dnl
@@ -103,16 +104,18 @@ R{GREYLISTED}		$#error $@ 4.2.0 $: "450 Greylisted"
         (self.etc / "sendmail.cf").write_text(cf)
 
     def start(self):
-        self.server = Server("sendmail", [self.binary, "-bD", "-C", self.etc / "sendmail.cf"], self.folder / "out",
-                             env={"PATH": os.environ["PATH"], "LD_LIBRARY_PATH": f"{PREFIX}/usr/lib/x86_64-linux-gnu"},
-                             ports=PORTS)
+        env = {"PATH": os.environ["PATH"], "LD_LIBRARY_PATH": f"{PREFIX}/usr/lib/x86_64-linux-gnu"}
+        if self.aliases:
+            (self.etc / "aliases").write_text(self.aliases)
+            run(self.binary, "-bi", "-C", self.etc / "sendmail.cf", env=env)
+        self.server = Server("sendmail", [self.binary, "-bD", "-C", self.etc / "sendmail.cf"], self.folder / "out", env=env, ports=PORTS)
         self.server.wait_ready()
 
 
 class Exim:
     binary = DEBS / "exim4-daemon/usr/sbin/exim4"
 
-    def __init__(self, name="mx", settings="", domains="backup.example", logs=None):
+    def __init__(self, name="mx", settings="", domains="backup.example", logs=None, acls=""):
         self.folder = STATE / name
         self.spool, self.logs = self.folder / "spool", self.folder / "logs"
         for folder in (self.folder, self.spool, self.logs):
@@ -135,6 +138,7 @@ acl_smtp_predata = accept
 acl_smtp_data = accept
 {settings}
 begin acl
+{acls}
 check_rcpt:
   defer hosts = {GREYLISTED}
         message = Greylisted
