@@ -1,12 +1,15 @@
 /* setup_mta.c - what `hunnypot setup` makes of a mail server's configuration: a service of its own for the trap. */
 
-#include <regex.h>
+#include <netdb.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/interfaces.h"
 #include "base/text.h"
 #include "cli/file.h"
 #include "cli/setup.h"
@@ -138,50 +141,165 @@ static int refuse_what_postfix_delivers(const struct setup *setup)
     return status;
 }
 
-/* A word of mydestination that is the host itself, to which nobody else writes. */
-static bool is_host_itself(const char *word, const char *myhostname)
+static bool is_of_trap(const struct setup *setup, const char *word)
 {
-    return strcasecmp(word, myhostname) == 0 || strncasecmp(word, "localhost", 9) == 0 || strcasecmp(word, "localdomain") == 0;
+    return domain_in(setup, word) != NULL;
 }
 
-/* What tells that Postfix takes mail for others, as "name = value", or NULL; the caller frees. */
-static char *other_mail(const struct setup *setup)
+/* A word of mydestination that is the host itself, to which nobody else writes. */
+static bool is_host_itself(const struct setup *setup, const char *word)
 {
-    static const char *const lists[] = {"relay_domains", "mydestination", "virtual_mailbox_domains", "virtual_alias_domains",
-                                        "smtpd_milters"};
-    char *myhostname = postconf("myhostname"), *found = NULL;
+    char *myhostname = postconf("myhostname");
+    bool is = strcasecmp(word, myhostname) == 0 || strncasecmp(word, "localhost", 9) == 0 ||
+              strcasecmp(word, "localdomain") == 0;
+
+    (void)setup;
+    free(myhostname);
+    return is;
+}
+
+struct host_search {
+    struct ipaddr address;
+    bool found;
+};
+
+static void find_own(void *context, const struct ipaddr *address)
+{
+    struct host_search *search = context;
+
+    search->found = search->found || ipaddr_equal(&search->address, address);
+}
+
+/* A network of mynetworks, "[2001:db8::]/32", as "2001:db8::/32"; an interface's name ("[fe80::1%eth0]/128") is left out. */
+static bool parse_network(const char *word, struct ipnet *net)
+{
+    char *copy = alloc_text(word), *to = copy;
+    bool parsed;
+
+    for (const char *from = copy; *from != '\0';) {
+        if (*from == '%')
+            from += strcspn(from, "]/");
+        else if (*from == '[' || *from == ']')
+            from++;
+        else
+            *to++ = *from++;
+    }
+    *to = '\0';
+    parsed = ipnet_parse(copy, net);
+    free(copy);
+    return parsed;
+}
+
+/* A word of mynetworks that lets in nobody but this host: loopback, an address of its own, or an exception. */
+static bool is_own_network(const struct setup *setup, const char *word)
+{
+    static const struct ipaddr loopback = {.family = 6, .bytes = {[15] = 1}}; /* on no interface where IPv6 is off */
+    struct host_search search = {.found = false};
+    struct ipnet net;
+
+    (void)setup;
+    if (*word == '!' || !parse_network(word, &net))
+        return *word == '!';
+    net = ipnet_client(&net, NULL, 0);
+    if (net.address.family == 4 && net.address.bytes[0] == 127)
+        return true;
+    if (net.bits != ipnet_alone(&net.address).bits)
+        return false;
+    search.address = net.address;
+    return ipaddr_equal(&net.address, &loopback) || (interfaces_read(find_own, &search) && search.found);
+}
+
+static bool is_no(const struct setup *setup, const char *word)
+{
+    (void)setup;
+    return strcasecmp(word, "no") == 0;
+}
+
+/* A word of restrictions that lets nobody send to others but those whom the settings above it in the table let. */
+static bool lets_nobody_else(const struct setup *setup, const char *word)
+{
+    static const char *const known[] = {"permit_mynetworks", "permit_sasl_authenticated", "permit_auth_destination",
+                                        "permit_inet_interfaces"};
+    bool lets = strncasecmp(word, "permit", 6) == 0 || strncasecmp(word, "check_", 6) == 0;
+
+    (void)setup;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        lets = lets && strcasecmp(word, known[i]) != 0;
+    return !lets;
+}
+
+/* The setting by which Postfix takes mail for others, or from them, as "name = value", or NULL; the caller frees. */
+static char *other_setting(const struct setup *setup)
+{
+    static const struct {
+        const char *name;
+        bool (*is_harmless)(const struct setup *setup, const char *word); /* NULL: no word is */
+    } lists[] = {{"relay_domains", is_of_trap},
+                 {"mydestination", is_host_itself},
+                 {"virtual_mailbox_domains", NULL},
+                 {"virtual_alias_domains", NULL},
+                 {"smtpd_milters", NULL},
+                 {"mynetworks", is_own_network},
+                 {"smtpd_sasl_auth_enable", is_no},
+                 {"smtpd_relay_restrictions", lets_nobody_else},
+                 {"smtpd_recipient_restrictions", lets_nobody_else}};
+    char *found = NULL;
 
     for (size_t i = 0; i < sizeof lists / sizeof *lists && found == NULL; i++) {
-        char *value = postconf(lists[i]), *copy = alloc_text(value), *rest = copy, *word;
+        char *value = postconf(lists[i].name), *copy = alloc_text(value), *rest = copy, *word;
 
         while (found == NULL && (word = strsep(&rest, ", \t")) != NULL)
-            if (*word != '\0' && !(i == 0 && domain_in(setup, word) != NULL) && !(i == 1 && is_host_itself(word, myhostname)))
-                found = alloc_format("%s = %s", lists[i], value);
+            if (*word != '\0' && (lists[i].is_harmless == NULL || !lists[i].is_harmless(setup, word)))
+                found = alloc_format("%s = %s", lists[i].name, value);
         free(copy);
         free(value);
     }
-    free(myhostname);
     return found;
 }
 
-/* The addresses of LIST (inet_interfaces) are among those of SETUP, or it names all. */
+/* The first of SETUP's addresses at which a service at HOST, an address or a name, listens, or NULL.  *KNOWN: HOST has any. */
+static const struct ipaddr *address_at(const struct setup *setup, const char *host, bool *known)
+{
+    const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
+    struct addrinfo *all = NULL;
+    const struct ipaddr *at = NULL;
+    struct ipaddr address, any = {.family = 0};
+
+    *known = getaddrinfo(host, NULL, &hints, &all) == 0;
+    if (!*known)
+        return NULL;
+    for (const struct addrinfo *one = all; one != NULL; one = one->ai_next)
+        for (size_t i = 0; at == NULL && ipaddr_from_sockaddr(one->ai_addr, &address, NULL) && i < setup->address_count; i++) {
+            any.family = setup->addresses[i].family;
+            if (ipaddr_equal(&address, &setup->addresses[i]) || ipaddr_equal(&address, &any))
+                at = &setup->addresses[i];
+        }
+    freeaddrinfo(all);
+    return at;
+}
+
+/* HOST, as Postfix writes it, without the brackets of an address. */
+static char *without_brackets(char *host)
+{
+    size_t length = strlen(host);
+
+    if (length < 2 || *host != '[' || host[length - 1] != ']')
+        return host;
+    host[length - 1] = '\0';
+    return host + 1;
+}
+
+/* The addresses of LIST (inet_interfaces) are among those of SETUP, or it names all.  A name that cannot be told may be one. */
 static bool listens_there(const struct setup *setup, const char *list)
 {
     char *copy = alloc_text(list), *rest = copy, *word;
-    struct ipaddr address;
-    bool listens = false;
+    bool listens = false, known;
 
-    while ((word = strsep(&rest, ", \t")) != NULL) {
-        size_t length = strlen(word);
-
-        if (length > 2 && *word == '[' && word[length - 1] == ']') {
-            word[length - 1] = '\0';
-            word++;
-        }
-        listens = listens || strcmp(word, "all") == 0;
-        for (size_t i = 0; ipaddr_parse(word, &address) && i < setup->address_count; i++)
-            listens = listens || ipaddr_equal(&address, &setup->addresses[i]);
-    }
+    while (!listens && (word = strsep(&rest, ", \t")) != NULL)
+        if (strcmp(word, "all") == 0)
+            listens = true;
+        else if (*word != '\0' && strcmp(word, "loopback-only") != 0)
+            listens = address_at(setup, without_brackets(word), &known) != NULL || !known;
     free(copy);
     return listens;
 }
@@ -201,32 +319,79 @@ static char *next_line(const char *text)
     return (char *)text + (*text == '\n');
 }
 
-/* The entry of TEXT, a master.cf, whose name is one of NAMES, an extended expression, with *END behind its last line; or NULL. */
-static char *find_entry(char *text, const char *names, char **end)
+/* The first entry of TEXT, a master.cf, with *END behind its last line; or NULL. */
+static char *next_entry(char *text, char **end)
 {
-    char *pattern = alloc_format("^(%s)[ \t]+inet[ \t]", names), *at;
-    regex_t expression;
-
-    if (regcomp(&expression, pattern, REG_EXTENDED | REG_NOSUB | REG_NEWLINE) != 0)
-        abort();
-    free(pattern);
-    for (at = text; *at != '\0'; at = next_line(at)) {
-        char *line = alloc_format("%.*s", (int)strcspn(at, "\n"), at);
-        bool found = regexec(&expression, line, 0, NULL, 0) == 0;
-
-        free(line);
-        if (found)
-            break;
-    }
-    regfree(&expression);
-    if (*at == '\0')
+    while (*text == ' ' || *text == '\t' || *text == '#' || *text == '\n')
+        text = next_line(text);
+    if (*text == '\0')
         return NULL;
-    *end = next_line(at);
+    *end = next_line(text);
     /* What begins with a blank goes on; comments and empty lines may stand between. */
     for (char *line = *end; *line == ' ' || *line == '\t' || *line == '#' || *line == '\n'; line = next_line(line))
         if (*line == ' ' || *line == '\t')
             *end = next_line(line);
-    return at;
+    return text;
+}
+
+enum { ENTRY_WORD_MAX = 300 };
+
+/* Is ENTRY one that listens at SMTP's port?  HOST gets what it says before that, "" for inet_interfaces. */
+static bool is_smtp(const char *entry, char host[ENTRY_WORD_MAX])
+{
+    char type[8], *colon;
+    const char *port = host;
+
+    if (sscanf(entry, "%299s %7s", host, type) != 2 || strcmp(type, "inet") != 0)
+        return false;
+    if ((colon = strrchr(host, ':')) != NULL)
+        port = colon + 1;
+    /* "mail" is another name of it in /etc/services. */
+    if (strcmp(port, "smtp") != 0 && strcmp(port, "mail") != 0 && strtol(port, NULL, 10) != 25)
+        return false;
+    *(colon != NULL ? colon : host) = '\0';
+    return true;
+}
+
+/* The entry of TEXT that listens at SMTP's port of inet_interfaces, as next_entry(). */
+static char *find_smtp(char *text, char **end)
+{
+    char host[ENTRY_WORD_MAX], *entry = next_entry(text, end);
+
+    while (entry != NULL && !(is_smtp(entry, host) && *host == '\0'))
+        entry = next_entry(*end, end);
+    return entry;
+}
+
+/* The first -o option in the lines from ENTRY to END, or NULL; the caller frees. */
+static char *first_option(const char *entry, const char *end)
+{
+    char *found = NULL;
+
+    for (const char *line = entry; line < end && found == NULL; line = next_line(line)) {
+        char *copy = alloc_format("%.*s", (int)strcspn(line, "\n"), line);
+
+        if (copy[strspn(copy, " \t")] != '#')
+            for (const char *at = strstr(copy, "-o"); at != NULL && found == NULL; at = strstr(at + 1, "-o"))
+                if (at > copy && strchr(" \t{", at[-1]) != NULL)
+                    found = alloc_text(at);
+        free(copy);
+    }
+    return found;
+}
+
+/* What the service of ENTRY does otherwise than main.cf says, or NULL; the caller frees.  Behind postscreen it is smtpd's. */
+static char *other_option(char *base, const char *entry, const char *entry_end)
+{
+    char *option = first_option(entry, entry_end), *end, *found;
+    char name[ENTRY_WORD_MAX], type[8];
+
+    for (char *at = next_entry(base, &end); at != NULL && option == NULL; at = next_entry(end, &end))
+        if (sscanf(at, "%299s %7s", name, type) == 2 && strcmp(type, "pass") == 0)
+            option = first_option(at, end);
+    found = option == NULL ? NULL : alloc_format("its service in %s has %s", master_path, option);
+    free(option);
+    return found;
 }
 
 /* The lines of ENTRY behind its first, of the shipped master.cf, without comments. */
@@ -285,33 +450,51 @@ static char *postfix_services(const struct setup *setup, const char *shipped, bo
 /* Somebody else's service at one of our addresses. */
 static int refuse_taken(const struct setup *setup, char *base)
 {
-    char *end;
+    char host[ENTRY_WORD_MAX], text[IPADDR_TEXT_SIZE], *end;
 
-    for (size_t i = 0; i < setup->address_count; i++) {
-        char text[IPADDR_TEXT_SIZE], *names;
-        bool taken;
+    for (const char *entry = next_entry(base, &end); entry != NULL; entry = next_entry(end, &end)) {
+        const struct ipaddr *at;
+        int name = (int)strcspn(entry, " \t\n");
+        bool known;
 
-        ipaddr_format(&setup->addresses[i], text);
-        names = alloc_format("\\[?%s\\]?:(smtp|25)", text);
-        taken = find_entry(base, names, &end) != NULL;
-        free(names);
-        if (taken)
-            return cli_fail("%s has a service at %s already; give the trap another --address", master_path, text);
+        if (!is_smtp(entry, host) || *host == '\0')
+            continue;
+        at = address_at(setup, without_brackets(host), &known);
+        if (!known)
+            return cli_fail("%s has a service at %.*s, of which there is no address to be found; give it one", master_path,
+                            name, entry);
+        if (at != NULL)
+            return cli_fail("%s has a service at %s already (%.*s); give the trap another --address, or that service one of its"
+                            " own", master_path, ipaddr_format(at, text), name, entry);
     }
     return CLI_OK;
 }
 
+/* The service that the trap is to take the place of, from ENTRY to END of BASE, takes mail that would be lost. */
+static int refuse_other_mail(const struct setup *setup, char *base, const char *entry, const char *end)
+{
+    char *other = other_setting(setup);
+    int status = CLI_OK;
+
+    if (other == NULL)
+        other = other_option(base, entry, end);
+    if (other != NULL)
+        status = cli_fail("this Postfix takes other mail at the trap's address (%s); change that when nobody needs it, else"
+                          " take an address out of inet_interfaces, and give it to the trap by --address", other);
+    free(other);
+    return status;
+}
+
 static int make_master(const struct setup *setup, struct setup_change *change, char *shipped)
 {
-    char *end = NULL, *entry = find_entry(change->base, "smtp|25", &end), *interfaces = postconf("inet_interfaces");
-    char *was = alloc_text(""), *other = NULL, *body, *block;
+    char *end = NULL, *entry = find_smtp(change->base, &end), *interfaces = postconf("inet_interfaces");
+    char *was = alloc_text(""), *body, *block;
     bool replaces = entry != NULL && listens_there(setup, interfaces);
     int status = refuse_taken(setup, change->base);
 
     free(interfaces);
-    if (status == CLI_OK && replaces && (other = other_mail(setup)) != NULL)
-        status = cli_fail("this Postfix takes other mail at the trap's address (%s); take an address out of inet_interfaces,"
-                          " and give it to the trap by --address", other);
+    if (status == CLI_OK && replaces)
+        status = refuse_other_mail(setup, change->base, entry, end);
     if (status == CLI_OK && replaces) {
         free(was);
         was = alloc_format("%.*s", (int)(end - entry), entry);
@@ -328,7 +511,6 @@ static int make_master(const struct setup *setup, struct setup_change *change, c
         free(block);
         free(body);
     }
-    free(other);
     free(was);
     return status;
 }
@@ -374,23 +556,22 @@ static int refuse_what_sendmail_delivers(const struct setup *setup)
     return status;
 }
 
-/* Daemons of others are fine where only the host's own programs reach them: FEATURE(`hunnypot') changes all of sendmail. */
+/* Daemons of others are fine where only the host's own programs reach them: FEATURE(`hunnypot') changes all of sendmail.  What
+ * m4 makes is looked at: a sendmail.mc that names no daemon has those that sendmail has by itself, at all addresses. */
 static int refuse_other_daemons(const struct setup_change *change)
 {
-    regex_t daemon;
+    char *quoted = shell_quote(change->base);
+    char *command = alloc_format("cd /etc/mail && printf %%s %s | m4 2>/dev/null | grep -i '^O *DaemonPortOptions'", quoted);
+    char *daemons = shell_output(command, NULL), *rest = daemons, *line;
     int status = CLI_OK;
 
-    if (regcomp(&daemon, "^[ \t]*DAEMON_OPTIONS\\(", REG_EXTENDED | REG_NOSUB) != 0)
-        abort();
-    for (const char *at = change->base; *at != '\0' && status == CLI_OK; at = next_line(at)) {
-        char *line = alloc_format("%.*s", (int)strcspn(at, "\n"), at);
-
-        if (regexec(&daemon, line, 0, NULL, 0) == 0 && strstr(line, "=127.") == NULL && strstr(line, "=::1") == NULL)
+    while (status == CLI_OK && (line = strsep(&rest, "\n")) != NULL)
+        if (*line != '\0' && strstr(line, "=127.") == NULL && strstr(line, "=::1") == NULL)
             status = cli_fail("this sendmail takes other mail (%s); how both go together, says "
                               HP_DATADIR "/sendmail-cf/hunnypot.mc", line);
-        free(line);
-    }
-    regfree(&daemon);
+    free(daemons);
+    free(command);
+    free(quoted);
     return status;
 }
 

@@ -146,6 +146,47 @@ def test_postfix_beside_real_mail(fresh, deliver):
     assert root.run("postconf -M").stdout == services
 
 
+# How to make a Postfix take other mail at the trap's address, and what setup says of it.
+OTHER_MAIL = {
+    "a network's smarthost": ("postconf -e 'mynetworks = 127.0.0.0/8 203.0.113.0/24'", "mynetworks = 127.0.0.0/8 203.0.113.0/24"),
+    "another host's": ("postconf -e 'mynetworks = [::1]/128 [2001:db8::7]/128'", r"mynetworks = .*2001:db8::7"),
+    "of a table": ("postconf -e 'mynetworks = hash:/etc/postfix/networks'", "mynetworks = hash:"),
+    "of its subnets": ("postconf -X mynetworks; postconf -e mynetworks_style=class", r"mynetworks = .*192\.0\.2\.0/24"),
+    "of those who log in": ("postconf -e smtpd_sasl_auth_enable=yes", "smtpd_sasl_auth_enable = yes"),
+    "of known clients": ("postconf -e 'smtpd_relay_restrictions = permit_tls_clientcerts, reject_unauth_destination'",
+                         "smtpd_relay_restrictions = permit_tls_clientcerts"),
+    "by an option": ("postconf -P smtp/inet/relay_domains=real.example", "master.cf has -o relay_domains=real.example"),
+    "by an option on its line": (r"sed -i 's/^smtp .*inet.*/& -v -o smtpd_milters=x/' /etc/postfix/master.cf", "has -o smtpd_milters=x"),
+    "behind postscreen": ("printf 'smtpd pass - - y - - smtpd\\n# no\\n\\t-o relay_domains=real.example\\n' >>/etc/postfix/master.cf",
+                          "has -o relay_domains"),
+    "at port 25, relayed": ("sed -i 's/^smtp .*inet/mail\\n inet/' /etc/postfix/master.cf; postconf -e relay_domains=real.example",
+                            "relay_domains = real.example"),
+    "of an interface by name": ("postconf -e 'inet_interfaces = mx2.example.org, localhost' relay_domains=real.example",
+                                "relay_domains = real.example"),
+}
+# How master.cf names a service that is, or may be, there already.
+TAKEN = {"0.0.0.0:smtp": r"192\.0\.2\.1 already .0\.0\.0\.0:smtp", "[::]:25": "2001:db8::1 already", "mx2.example.org:25": r"192\.0\.2\.1 already",
+         "[2001:DB8:0::1]:smtp": "2001:db8::1 already", "192.0.2.1:025": r"192\.0\.2\.1 already", "nobody.invalid:25": "no address to be found"}
+
+
+def test_a_postfix_that_takes_other_mail_is_left_alone(fresh):
+    """Whatever it takes that mail by, and wherever master.cf has it; what it has for itself alone is no matter."""
+    root = fresh("postfix")
+    root.run("echo '192.0.2.1 mx2.example.org' >>/etc/hosts; cp -r /etc/postfix /root/kept")
+    taken = {name: (f"sed -i 's/^smtp .*inet/{name} inet/' /etc/postfix/master.cf", line) for name, line in TAKEN.items()}
+    for what, (command, line) in (OTHER_MAIL | taken).items():
+        print(what)
+        root.run(command)
+        refused(root, "postfix", TRAP, line)
+        root.run("rm -r /etc/postfix; cp -r /root/kept /etc/postfix")
+    for command in ("postconf -e 'mynetworks = !192.0.2.9 127.0.0.0/8 [::ffff:127.0.0.0]/104 [::1]/128 192.0.2.1 [2001:db8::1]/128'",
+                    "postconf -X mynetworks",
+                    "printf 'localhost:smtp inet n - y - - smtpd -o a=b\\n192.0.2.2:smtp inet n - y - - smtpd\\n' >>/etc/postfix/master.cf",
+                    "sed -i 's/^smtp .*inet.*/&\\n# -o a=b\\n #-o a=b\\n  -v/' /etc/postfix/master.cf"):
+        root.run(command)
+        assert "-smtp " in setup_host(root, "postfix", TRAP).stdout
+
+
 def test_what_postfix_does_not_take_is_put_back(fresh):
     root = fresh("postfix")
     root.run("postconf -e 'mail_owner = nobody-there'")
@@ -308,6 +349,10 @@ def test_sendmail(fresh, hub, deliver):
     root.write(MC, mc.replace("Port=smtp, Addr=127.0.0.1", "Port=smtp"))
     root.run("make -C /etc/mail")
     refused(root, "sendmail", f"{TRAP} --apply", "takes other mail .*MTA-v4")
+    # Without such lines it listens everywhere.
+    root.write(MC, re.sub("(?m)^DAEMON_OPTIONS.*\n", "", mc))
+    root.run("make -C /etc/mail")
+    refused(root, "sendmail", f"{TRAP} --apply", "takes other mail .*Name=MTA")
     # Rules of the operator's that have the name of ours: what was made of both is put back.
     root.write(MC, mc + "LOCAL_RULESETS\nSLocal_check_rcpt\nR$*\t$@ OK\n")
     root.run("make -C /etc/mail")
