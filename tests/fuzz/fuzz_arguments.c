@@ -473,6 +473,22 @@ int file_replace_commit(struct file_replacement *replacement, const char *note, 
     return CLI_OK;
 }
 
+void file_replace_owe(struct file_replacement *replacement)
+{
+    (void)replacement;
+}
+
+bool file_is_owed(const char *path)
+{
+    (void)path;
+    return false;
+}
+
+void file_settle(const char *path)
+{
+    (void)path;
+}
+
 void file_replace_end(struct file_replacement **replacement)
 {
     *replacement = NULL;
