@@ -230,7 +230,7 @@ static void use_file(struct source *source, int fd, const struct stat *about, in
 /* Look for PLACE in the files beside; the younger ones are what follows it.  False: it is in none. */
 static bool find_beside(struct source *source, const struct ledger_place *place)
 {
-    struct beside files[CHAIN_MAX];
+    struct beside files[CHAIN_MAX] = {{0}};
     size_t count = list_beside(source->path, files), found = count;
 
     for (size_t i = count; i-- > 0 && found == count;) {
