@@ -126,11 +126,11 @@ BEGIN
     ELSE
         LOCK TABLE turn_record IN ROW EXCLUSIVE MODE;
     END IF;
-    PERFORM make_partitions(ARRAY(SELECT DISTINCT h.time::date FROM unnest(hits) h ORDER BY 1));
     is_ahead := EXISTS (SELECT FROM unnest(hits) h WHERE h.time > now() + interval '60 seconds')
         OR coalesce((SELECT CASE jsonb_typeof(s.counters->'moments'->'sent') WHEN 'number' THEN (s.counters->'moments'->>'sent')::numeric END
                             > (extract(epoch FROM s.last_seen) + 60) * 1000
                      FROM sensor s WHERE s.sensor_id = life.sensor_id), false);
+    PERFORM make_partitions(ARRAY(SELECT DISTINCT h.time::date FROM unnest(hits) h ORDER BY 1));
     -- Without it the INSERT may choose hit_default, wait there for somebody who takes that day's rows away from it, and then fail for good.
     LOCK TABLE hit_default IN ROW EXCLUSIVE MODE;
 
@@ -142,6 +142,7 @@ BEGIN
                          AND l.since <= h.time AND l.until > h.time
                          AND coalesce(l.removed > h.time, true)) AS while_listed,
                letter_of(h.envelope, h.domain, h.sender, h.recipients) AS letter, n.network,
+               coalesce(h.envelope_whole, false) AND NOT is_ahead AS is_whole,
                CASE WHEN friends[h.ordinality] IN ('no', 'unanswered') THEN friends[h.ordinality] END AS friend, h.*
         FROM unnest(hits) WITH ORDINALITY h CROSS JOIN LATERAL (SELECT client_network(h.client) AS network OFFSET 0) n
         WHERE NOT p_check OR NOT EXISTS (SELECT FROM hit known WHERE known.client = h.client AND known.time = h.time
@@ -157,8 +158,7 @@ BEGIN
     ), kept AS (
         -- Of a trap no letter ever arrives elsewhere.
         INSERT INTO envelope (hit_id, time, client, class, domain, primaries, key_id, hashes, whole)
-        SELECT id, time, client, kind, domain, coalesce(primaries, '{}'), key_id, envelope,
-               coalesce(envelope_whole, false) AND NOT is_ahead
+        SELECT id, time, client, kind, domain, coalesce(primaries, '{}'), key_id, envelope, is_whole
         FROM new WHERE key_id IS NOT NULL AND class <> 'trap'
     ), queued AS (
         INSERT INTO waiting (hit_id, due, ripe, time, network, class, domain, owner, name_state, while_listed, letter, client_name, helo,
@@ -168,8 +168,7 @@ BEGIN
                CASE friend WHEN 'unanswered' THEN life.sensor_id END, can_be_proven, CASE WHEN can_be_proven IS NOT NULL THEN key_id END
         FROM new LEFT JOIN policy p ON p.class = kind,
              LATERAL (SELECT now() + coalesce(CASE name WHEN 'none' THEN p.ripens ELSE p.ripens_named END, '0') AS ripe,
-                             CASE WHEN new.class <> 'trap' AND key_id IS NOT NULL AND envelope_whole AND NOT is_ahead
-                                  AND cardinality(primaries) > 0
+                             CASE WHEN new.class <> 'trap' AND key_id IS NOT NULL AND is_whole AND cardinality(primaries) > 0
                                   THEN array_to_string(primaries, ' ') END AS can_be_proven) r
         RETURNING due
     )

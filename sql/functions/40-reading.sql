@@ -95,19 +95,9 @@ WHERE l.entered + 0 <= (SELECT coalesce(min(b.held_after), 9223372036854775807) 
 COMMENT ON COLUMN hunnypot.listing.worst IS 'no worse class speaks for this network';
 COMMENT ON COLUMN hunnypot.listing.firm IS 'is refused for good: witnessed, and not for one letter that may still be on its way';
 
--- What is listed, each client once; whether the class is known is asked first, as nobody may be listed: an address whose /64 answers as firmly is not named beside it, as that would hide parts of it
--- in a DNS zone, where it is a wildcard.
-CREATE OR REPLACE FUNCTION hunnypot.worst_listing(class text) RETURNS SETOF hunnypot.listing
-    LANGUAGE sql STABLE
-BEGIN ATOMIC
-    SELECT l.* FROM hunnypot.listing l
-    WHERE (SELECT hunnypot.known_class($1)) IS NOT NULL AND $1 IN ('', l.class) AND ($1 <> '' OR l.worst)
-      AND NOT (family(l.network) = 6 AND masklen(l.network) = 128
-               AND EXISTS (SELECT FROM hunnypot.listing w
-                           WHERE w.network = set_masklen(l.network, 64) AND $1 IN ('', w.class) AND w.firm >= l.firm));
-END;
-
--- The same for formats that cannot say "try again later": what may be refused for good, and the rest only if INFERRED is 'yes'.
+-- What is listed, each client once, for formats that cannot say "try again later": what may be refused for good, and the rest only if
+-- INFERRED is 'yes'.  An address whose /64 answers as firmly is not named beside it, as that would hide parts of it in a DNS zone, where
+-- it is a wildcard.  Whether there is such a class is asked apart from the rows, of which there may be none.
 CREATE OR REPLACE FUNCTION hunnypot.firm_listing(class text, inferred text) RETURNS SETOF hunnypot.listing
     LANGUAGE sql STABLE
 BEGIN ATOMIC
@@ -116,6 +106,13 @@ BEGIN ATOMIC
       AND NOT (family(l.network) = 6 AND masklen(l.network) = 128
                AND EXISTS (SELECT FROM hunnypot.listing w
                            WHERE w.network = set_masklen(l.network, 64) AND $1 IN ('', w.class) AND w.firm >= l.firm));
+END;
+
+-- The same for formats that can.
+CREATE OR REPLACE FUNCTION hunnypot.worst_listing(class text) RETURNS SETOF hunnypot.listing
+    LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT l.* FROM hunnypot.firm_listing($1, 'yes') l;
 END;
 
 -- Lengths of networks that are listed and are neither one address nor the /64 of one: as a rule there is none.  By the index of that
