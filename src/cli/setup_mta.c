@@ -141,21 +141,22 @@ static int refuse_what_postfix_delivers(const struct setup *setup)
     return status;
 }
 
-static bool is_of_trap(const struct setup *setup, const char *word)
+/* What is known of this host when a word of its configuration is looked at. */
+struct own {
+    const struct setup *setup;
+    const char *myhostname;
+};
+
+static bool is_of_trap(const struct own *own, const char *word)
 {
-    return domain_in(setup, word) != NULL;
+    return domain_in(own->setup, word) != NULL;
 }
 
 /* A word of mydestination that is the host itself, to which nobody else writes. */
-static bool is_host_itself(const struct setup *setup, const char *word)
+static bool is_host_itself(const struct own *own, const char *word)
 {
-    char *myhostname = postconf("myhostname");
-    bool is = strcasecmp(word, myhostname) == 0 || strncasecmp(word, "localhost", 9) == 0 ||
-              strcasecmp(word, "localdomain") == 0;
-
-    (void)setup;
-    free(myhostname);
-    return is;
+    return strcasecmp(word, own->myhostname) == 0 || strncasecmp(word, "localhost", 9) == 0 ||
+           strcasecmp(word, "localdomain") == 0;
 }
 
 struct host_search {
@@ -191,13 +192,13 @@ static bool parse_network(const char *word, struct ipnet *net)
 }
 
 /* A word of mynetworks that lets in nobody but this host: loopback, an address of its own, or an exception. */
-static bool is_own_network(const struct setup *setup, const char *word)
+static bool is_own_network(const struct own *own, const char *word)
 {
     static const struct ipaddr loopback = {.family = 6, .bytes = {[15] = 1}}; /* on no interface where IPv6 is off */
     struct host_search search = {.found = false};
     struct ipnet net;
 
-    (void)setup;
+    (void)own;
     if (*word == '!' || !parse_network(word, &net))
         return *word == '!';
     net = ipnet_client(&net, NULL, 0);
@@ -209,20 +210,20 @@ static bool is_own_network(const struct setup *setup, const char *word)
     return ipaddr_equal(&net.address, &loopback) || (interfaces_read(find_own, &search) && search.found);
 }
 
-static bool is_no(const struct setup *setup, const char *word)
+static bool is_no(const struct own *own, const char *word)
 {
-    (void)setup;
+    (void)own;
     return strcasecmp(word, "no") == 0;
 }
 
 /* A word of restrictions that lets nobody send to others but those whom the settings above it in the table let. */
-static bool lets_nobody_else(const struct setup *setup, const char *word)
+static bool lets_nobody_else(const struct own *own, const char *word)
 {
     static const char *const known[] = {"permit_mynetworks", "permit_sasl_authenticated", "permit_auth_destination",
                                         "permit_inet_interfaces"};
     bool lets = strncasecmp(word, "permit", 6) == 0 || strncasecmp(word, "check_", 6) == 0;
 
-    (void)setup;
+    (void)own;
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         lets = lets && strcasecmp(word, known[i]) != 0;
     return !lets;
@@ -233,7 +234,7 @@ static char *other_setting(const struct setup *setup)
 {
     static const struct {
         const char *name;
-        bool (*is_harmless)(const struct setup *setup, const char *word); /* NULL: no word is */
+        bool (*is_harmless)(const struct own *own, const char *word); /* NULL: no word is */
     } lists[] = {{"relay_domains", is_of_trap},
                  {"mydestination", is_host_itself},
                  {"virtual_mailbox_domains", NULL},
@@ -243,17 +244,19 @@ static char *other_setting(const struct setup *setup)
                  {"smtpd_sasl_auth_enable", is_no},
                  {"smtpd_relay_restrictions", lets_nobody_else},
                  {"smtpd_recipient_restrictions", lets_nobody_else}};
-    char *found = NULL;
+    char *found = NULL, *myhostname = postconf("myhostname");
+    const struct own own = {.setup = setup, .myhostname = myhostname};
 
     for (size_t i = 0; i < sizeof lists / sizeof *lists && found == NULL; i++) {
         char *value = postconf(lists[i].name), *copy = alloc_text(value), *rest = copy, *word;
 
         while (found == NULL && (word = strsep(&rest, ", \t")) != NULL)
-            if (*word != '\0' && (lists[i].is_harmless == NULL || !lists[i].is_harmless(setup, word)))
+            if (*word != '\0' && (lists[i].is_harmless == NULL || !lists[i].is_harmless(&own, word)))
                 found = alloc_format("%s = %s", lists[i].name, value);
         free(copy);
         free(value);
     }
+    free(myhostname);
     return found;
 }
 
