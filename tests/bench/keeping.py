@@ -12,6 +12,7 @@ from bench import parts
 from bench.stats import Figure, Ratio
 from testbed import milter, postgres
 from testbed.base import STATE, TOP
+from testbed.offences import tick_on
 
 DAY_S = 86400
 # Of five facts, two are of a network that is listed, and three of one that was, 31 to 89 days ago.
@@ -50,8 +51,7 @@ def fill(database, facts):
         database.query(HITS.format(time=f"now() - interval '{ago} days'", hits=facts // 30))
     began = time.monotonic()
     database.query("SELECT hunnypot.rebuild()")
-    while database.query("SELECT hunnypot.tick()") == [(True,)]:
-        pass
+    tick_on(database)
     networks, listed = database.query("""SELECT (SELECT count(DISTINCT network) FROM hunnypot.offence_day),
         (SELECT count(*) FROM hunnypot.listed_network WHERE removed IS NULL)""")[0]
     took = time.monotonic() - began

@@ -14,7 +14,7 @@ import pytest
 
 from testbed.base import BUILD, run, wait_for
 from testbed.milter import environment
-from testbed.offences import list_networks, offend
+from testbed.offences import list_networks, offend, tick_on
 from testbed.postgres import Postgres
 
 DISCARD = ipaddress.ip_network("100::/64"), ipaddress.ip_network("240.0.0.0/4")
@@ -190,8 +190,7 @@ def test_whatever_happens_the_sets_are_the_list(pg, consumer, watch):
         else:
             pg.query(rng.choice(["SELECT hunnypot.brake_release()",
                                  "UPDATE hunnypot.policy SET listed = NOT listed WHERE class = 'backup'"]))
-        while pg.query("SELECT hunnypot.tick()") == [(True,)]:
-            pass
+        tick_on(pg)
         if rng.randrange(3) == 0:  # else several together
             has_all(pg, consumer)
     pg.query("SELECT hunnypot.brake_release()")
@@ -275,8 +274,7 @@ def test_with_a_network_that_is_no_client_s_it_is_the_whole_list(pg, consumer, w
     list_networks(pg, "VALUES (cidr '203.0.113.64/28'), ('203.0.113.66/32')")
     wait_for(lambda: running.counted()[0] == 2, 60, "the whole list")
     pg.query("DELETE FROM hunnypot.offence_day WHERE network = '203.0.113.66'; SELECT hunnypot.rebuild()")
-    while pg.query("SELECT hunnypot.tick()") == [(True,)]:
-        pass
+    tick_on(pg)
     wait_for(lambda: running.counted()[0] >= 3, 60, "the whole list")
     assert any(network.startswith("203.0.113.66/") or network == "203.0.113.64/28" for network in consumer.networks())
 

@@ -12,7 +12,7 @@ import pytest
 from cli_data import Sensor
 from testbed.base import BUILD, wait_for
 from testbed.milter import environment
-from testbed.offences import list_networks, offend, offend_all
+from testbed.offences import list_networks, offend, offend_all, tick_on
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 CLIENTS = [f"203.0.113.{number}" for number in range(1, 25)] + [f"2001:db8:c:{number % 3}::{number}" for number in range(1, 13)]
@@ -184,8 +184,7 @@ def test_a_change_of_the_policy_goes_on_in_steps(pg):
     [(left,)] = pg.query("SELECT count(*) FROM hunnypot.listing")
     assert 0 < left < 9000
     Sensor(pg).record({"class": "backup", "client": "198.51.100.1"})
-    while pg.query("SELECT hunnypot.tick()") == [(True,)]:
-        pass
+    tick_on(pg)
     assert pg.query("SELECT (SELECT count(*) FROM hunnypot.listing), (SELECT count(*) FROM hunnypot.hit)") == [(0, 1)]
 
 

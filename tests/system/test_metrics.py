@@ -13,7 +13,7 @@ from cli_data import Sensor
 from test_report import everything, ripening  # noqa: F401, a fixture
 from test_ripening import HOUR
 from testbed.base import DEBS, TOP, wait_for
-from testbed.offences import list_networks
+from testbed.offences import list_networks, tick_on
 
 PROMTOOL = DEBS / "prometheus/usr/bin/promtool"
 LINE = re.compile(r'(\w+)(?:\{((?:\w+="[ -~]*?",?)+)\})? (-?[0-9.]+(?:e[+-]?\d+)?)')
@@ -159,8 +159,7 @@ def test_what_hits_came_to(ripening, metrics):
         assert number * 172800 <= found.get("hit_to_listing_seconds_sum", **{"class": kind}) <= number * 176400
     pg.query("UPDATE hunnypot.policy SET listed = false")
     pg.query("UPDATE hunnypot.policy SET listed = true")
-    while pg.query("SELECT hunnypot.tick()") == [(True,)]:
-        pass
+    tick_on(pg)
     assert metrics().get("hit_to_listing_seconds_count") == brought, "no hit listed these again"
     assert found.get("list_networks") == pg.query("SELECT count(DISTINCT network) FROM hunnypot.listing")[0][0] > 0
     assert found.get("ripe_overdue_seconds") == 0

@@ -7,7 +7,7 @@ import psycopg2
 import pytest
 
 from testbed.base import TOP
-from testbed.offences import list_networks, listings, offend, offend_all
+from testbed.offences import list_networks, listings, offend, offend_all, tick_on
 
 CLIENT = "203.0.113.7"
 NOW, DAY, HOUR, SECOND = timedelta(), timedelta(days=1), timedelta(hours=1), timedelta(seconds=1)
@@ -312,8 +312,7 @@ def test_the_map_of_postfix_says_what_its_export_says(pg):
     for kind in ("trap", "backup"):
         list_networks(pg, f"SELECT '{CLIENT}/32'::cidr", kind)
     pg.query("UPDATE hunnypot.policy SET firm_after = '1 year', inferred_code = '450 4.7.1' WHERE class = 'trap'")
-    while pg.query("SELECT hunnypot.tick()") == [(True,)]:
-        pass
+    tick_on(pg)
     assert pg.query("SELECT class, left(code, 3), worst FROM hunnypot.listing ORDER BY rank") == [("trap", "450", False), ("backup", "550", True)]
     [(line,)] = pg.query("SELECT code || ' ' || reason FROM hunnypot.worst_listing('')")
     assert pg.query("SELECT hunnypot.postfix_action(%s)", CLIENT) == [(line,)]

@@ -14,7 +14,7 @@ import pytest
 from cli_data import Sensor
 from testbed.base import BUILD, wait_for
 from testbed.milter import environment
-from testbed.offences import offend
+from testbed.offences import offend, tick_on
 
 
 def test_a_sensor_holds_no_upgrade_up(pg):
@@ -83,12 +83,10 @@ def test_all_that_writes_at_the_same_time(pg):
         thread.join(60)
     assert faults == []
     assert pg.query("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == [(0,)]
-    while pg.query("SELECT hunnypot.tick()") == [(True,)]:
-        pass
+    tick_on(pg)
     before = pg.query(KEPT)
     pg.query("SELECT hunnypot.rebuild()")
-    while pg.query("SELECT hunnypot.tick()") == [(True,)]:
-        pass
+    tick_on(pg)
     assert pg.query(KEPT) == before
 
 

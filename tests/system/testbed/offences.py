@@ -31,6 +31,12 @@ def offend_all(pg, hits):
     pg.query("SELECT hunnypot.tick()")
 
 
+def tick_on(pg):
+    """As the sensors do: count and list until there is nothing left to do now."""
+    while pg.query("SELECT hunnypot.tick()") == [(True,)]:
+        pass
+
+
 def list_networks(pg, networks, kind="trap", right=True):
     """Put NETWORKS (an SQL query of cidr) on the list as one hit each does; for very many, or such as no client has.  RIGHT: the
     operator says so to the brake."""
@@ -40,8 +46,7 @@ def list_networks(pg, networks, kind="trap", right=True):
                now(), now()
         FROM (""" + networks.replace("%", "%%") + """) n (network)""", kind)
     pg.query("SELECT hunnypot.rebuild()")
-    while pg.query("SELECT hunnypot.tick()") == [(True,)]:
-        pass
+    tick_on(pg)
     if right:
         pg.query("SELECT hunnypot.brake_release()")
 
